@@ -1,0 +1,131 @@
+"""The two seams of the abstract-domain framework, as protocols.
+
+A :class:`Word` abstracts the value of one 64-bit machine word; a :class:`Facts` abstracts what is known about all the
+*symbols* of a state together.  A symbol stands for one unknown word and is bound once; a :data:`Term` is a constant or
+a symbol plus a constant (modulo 2**64), which is how registers and stack cells refer to what is known.
+
+Both are immutable.  Bottom (no concretization) is a value like any other: it is absorbing, and ``is_bottom`` says so.
+Soundness is inclusion of concretizations; the laws every implementation must satisfy are in ``tests/domains``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple, Protocol, Self, TypeAlias
+
+from prevail_py.words import Comparison, WordOp
+
+__all__ = ["NO_SYMBOL", "Facts", "Phi", "Range", "Symbol", "Term", "Word", "constant"]
+
+Symbol: TypeAlias = int
+NO_SYMBOL: Symbol = 0
+
+
+class Term(NamedTuple):
+    """``symbol + offset`` modulo 2**64, or the constant ``offset`` where ``symbol`` is :data:`NO_SYMBOL`.
+
+    ``offset`` is always in ``range(2**64)``.
+    """
+
+    symbol: Symbol
+    offset: int
+
+
+def constant(value: int) -> Term:
+    """The term of a constant, taken modulo 2**64."""
+    return Term(NO_SYMBOL, value & 0xFFFFFFFFFFFFFFFF)
+
+
+class Range(NamedTuple):
+    """Inclusive bounds of a mathematical integer; empty where ``lo > hi``."""
+
+    lo: int
+    hi: int
+
+
+class Phi(NamedTuple):
+    """At a join ``symbol`` stands for ``left`` in the left state and ``right`` in the right one."""
+
+    symbol: Symbol
+    left: Term
+    right: Term
+
+
+class Word(Protocol):
+    """One abstract machine word.
+
+    ``apply`` over-approximates :func:`prevail_py.words.evaluate` on every choice of arguments.  ``backward`` narrows
+    the arguments to (a superset of) those for which ``op`` gives a result in ``out``.  ``restrict`` narrows both sides
+    to (a superset of) the pairs for which the comparison on their low ``width`` bits holds.  ``x.widen(y)`` has x the
+    old and y the new value and is called with ``y = x.join(new)``; ``thresholds`` are ascending unsigned candidates.
+    """
+
+    @classmethod
+    def top(cls) -> Self: ...
+    @classmethod
+    def bottom(cls) -> Self: ...
+    @classmethod
+    def constant(cls, value: int) -> Self: ...
+    @classmethod
+    def between(cls, lo: int, hi: int) -> Self:
+        """All words whose *unsigned* value lies in ``lo..hi`` (``0 <= lo <= hi < 2**64``)."""
+        ...
+
+    def is_bottom(self) -> bool: ...
+    def is_top(self) -> bool: ...
+    def leq(self, other: Self) -> bool: ...
+    def join(self, other: Self) -> Self: ...
+    def meet(self, other: Self) -> Self: ...
+    def widen(self, other: Self, thresholds: Sequence[int] = ()) -> Self: ...
+    def narrow(self, other: Self) -> Self: ...
+    def apply(self, op: WordOp, *args: Self) -> Self:
+        """``op(self, *args)``: ``self`` is the first argument."""
+        ...
+
+    def backward(self, op: WordOp, out: Self, *args: Self) -> tuple[Self, ...]:
+        """Narrowed ``(self, *args)`` given that ``op(self, *args)`` lies in ``out``."""
+        ...
+
+    def restrict(self, comparison: Comparison, other: Self, width: int = 64) -> tuple[Self, Self]: ...
+    def bounds(self, width: int = 64, signed: bool = False) -> Range:
+        """Bounds of the low ``width`` (32 or 64) bits read as signed or unsigned; empty at bottom."""
+        ...
+
+    def contains(self, word: int) -> bool: ...
+
+
+class Facts(Protocol):
+    """What is known about the symbols of one state.
+
+    ``range`` and ``difference`` answer queries; both are sound over-approximations.  ``join``, ``widen``, ``narrow``
+    take one :class:`Phi` for every symbol of the result, and the result speaks of those symbols only; widen and narrow
+    have the old value on the left.  ``leq`` matches every symbol of ``other`` to a term of this state.
+    """
+
+    def is_bottom(self) -> bool: ...
+    def define(self, symbol: Symbol, op: WordOp, args: tuple[Term, ...]) -> Self:
+        """Bind a fresh symbol to ``op(*args)``."""
+        ...
+
+    def define_between(self, symbol: Symbol, lo: int, hi: int) -> Self:
+        """Bind a fresh symbol to an unknown word with unsigned value in ``lo..hi``."""
+        ...
+
+    def assume(self, comparison: Comparison, a: Term, b: Term, width: int = 64) -> Self: ...
+    def forget(self, dead: Iterable[Symbol]) -> Self: ...
+    def range(self, term: Term, width: int = 64, signed: bool = False) -> Range: ...
+    def difference(self, a: Term, b: Term) -> Range:
+        """Bounds of ``a - b`` as mathematical integers, both read as signed 64-bit words."""
+        ...
+
+    def refine(self, symbol: Symbol, lo: int, hi: int) -> Self:
+        """Learn that the *unsigned* value of ``symbol`` lies in ``lo..hi``: the channel of reduction in products."""
+        ...
+
+    def join(self, other: Self, phis: Sequence[Phi]) -> Self: ...
+    def widen(self, other: Self, phis: Sequence[Phi], thresholds: Sequence[int] = ()) -> Self: ...
+    def narrow(self, other: Self, phis: Sequence[Phi]) -> Self: ...
+    def leq(self, other: Self, match: Mapping[Symbol, Term]) -> bool: ...
+    def contains(self, valuation: Mapping[Symbol, int]) -> bool:
+        """Whether these unsigned values of (some of) the symbols are allowed: the concretization, on ints."""
+        ...
