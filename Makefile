@@ -1,0 +1,80 @@
+# Everything runs in a virtual environment of its own, .venv; the first target that needs it makes it.
+# A machine needs Python 3.11 or later, make and a C compiler.  `make` alone prints what there is.
+
+PYTHON ?= python3
+VENV ?= .venv
+OUT ?= out
+# Two workers halve the time of the tests on two cores; PYTEST_ARGS="-n0 -x" is for hunting one failure.
+PYTEST_ARGS ?= -n auto
+
+PY := $(VENV)/bin/python
+TEST_ENV := $(VENV)/.ready-test
+DEV_ENV := $(VENV)/.ready-dev
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.SUFFIXES:
+
+.PHONY: help
+help: ## print this list
+	@echo 'usage: make TARGET [PYTHON=python3.11] [VENV=.venv] [PYTEST_ARGS="-n auto"]'
+	@echo
+	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+##### The two commands of the README
+
+.PHONY: demo
+demo: $(TEST_ENV) ## verify the examples, see an unsafe one rejected, run the firewall over a capture
+	@$(PY) -m prevail_py.examples.demo --out $(OUT)
+
+.PHONY: test
+test: $(TEST_ENV) ## run the tests; whatever this machine lacks is skipped and named
+	$(PY) -m pytest -q -rs $(PYTEST_ARGS)
+
+##### Checks while developing
+
+.PHONY: check
+check: lint types layers test ## lint, types, layers and tests: what must pass before a commit
+
+.PHONY: lint
+lint: $(DEV_ENV) ## ruff: lint and format
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+
+.PHONY: format
+format: $(DEV_ENV) ## rewrite the sources as `make lint` wants them
+	$(PY) -m ruff check --fix .
+	$(PY) -m ruff format .
+
+.PHONY: types
+types: $(DEV_ENV) ## mypy --strict over the package and the tests
+	$(PY) -m mypy
+
+.PHONY: layers
+layers: $(DEV_ENV) ## import-linter: who may import whom
+	$(VENV)/bin/lint-imports --no-cache
+
+##### Longer campaigns and measurements: not part of `make check`.  One target each, with its ## line.
+
+##### The environment
+
+$(VENV)/pyvenv.cfg:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "prevail-py needs Python 3.11 or later; try make PYTHON=python3.11")'
+	$(PYTHON) -m venv $(VENV)
+
+# `make` sees from these stamps that the environment is newer than pyproject.toml: then nothing is installed.
+$(VENV)/.ready-%: pyproject.toml | $(VENV)/pyvenv.cfg
+	$(PY) -m pip install --quiet --disable-pip-version-check --editable '.[$*]'
+	@touch $@
+
+.PHONY: setup
+setup: $(DEV_ENV) ## make the environment for development
+
+.PHONY: clean
+clean: ## remove what was built, the environment apart
+	rm -rf build dist $(OUT) *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -not -path './$(VENV)/*' -prune -exec rm -rf {} +
+
+.PHONY: distclean
+distclean: clean ## remove the environment as well
+	rm -rf $(VENV)

@@ -1,0 +1,65 @@
+"""Tables and HTML fragments: how results show themselves in a terminal and in a notebook.
+
+Plain data in, text out; nothing here knows of eBPF, so that every layer may use it for its ``_repr_html_``.  The styles
+are written into each element, since notebooks drop style sheets, and use no colours that vanish in a dark theme.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from html import escape
+
+__all__ = ["Table", "badge", "preformatted"]
+
+_CELL = "padding:0.2em 0.8em;text-align:{align};vertical-align:top"
+_BADGES = {
+    "good": ("#1a7f37", "#ffffff"),
+    "bad": ("#cf222e", "#ffffff"),
+    "unsure": ("#9a6700", "#ffffff"),
+    "neutral": ("#6e7781", "#ffffff"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table of strings; ``right`` holds the indices of the columns that are aligned to the right.
+
+    ``str()`` is the plain text, columns padded and two spaces apart, without trailing blanks.
+    """
+
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    right: frozenset[int] = frozenset()
+
+    def __str__(self) -> str:
+        lines = [self.header, *self.rows]
+        widths = [max(len(line[column]) for line in lines) for column in range(len(self.header))]
+        return "\n".join(
+            "  ".join(
+                cell.rjust(width) if column in self.right else cell.ljust(width)
+                for column, (cell, width) in enumerate(zip(line, widths, strict=True))
+            ).rstrip()
+            for line in lines
+        )
+
+    def _repr_html_(self) -> str:
+        def row(tag: str, cells: tuple[str, ...]) -> str:
+            styles = (_CELL.format(align="right" if column in self.right else "left") for column in range(len(cells)))
+            return "".join(
+                f'<{tag} style="{style}">{escape(cell)}</{tag}>' for style, cell in zip(styles, cells, strict=True)
+            )
+
+        body = "".join(f"<tr>{row('td', cells)}</tr>" for cells in self.rows)
+        return f"<table><thead><tr>{row('th', self.header)}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def badge(text: str, mood: str) -> str:
+    """A coloured label as HTML; ``mood`` is ``good``, ``bad``, ``unsure`` or ``neutral`` (KeyError otherwise)."""
+    background, foreground = _BADGES[mood]
+    style = f"background:{background};color:{foreground};border-radius:0.3em;padding:0.1em 0.5em;font-weight:600"
+    return f'<span style="{style}">{escape(text)}</span>'
+
+
+def preformatted(text: str) -> str:
+    """``text`` as HTML that keeps its spaces and line breaks."""
+    return f'<pre style="line-height:1.3">{escape(text)}</pre>'
