@@ -1,0 +1,1 @@
+"""The kernel as an engine and an oracle: programs loaded and test-run through ``bpf(2)``, never attached."""
