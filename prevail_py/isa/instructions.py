@@ -161,7 +161,7 @@ class EndianSwap:
 
 @dataclass(frozen=True, slots=True)
 class AddressSpaceCast:
-    """Linux: ``dst = addr_space_cast(src, to, from)``, a 64-bit MOV with offset 1 and ``imm = from << 16 | to``."""
+    """Linux: ``dst = addr_space_cast(src, to, from)``, a 64-bit MOV with offset 1 and ``imm = to << 16 | from``."""
 
     dst: Register
     src: Register
@@ -242,7 +242,7 @@ class StoreRelease:
 
 @dataclass(frozen=True, slots=True)
 class LoadPacket:
-    """Legacy packet load (RFC 9669 section 5.6): ``r0 = ntoh(*(uN *)skb[offset + index])``; ``index`` None for ABS."""
+    """Legacy packet load (RFC 9669 section 5.5): ``r0 = ntoh(*(uN *)skb[offset + index])``; ``index`` None for ABS."""
 
     size: int
     offset: int
