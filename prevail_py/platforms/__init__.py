@@ -1,0 +1,30 @@
+"""Platforms: what programs run on, as data."""
+
+from __future__ import annotations
+
+from functools import cache
+
+from prevail_py.platforms.model import Platform
+
+__all__ = ["Platform", "platform"]
+
+
+@cache
+def platform(name: str = "linux") -> Platform:
+    """The platform of this name.  Raises :class:`ValueError` for one that does not exist.
+
+    Besides the built-in ``linux`` these are the entry points of group ``prevail_py.platforms`` that other packages
+    declare, each a function without arguments that returns a :class:`Platform`.
+    """
+    if name == "linux":
+        from prevail_py.platforms.linux import build
+
+        return build()
+    from importlib.metadata import entry_points
+
+    for entry_point in entry_points(group="prevail_py.platforms", name=name):
+        found = entry_point.load()()
+        if isinstance(found, Platform):
+            return found
+        raise ValueError(f"entry point {entry_point.value!r} for platform {name!r} does not give a Platform")
+    raise ValueError(f"unknown platform {name!r}")
