@@ -7,6 +7,7 @@ is for the graph builder (:mod:`prevail_py.cfg`) to judge, which also knows what
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeAlias
 
 from prevail_py.isa.instructions import (
     Branch,
@@ -20,22 +21,25 @@ from prevail_py.isa.instructions import (
     slots_of,
 )
 
-__all__ = ["ends_block", "leaders", "successors", "target"]
+__all__ = ["Targeting", "ends_block", "function_address", "leaders", "successors", "target"]
+
+Targeting: TypeAlias = Jump | Branch | MayGoto | CallLocal
+"""The instructions that name a slot by an offset."""
 
 
-def target(pc: int, instruction: Instruction) -> int | None:
-    """The slot that ``instruction``, at slot ``pc``, names by an offset; None for instructions that name none.
+def target(pc: int, instruction: Targeting) -> int:
+    """The slot that ``instruction``, at slot ``pc``, goes to or calls: offsets count from the next slot."""
+    return pc + 1 + instruction.offset
 
-    Jumps and branches go there, a local call calls it, and a wide load of a function takes its address.  Offsets count
-    from the next slot (RFC 9669 section 4.3); in the wide load Linux counts from its first slot, so from ``pc + 1`` too.
+
+def function_address(pc: int, instruction: LoadImmediate64) -> int:
+    """The slot of the function whose address a wide load at slot ``pc`` takes (``Pseudo.FUNCTION``).
+
+    Linux counts this offset as it does that of a call, from ``pc + 1``, although the load takes two slots.
     """
-    match instruction:
-        case Jump(offset) | Branch(offset=offset) | MayGoto(offset) | CallLocal(offset):
-            return pc + 1 + offset
-        case LoadImmediate64(low=offset, pseudo=Pseudo.FUNCTION):
-            return pc + 1 + offset
-        case _:
-            return None
+    if instruction.pseudo is not Pseudo.FUNCTION:
+        raise ValueError(f"a wide load of subtype {instruction.pseudo.name} takes no function's address")
+    return pc + 1 + instruction.low
 
 
 def successors(code: Sequence[Instruction | None], pc: int) -> tuple[int, ...]:
@@ -50,10 +54,10 @@ def successors(code: Sequence[Instruction | None], pc: int) -> tuple[int, ...]:
     match instruction:
         case Exit():
             return ()
-        case Jump(offset):
-            return (pc + 1 + offset,)
-        case Branch(offset=offset) | MayGoto(offset):
-            return (pc + 1, pc + 1 + offset)
+        case Jump():
+            return (target(pc, instruction),)
+        case Branch() | MayGoto():
+            return (pc + 1, target(pc, instruction))
         case _:
             return (pc + slots_of(instruction),)
 
