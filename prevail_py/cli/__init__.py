@@ -1,0 +1,1 @@
+"""The command line: ``prevail-py COMMAND``, one module per command."""

@@ -1,0 +1,79 @@
+"""The dispatcher of ``prevail-py``: arguments, exit codes, and what becomes of errors.
+
+Exit codes: 0 everything is well (``verify``: all programs are SAFE), 1 something is not, 2 bad input or usage, 3 a
+defect of prevail-py itself.  Bad input gets one line on standard error that names the place; a traceback appears only
+with ``--debug``.
+
+The command modules import nothing heavy at their top, so that ``--help`` and ``--version`` stay quick.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from typing import Protocol
+
+from prevail_py import __version__
+from prevail_py.cli import asm, cfg, disasm, doctor, inventory, run, verify, version
+from prevail_py.cli.support import EXIT_DEFECT, EXIT_INPUT, EXIT_INTERRUPTED, EXIT_PIPE, InputError
+
+__all__ = ["COMMANDS", "Command", "main", "parser"]
+
+
+class Command(Protocol):
+    """What a command module offers."""
+
+    NAME: str
+    HELP: str
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None: ...
+    def run(self, arguments: argparse.Namespace) -> int: ...
+
+
+COMMANDS: tuple[Command, ...] = (verify, inventory, disasm, asm, cfg, run, doctor, version)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The parser of the whole command line."""
+    top = argparse.ArgumentParser(
+        prog="prevail-py",
+        description="Formal verification of eBPF programs.",
+        epilog="exit codes: 0 all is well, 1 something is not SAFE, 2 bad input, 3 a defect of prevail-py",
+    )
+    top.add_argument("--version", action="version", version=f"prevail-py {__version__}")
+    top.add_argument("--debug", action="store_true", help="show a traceback where prevail-py itself fails")
+    commands = top.add_subparsers(metavar="COMMAND", required=True)
+    for command in COMMANDS:
+        sub = commands.add_parser(command.NAME, help=command.HELP, description=f"{command.HELP}.")
+        command.add_arguments(sub)
+        sub.set_defaults(run=command.run)
+    return top
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line ``argv`` (``sys.argv[1:]`` by default) and return its exit code."""
+    try:
+        arguments = parser().parse_args(argv)
+    except SystemExit as stop:  # argparse has printed help, version or a usage error
+        return stop.code if isinstance(stop.code, int) else EXIT_INPUT
+    try:
+        code: int = arguments.run(arguments)
+        sys.stdout.flush()
+    except InputError as error:
+        print(f"prevail-py: {error}", file=sys.stderr)
+        return EXIT_INPUT
+    except BrokenPipeError:  # the reader went away, as `| head` does; keep the interpreter's last flush quiet
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_PIPE
+    except KeyboardInterrupt:
+        print("prevail-py: interrupted", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    except Exception as error:
+        if arguments.debug:
+            raise
+        summary = " ".join(f"{type(error).__name__}: {error}".split())
+        print(f"prevail-py: internal error, please report it: {summary} (--debug shows more)", file=sys.stderr)
+        return EXIT_DEFECT
+    return code

@@ -1,0 +1,149 @@
+"""What the commands share: exit codes, reading inputs, choosing programs, printing tables."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from prevail_py._render import Table
+    from prevail_py.objects.elf import ObjectFile
+    from prevail_py.objects.program import Program
+
+__all__ = [
+    "EXIT_DEFECT",
+    "EXIT_INPUT",
+    "EXIT_INTERRUPTED",
+    "EXIT_NOT_SAFE",
+    "EXIT_OK",
+    "EXIT_PIPE",
+    "InputError",
+    "add_program_argument",
+    "bad_input",
+    "choose",
+    "open_object",
+    "positive",
+    "print_table",
+    "the_program",
+    "track",
+    "write_output",
+]
+
+EXIT_OK = 0
+EXIT_NOT_SAFE = 1
+EXIT_INPUT = 2
+EXIT_DEFECT = 3
+EXIT_INTERRUPTED = 130
+EXIT_PIPE = 141
+
+
+class InputError(Exception):
+    """The user's input cannot be used; the message is one line that names the place."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(" ".join(message.split()))
+
+
+@contextmanager
+def bad_input(place: str) -> Iterator[None]:
+    """Turn the errors that bad input causes into :class:`InputError`, its message beginning with ``place``."""
+    from prevail_py.cfg.graph import CfgError
+    from prevail_py.isa.assembler import AssemblerError
+    from prevail_py.isa.decode import DecodeError
+    from prevail_py.objects.errors import ObjectError
+
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"{error.filename or place}: {error.strerror or error}") from error
+    except (ObjectError, DecodeError, AssemblerError, CfgError) as error:
+        raise InputError(f"{place}: {error}") from error
+
+
+def open_object(path: str) -> ObjectFile:
+    """Load the object file at ``path``; :class:`InputError` where that fails."""
+    from prevail_py.objects.elf import load_object
+
+    with bad_input(path):
+        return load_object(path)
+
+
+def add_program_argument(parser: argparse.ArgumentParser, what: str = "only this program") -> None:
+    """The option ``--program NAME``."""
+    parser.add_argument("--program", metavar="NAME", help=f"{what}, by its function name")
+
+
+def choose(path: str, loaded: ObjectFile, name: str | None) -> list[Program]:
+    """The programs called ``name``, or all of them; :class:`InputError` where there is none of that name."""
+    programs = list(loaded.programs.values())
+    if name is None:
+        return programs
+    chosen = [program for program in programs if program.name == name]
+    if not chosen:
+        known = ", ".join(program.name for program in programs) or "none"
+        raise InputError(f"{path}: no program {name!r} (there are: {known})")
+    return chosen
+
+
+def the_program(path: str, name: str | None) -> Program:
+    """The one program of the object at ``path``; ``name`` decides between several."""
+    programs = choose(path, open_object(path), name)
+    if len(programs) != 1:
+        known = ", ".join(program.name for program in programs)
+        raise InputError(
+            f"{path}: choose one with --program (there are: {known})" if programs else f"{path}: no program"
+        )
+    return programs[0]
+
+
+def positive(text: str) -> int:
+    """The type of an option that takes a positive integer."""
+    value = int(text)
+    if value <= 0:
+        raise ValueError(text)
+    return value
+
+
+def print_table(table: Table, *, colours: dict[str, str] | None = None) -> None:
+    """Print ``table``: with rich where standard output is a terminal, as plain text otherwise.
+
+    ``colours`` maps the exact text of a cell to a rich style.
+    """
+    if not sys.stdout.isatty():
+        print(table)
+        return
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table as RichTable
+    from rich.text import Text
+
+    shown = RichTable(box=SIMPLE_HEAD, pad_edge=False)
+    for column, name in enumerate(table.header):
+        shown.add_column(name, justify="right" if column in table.right else "left")
+    for row in table.rows:
+        shown.add_row(*(Text(cell, style=(colours or {}).get(cell, "")) for cell in row))
+    Console().print(shown)
+
+
+def track(items: Sequence[Any], label: str) -> Iterable[Any]:
+    """``items``, with a progress bar on standard error where that is a terminal and there is more than one."""
+    if len(items) < 2 or not sys.stderr.isatty():
+        return items
+    from rich.console import Console
+    from rich.progress import track as rich_track
+
+    return rich_track(items, description=label, console=Console(stderr=True), transient=True)
+
+
+def write_output(path: str | None, data: str | bytes) -> None:
+    """Write ``data`` to ``path``, or to standard output where that is None or ``-``."""
+    if path is not None and path != "-":
+        with bad_input(path), open(path, "wb") as file:
+            file.write(data.encode() if isinstance(data, str) else data)
+    elif isinstance(data, str):
+        sys.stdout.write(data)
+    else:
+        sys.stdout.buffer.write(data)

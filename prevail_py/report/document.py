@@ -1,0 +1,60 @@
+"""The public JSON format of verdicts: one document per object file, schema 1 (``docs/cli.md`` lists every field).
+
+Within one schema number fields are only ever added.  Documents of the same input are equal, ``seconds`` apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from prevail_py.isa.disassembler import disassemble
+from prevail_py.verifier.verdict import Failure, Verdict
+
+__all__ = ["SCHEMA", "error_document", "object_document"]
+
+SCHEMA = 1
+
+
+def object_document(name: str, verdicts: Iterable[Verdict], *, invariants: bool = False) -> dict[str, Any]:
+    """The document of the object ``name`` (its path as given), ready for :func:`json.dumps`."""
+    return {"schema": SCHEMA, "object": name, "programs": [_program(verdict, invariants) for verdict in verdicts]}
+
+
+def error_document(name: str, message: str) -> dict[str, Any]:
+    """The document of an input that could not be read."""
+    return {"schema": SCHEMA, "object": name, "error": message, "programs": []}
+
+
+def _program(verdict: Verdict, invariants: bool) -> dict[str, Any]:
+    program = verdict.program
+    document: dict[str, Any] = {
+        "section": program.section,
+        "name": program.name,
+        "program_type": program.program_type,
+        "instructions": program.instruction_count,
+        "verdict": verdict.kind.value,
+        "reason": verdict.reason,
+        "seconds": round(verdict.seconds, 6),
+        "steps": verdict.steps,
+        "failures": [_failure(verdict, failure) for failure in verdict.failures],
+    }
+    if invariants:
+        document["invariants"] = str(verdict.invariants)
+    return document
+
+
+def _failure(verdict: Verdict, failure: Failure) -> dict[str, Any]:
+    line = failure.line
+    instruction = verdict.program.code[failure.pc]
+    return {
+        "pc": failure.pc,
+        "line": line.line if line else None,
+        "file": line.file if line else None,
+        "source": line.text.strip() if line else None,
+        "instruction": disassemble(instruction, failure.pc) if instruction is not None else "",
+        "assertion": failure.assertion,
+        "message": failure.message,
+        "state": failure.state,
+        "needed": failure.needed,
+    }

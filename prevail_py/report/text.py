@@ -1,0 +1,62 @@
+"""Verdicts as text: a table of programs, and for each failure its source line, instruction, state and remedy."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from prevail_py._render import Table
+from prevail_py.isa.disassembler import disassemble
+from prevail_py.verifier.verdict import Failure, Verdict, VerdictKind
+
+__all__ = ["failure_text", "summary", "verdict_table", "verdict_text"]
+
+
+def verdict_table(results: Sequence[tuple[str, Verdict]]) -> Table:
+    """One row per program; ``results`` pairs each verdict with the path of its object."""
+    rows = tuple(
+        (
+            Path(path).name,
+            verdict.program.section,
+            verdict.program.name,
+            verdict.program.program_type,
+            str(verdict.program.instruction_count),
+            verdict.kind.value,
+            f"{verdict.seconds:.3f}",
+        )
+        for path, verdict in results
+    )
+    header = ("object", "section", "program", "type", "instructions", "verdict", "seconds")
+    return Table(header, rows, right=frozenset({4, 6}))
+
+
+def summary(verdicts: Sequence[Verdict]) -> str:
+    """How many programs have which verdict: ``3 programs: 2 SAFE, 1 UNKNOWN``."""
+    counts = Counter(verdict.kind for verdict in verdicts)
+    parts = ", ".join(f"{counts[kind]} {kind.value}" for kind in VerdictKind if counts[kind])
+    return f"{len(verdicts)} program{'' if len(verdicts) == 1 else 's'}{': ' if parts else ''}{parts}"
+
+
+def verdict_text(path: str, verdict: Verdict) -> str:
+    """Everything to know about a program that is not SAFE: a headline, then its failures in program order."""
+    headline = f"{Path(path).name}: {verdict.program.name}: {verdict.kind.value}"
+    if verdict.reason:
+        headline += f": {verdict.reason}"
+    return "\n\n".join([headline, *(failure_text(verdict, failure) for failure in verdict.failures)])
+
+
+def failure_text(verdict: Verdict, failure: Failure) -> str:
+    """One failure, several lines: where and what, the source text, the instruction, what is known, what is needed."""
+    line = failure.line
+    where = f"{line}" if line else f"{verdict.program.section}: instruction {failure.pc}"
+    lines = [f"  {where}: {failure.message} [{failure.assertion}]"]
+    if line is not None and line.text.strip():
+        lines.append(f"    source  {line.text.strip()}")
+    instruction = verdict.program.code[failure.pc]
+    if instruction is not None:
+        lines.append(f"    code    {failure.pc}: {disassemble(instruction, failure.pc)}")
+    for label, text in (("known", failure.state), ("needed", failure.needed)):
+        for number, part in enumerate(text.splitlines()):
+            lines.append(f"    {label if number == 0 else '':7} {part}".rstrip())
+    return "\n".join(lines)
