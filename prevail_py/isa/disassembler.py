@@ -12,7 +12,7 @@ What has no common notation is written so that :mod:`prevail_py.isa.assembler` r
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import assert_never
+from typing import Final, assert_never
 
 from prevail_py.isa.flow import target
 from prevail_py.isa.instructions import (
@@ -64,12 +64,7 @@ def disassemble(instruction: Instruction, pc: int | None = None) -> str:
     return text
 
 
-_NAMES_OF_ATOMICS = {
-    AtomicOp.ADD: "+=",
-    AtomicOp.OR: "|=",
-    AtomicOp.AND: "&=",
-    AtomicOp.XOR: "^=",
-}
+_UPDATES: Final = {AtomicOp.ADD: "+=", AtomicOp.OR: "|=", AtomicOp.AND: "&=", AtomicOp.XOR: "^="}
 
 
 def _text(instruction: Instruction) -> str:
@@ -131,7 +126,7 @@ def _atomic(instruction: Atomic) -> str:
         return f"{src} = xchg{variant}({address}, {src})"
     if instruction.fetch:
         return f"{src} = atomic_fetch_{instruction.op.value}(({_type(instruction.size)} *)({address}), {src})"
-    return f"lock *({_type(instruction.size)} *)({address}) {_NAMES_OF_ATOMICS[instruction.op]} {src}"
+    return f"lock *({_type(instruction.size)} *)({address}) {_UPDATES[instruction.op]} {src}"
 
 
 def _wide(instruction: LoadImmediate64) -> str:
@@ -144,7 +139,7 @@ def _wide(instruction: LoadImmediate64) -> str:
         case Pseudo.MAP_VALUE:
             return f"map[fd:{low}][0]{high:+d}"
         case Pseudo.BTF_ID:
-            return f"btf[id:{low}]{high:+d}" if high else f"btf[id:{low}]"
+            return f"btf[id:{low},fd:{high}]" if high else f"btf[id:{low}]"
         case Pseudo.FUNCTION:
             return f"subprog[{low:+d}]"
         case Pseudo.MAP_INDEX:
