@@ -8,28 +8,19 @@ itself is only reported.
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 
 from prevail_py.cfg.graph import Block, CfgError, ControlFlowGraph, Edge, FunctionGraph
-from prevail_py.isa.instructions import (
-    Branch,
-    CallLocal,
-    Exit,
-    Instruction,
-    Jump,
-    LoadImmediate64,
-    MayGoto,
-    Pseudo,
-)
+from prevail_py.isa import flow
+from prevail_py.isa.instructions import Branch, CallLocal, Instruction, Jump, LoadImmediate64, MayGoto, Pseudo
 from prevail_py.objects.program import Program, Subprogram
 
 __all__ = ["build"]
 
 Code = Sequence[Instruction | None]
-Sites = dict[int, list[tuple[int, int]]]
-"""Call sites ``(pc, callee index)`` by the index of the calling function."""
+Sites = tuple[tuple[int, int], ...]
+"""Where a function refers to others: ``(pc, index of the function referred to)``, in program order."""
 
 
 def build(program: Program) -> ControlFlowGraph:
@@ -45,59 +36,54 @@ def build(program: Program) -> ControlFlowGraph:
     subprograms = program.subprograms or _discover(program)
     index_at = _check_extents(code, subprograms)
     functions = []
-    calls: Sites = {}
-    references: Sites = {}
-    unreachable: list[int] = []
+    calls: dict[int, Sites] = {}
+    references: dict[int, Sites] = {}
+    reached = bytearray(len(code))
     for index, subprogram in enumerate(subprograms):
-        starts = _leaders(code, subprogram)
-        function = FunctionGraph(index, subprogram.name, subprogram.start, subprogram.end, _blocks(code, starts))
-        functions.append(function)
-        calls[index], references[index] = [], []
-        reached = bytearray(subprogram.end - subprogram.start)
-        for block in function.blocks:
-            for pc in block.pcs:
-                reached[pc - subprogram.start] = 1
-        for pc in range(subprogram.start, subprogram.end):
-            instruction = code[pc]
-            if instruction is None:
-                continue
-            callee = _callee(pc, instruction)
-            if callee is not None and callee not in index_at:
-                raise CfgError(pc, f"slot {callee} is not the start of a function")
-            if not reached[pc - subprogram.start]:
-                unreachable.append(pc)
-            elif callee is not None:
-                sites = calls if isinstance(instruction, CallLocal) else references
-                sites[index].append((pc, index_at[callee]))
+        _check_jumps(code, subprogram)
+        blocks = _blocks(code, subprogram)
+        for block in blocks:
+            reached[block.start : block.end] = b"\1" * (block.end - block.start)
+        functions.append(FunctionGraph(index, subprogram.name, subprogram.start, subprogram.end, blocks))
+        calls[index], references[index] = _sites(code, subprogram, index_at, reached)
     return ControlFlowGraph(
         program=program,
         functions=tuple(functions),
-        calls=_frozen(calls),
-        references=_frozen(references),
+        calls=calls,
+        references=references,
         recursion=_cycle([[callee for _, callee in calls[i] + references[i]] for i in range(len(functions))]),
-        unreachable=tuple(sorted(unreachable)),
+        unreachable=tuple(pc for pc, instruction in enumerate(code) if instruction is not None and not reached[pc]),
     )
-
-
-def _frozen(sites: Sites) -> Mapping[int, tuple[tuple[int, int], ...]]:
-    return {index: tuple(pairs) for index, pairs in sites.items()}
 
 
 # Functions ------------------------------------------------------------------------------------------------------------
 
 
 def _callee(pc: int, instruction: Instruction) -> int | None:
-    """The first slot of the function that ``instruction`` calls or takes the address of, None if it does neither.
-
-    Both are relative to the next *slot*, for the two-slot load as well (kernel/bpf/verifier.c, add_subprog_and_kfunc).
-    """
+    """The first slot of the function that ``instruction`` calls or takes the address of, None if it does neither."""
     match instruction:
-        case CallLocal(offset=offset):
-            return pc + 1 + offset
-        case LoadImmediate64(pseudo=Pseudo.FUNCTION, low=offset):
-            return pc + 1 + offset
+        case CallLocal():
+            return flow.target(pc, instruction)
+        case LoadImmediate64(pseudo=Pseudo.FUNCTION):
+            return flow.function_address(pc, instruction)
         case _:
             return None
+
+
+def _sites(code: Code, function: Subprogram, index_at: Mapping[int, int], reached: bytearray) -> tuple[Sites, Sites]:
+    """The reachable local calls of a function and the addresses of functions that it takes."""
+    calls = []
+    references = []
+    for pc in range(function.start, function.end):
+        instruction = code[pc]
+        callee = None if instruction is None else _callee(pc, instruction)
+        if callee is None:
+            continue
+        if callee not in index_at:
+            raise CfgError(pc, f"slot {callee} is not the start of a function")
+        if reached[pc]:
+            (calls if isinstance(instruction, CallLocal) else references).append((pc, index_at[callee]))
+    return tuple(calls), tuple(references)
 
 
 def _discover(program: Program) -> tuple[Subprogram, ...]:
@@ -137,8 +123,9 @@ def _check_extents(code: Code, subprograms: Sequence[Subprogram]) -> Mapping[int
                 f"function {subprogram.name} (slots {subprogram.start} to {subprogram.end}, exclusive) is empty, "
                 "overlaps another or exceeds the program",
             )
-        if code[subprogram.start] is None:
-            raise CfgError(subprogram.start, f"function {subprogram.name} starts in the middle of a wide load")
+        for bound, what in ((subprogram.start, "starts"), (subprogram.end, "ends")):
+            if bound < len(code) and code[bound] is None:
+                raise CfgError(bound, f"function {subprogram.name} {what} in the middle of a wide load")
         previous_end = subprogram.end
     return {subprogram.start: index for index, subprogram in enumerate(subprograms)}
 
@@ -174,65 +161,53 @@ def _check_target(code: Code, pc: int, target: int, what: str) -> None:
         raise CfgError(pc, f"the {what} leads into the middle of the wide load at slot {target - 1}")
 
 
-def _leaders(code: Code, function: Subprogram) -> list[int]:
-    """The first slots of the function's blocks, ascending, and its end: jump targets and what follows a transfer."""
-    leaders = {function.start, function.end}
+def _check_jumps(code: Code, function: Subprogram) -> None:
+    """Jumps, in dead code too, lead to instructions of the function they are in."""
     for pc in range(function.start, function.end):
-        match code[pc]:
-            case Jump(offset=offset) | Branch(offset=offset) | MayGoto(offset=offset):
-                target = pc + 1 + offset
-                _check_target(code, pc, target, "jump")
-                if not function.start <= target < function.end:
-                    raise CfgError(pc, f"the jump to slot {target} leaves function {function.name}")
-                leaders.add(target)
-                leaders.add(pc + 1)
-            case Exit():
-                leaders.add(pc + 1)
-            case _:
-                pass
-    return sorted(leaders)
+        instruction = code[pc]
+        if isinstance(instruction, Jump | Branch | MayGoto):
+            target = flow.target(pc, instruction)
+            _check_target(code, pc, target, "jump")
+            if not function.start <= target < function.end:
+                raise CfgError(pc, f"the jump to slot {target} leaves function {function.name}")
 
 
-def _blocks(code: Code, leaders: Sequence[int]) -> tuple[Block, ...]:
-    """The blocks that begin at ``leaders`` (the last of which is the function's end), as far as the first reaches."""
-    end = leaders[-1]
-    pcs: dict[int, tuple[int, ...]] = {}  # by the block's first slot, as everything here
-    ends: dict[int, int] = {}
-    ways: dict[int, tuple[tuple[int, bool | None], ...]] = {}
+def _blocks(code: Code, function: Subprogram) -> tuple[Block, ...]:
+    """The blocks of a function as far as its first instruction reaches, in reverse post-order."""
+    bounds = (*flow.leaders(code, function.start, function.end), function.end)
+    end_of = dict(pairwise(bounds))
+    pcs: dict[int, tuple[int, ...]] = {}  # by the block's first slot, as are the others
+    targets: dict[int, tuple[int, ...]] = {}
 
-    def discover(start: int) -> list[int]:
-        """Fill in the block at ``start``; what may follow it, in the order in which to explore."""
-        ends[start] = leaders[bisect_right(leaders, start)]
-        pcs[start] = tuple(pc for pc in range(start, ends[start]) if code[pc] is not None)
+    def explore(start: int) -> list[int]:
+        """Fill in the block that starts there; returns what may follow it."""
+        pcs[start] = tuple(pc for pc in range(start, end_of[start]) if code[pc] is not None)
         last = pcs[start][-1]
-        match code[last]:
-            case Exit():
-                ways[start] = ()
-            case Jump(offset=offset):
-                ways[start] = ((last + 1 + offset, None),)
-            case Branch(offset=offset) | MayGoto(offset=offset):
-                ways[start] = ((last + 1, False), (last + 1 + offset, True))
-            case _:
-                ways[start] = ((ends[start], None),)
-        if any(target == end for target, _ in ways[start]):
-            raise CfgError(last, "execution runs off the end of the function here")
-        return [target for target, _ in ways[start]]
+        targets[start] = flow.successors(code, last)
+        if function.end in targets[start]:
+            raise CfgError(last, f"execution runs off the end of function {function.name} here")
+        return list(targets[start])
 
-    # Exploring the taken way first finishes it first, and so numbers the fall-through before it, as one reads code.
+    # The last way is explored, and so finished, first: this numbers the fall-through before it, as one reads code.
     post_order: list[int] = []
-    stack = [(leaders[0], discover(leaders[0]))]
+    stack = [(function.start, explore(function.start))]
     while stack:
         start, unexplored = stack[-1]
         if not unexplored:
             post_order.append(start)
             stack.pop()
-            continue
-        target = unexplored.pop()
-        if target not in ways:
-            stack.append((target, discover(target)))
+        elif (target := unexplored.pop()) not in targets:
+            stack.append((target, explore(target)))
     order = post_order[::-1]
     ids = {start: block_id for block_id, start in enumerate(order)}
-    return tuple(
-        Block(ids[start], start, ends[start], pcs[start], tuple(Edge(ids[to], taken) for to, taken in ways[start]))
-        for start in order
-    )
+
+    def edges(start: int) -> tuple[Edge, ...]:
+        match targets[start]:
+            case (fall_through, taken):
+                return Edge(ids[fall_through], False), Edge(ids[taken], True)
+            case (only,):
+                return (Edge(ids[only]),)
+            case _:
+                return ()
+
+    return tuple(Block(ids[start], start, end_of[start], pcs[start], edges(start)) for start in order)
