@@ -17,6 +17,9 @@ back edge (any jump, may_goto or local call that can lead to a lower address, an
 
 Both rules over-approximate; refusing is cheap, and an oops is not.  *Generated* programs, of which nobody knows what
 they look like, must have no back edge at all and fewer than :data:`GENERATED_LIMIT` instructions.
+
+:func:`escape` answers the other question, which accepted programs may not be *run*: those whose effects would leave
+the test harness.
 """
 
 from __future__ import annotations
@@ -27,7 +30,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final
 
-__all__ = ["GENERATED_LIMIT", "WINDOW", "hazard"]
+__all__ = ["GENERATED_LIMIT", "WINDOW", "escape", "hazard"]
 
 WINDOW: Final = 16
 GENERATED_LIMIT: Final = 512
@@ -168,6 +171,30 @@ def hazard(code: bytes, *, generated: bool = False) -> str | None:
         f"verifier crash pattern: {edge}, and AND/OR at slot {use} on a register that the instruction at slot "
         f"{source} may have left in [-1, 0]"
     )
+
+
+_CONTAINED_TYPES: Final = frozenset({1, 3, 4, 6, 8, 10, 11, 12, 22})
+"""Program types whose test run works on a packet of its own: socket_filter, sched_cls, sched_act, xdp, cgroup_skb,
+lwt_in, lwt_out, lwt_xmit, flow_dissector."""
+
+_ESCAPING_HELPERS: Final = {
+    13: "bpf_clone_redirect",
+    36: "bpf_probe_write_user",
+    58: "bpf_override_return",
+    109: "bpf_send_signal",
+    117: "bpf_send_signal_thread",
+    166: "bpf_sys_bpf",
+}
+
+
+def escape(code: bytes, program_type: int) -> str | None:
+    """Why a test run of ``code`` could reach beyond its own packet and maps, or None where it cannot."""
+    if program_type not in _CONTAINED_TYPES:
+        return f"programs of type {program_type} are not run here: their effects are not confined to a packet"
+    for slot in _slots(code):
+        if slot.is_jump and slot.op == _JumpOp.CALL and slot.src == 0 and slot.imm in _ESCAPING_HELPERS:
+            return f"{_ESCAPING_HELPERS[slot.imm]} at slot {slot.pc} reaches beyond the test run"
+    return None
 
 
 def _slots(code: bytes) -> tuple[_Slot, ...]:

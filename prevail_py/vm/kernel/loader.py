@@ -1,0 +1,241 @@
+"""Maps and programs from descriptions to descriptors, inside the worker process.
+
+A :class:`LoadRequest` is all that the kernel gets to know, with every name already turned into Linux's number.
+"""
+
+from __future__ import annotations
+
+import errno
+import mmap
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from prevail_py.objects.program import MapSpec
+from prevail_py.platforms.linux.map_types import MAP_TYPES
+from prevail_py.vm.kernel import btf, syscalls
+from prevail_py.vm.kernel.answer import AnswerKind, KernelAnswer, read_error, read_log
+from prevail_py.vm.kernel.syscalls import BpfError, HazardError, MapFlag
+
+__all__ = ["KernelMap", "LoadRequest", "LoadedProgram", "MapError", "load", "possible_cpus"]
+
+_STATISTICS_LEVEL: Final = 4
+_TRACE_LEVELS: Final = 3
+_LOCAL_STORAGE: Final = frozenset({"sk_storage", "inode_storage", "task_storage", "cgrp_storage"})
+_READABLE: Final = frozenset(
+    {"hash", "array", "percpu_hash", "percpu_array", "lru_hash", "lru_percpu_hash", "lpm_trie"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class LoadRequest:
+    """A program to load, in the kernel's terms.
+
+    ``code`` is encoded; its map references are indices into ``maps``.  ``functions``: (first slot, name) of every
+    function, needed where one is used as a callback, else empty.  ``log_level``: 0 for the ruling alone, 1 or 2 for
+    the verifier's trace.  ``generated`` as in :func:`prevail_py.vm.kernel.hazard.hazard`.
+    """
+
+    code: bytes
+    program_type: int
+    licence: str = ""
+    name: str = ""
+    expected_attach_type: int = 0
+    flags: int = 0
+    maps: tuple[MapSpec, ...] = ()
+    functions: tuple[tuple[int, str], ...] = ()
+    log_level: int = 0
+    generated: bool = False
+
+
+class MapError(ValueError):
+    """A map could not be created or filled."""
+
+
+@dataclass(frozen=True, slots=True)
+class KernelMap:
+    """A map in the kernel.  ``value_size`` is that of one element as user space sees it, all CPUs together."""
+
+    descriptor: int
+    spec: MapSpec
+    value_size: int
+
+    @property
+    def readable(self) -> bool:
+        """Whether its elements can be listed as plain keys and values."""
+        return MAP_TYPES[self.spec.type].name in _READABLE
+
+    def write(self, contents: Mapping[bytes, bytes]) -> None:
+        """Set elements; raises :class:`MapError`.  The others stay."""
+        for key, value in contents.items():
+            if len(key) != self.spec.key_size or len(value) != self.value_size:
+                raise MapError(
+                    f"map {self.spec.name}: an element of {len(key)} + {len(value)} bytes, "
+                    f"not {self.spec.key_size} + {self.value_size}"
+                )
+            try:
+                syscalls.update_element(self.descriptor, key, value)
+            except BpfError as error:
+                raise MapError(f"map {self.spec.name}: cannot set {key.hex()}: {error.code}") from error
+
+    def read(self) -> dict[bytes, bytes]:
+        """All elements, in the kernel's order."""
+        contents: dict[bytes, bytes] = {}
+        key = syscalls.next_key(self.descriptor, None, self.spec.key_size)
+        while key is not None:
+            try:
+                contents[key] = syscalls.lookup_element(self.descriptor, key, self.value_size)
+            except BpfError as error:
+                if error.errno != errno.ENOENT:
+                    raise
+            key = syscalls.next_key(self.descriptor, key, self.spec.key_size)
+        return contents
+
+
+@dataclass(slots=True)
+class LoadedProgram:
+    """Descriptors of a program and its maps; use as a context manager."""
+
+    descriptor: int = -1
+    maps: tuple[KernelMap, ...] = ()
+    descriptors: list[int] = field(default_factory=list)
+
+    def close(self) -> None:
+        while self.descriptors:
+            os.close(self.descriptors.pop())
+
+    def __enter__(self) -> LoadedProgram:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+
+def load(request: LoadRequest) -> tuple[KernelAnswer, LoadedProgram]:
+    """Create the maps, load the program.  The second part is empty unless the answer is ACCEPT."""
+    loaded = LoadedProgram()
+    try:
+        loaded.maps = tuple(_create(spec, loaded.descriptors) for spec in request.maps)
+        answer = _load(request, loaded)
+    except MapError as error:
+        answer = KernelAnswer(AnswerKind.NOT_LOADED, str(error))
+    except HazardError as error:
+        answer = KernelAnswer(AnswerKind.NOT_ASKED, str(error))
+    except BaseException:
+        loaded.close()
+        raise
+    if answer.kind is not AnswerKind.ACCEPT:
+        loaded.close()
+    return answer, loaded
+
+
+def _load(request: LoadRequest, loaded: LoadedProgram) -> KernelAnswer:
+    information: tuple[int, bytes] | None = None
+    if request.functions:
+        types, records = btf.function_information(request.functions)
+        try:
+            descriptor = syscalls.load_btf(types)
+        except BpfError as error:
+            return KernelAnswer(AnswerKind.NOT_LOADED, f"type information refused: {error.code}", error.log)
+        loaded.descriptors.append(descriptor)
+        information = descriptor, records
+
+    def attempt(log_level: int) -> syscalls.Loaded:
+        return syscalls.load_program(
+            request.code,
+            request.program_type,
+            licence=request.licence,
+            name=request.name,
+            expected_attach_type=request.expected_attach_type,
+            flags=request.flags,
+            maps=[kernel_map.descriptor for kernel_map in loaded.maps],
+            log_level=log_level,
+            btf=information,
+            generated=request.generated,
+        )
+
+    trace = ""
+    try:
+        try:
+            program = attempt(request.log_level & _TRACE_LEVELS | _STATISTICS_LEVEL)
+        except BpfError as error:
+            if error.errno != errno.ENOSPC:
+                raise
+            # The trace outgrew its buffer, which hides the ruling: keep its end, and ask again without one.
+            trace = error.log
+            program = attempt(_STATISTICS_LEVEL)
+    except BpfError as error:
+        answer = read_error(error)
+        return KernelAnswer(
+            answer.kind, answer.reason, trace or answer.log, answer.instructions_processed, answer.verification_seconds
+        )
+    loaded.descriptors.append(program.descriptor)
+    loaded.descriptor = program.descriptor
+    _, processed, seconds = read_log(program.log)
+    return KernelAnswer(AnswerKind.ACCEPT, "", trace or program.log, processed, seconds)
+
+
+def _create(spec: MapSpec, descriptors: list[int]) -> KernelMap:
+    """Create one map; what was opened for it is appended to ``descriptors`` at once."""
+    known = MAP_TYPES.get(spec.type)
+    if known is None or known.name in ("struct_ops", "arena"):
+        raise MapError(f"map {spec.name}: maps of type {known.name if known else spec.type} are not supported here")
+    key_size, value_size, entries, flags = spec.key_size, spec.value_size, spec.max_entries, spec.flags
+    types: tuple[int, int, int] | None = None
+    inner: int | None = None
+    if known.name in ("ringbuf", "user_ringbuf"):
+        key_size, value_size, entries = 0, 0, _ring_size(entries)
+    elif known.name == "perf_event_array" and entries == 0:
+        entries = possible_cpus()
+    elif known.name in _LOCAL_STORAGE:
+        types = _storage_types(spec, descriptors)
+        entries, flags = 0, flags | MapFlag.NO_PREALLOC
+    elif spec.inner is not None:
+        inner = _create(spec.inner, descriptors).descriptor
+        key_size, value_size = key_size or 4, 4
+    if spec.read_only:
+        flags |= MapFlag.RDONLY_PROG
+    try:
+        descriptor = syscalls.create_map(
+            spec.type, key_size, value_size, entries, flags, name=spec.name, inner=inner, btf=types
+        )
+    except BpfError as error:
+        raise MapError(f"map {spec.name}: cannot be created: {error.code}") from error
+    descriptors.append(descriptor)
+    size = _padded(value_size) * possible_cpus() if known.per_cpu else value_size
+    kernel_map = KernelMap(descriptor, spec, size)
+    if spec.initial is not None:
+        kernel_map.write({bytes(key_size): spec.initial.ljust(size, b"\0")})
+    if spec.read_only:
+        syscalls.freeze_map(descriptor)
+    return kernel_map
+
+
+def _storage_types(spec: MapSpec, descriptors: list[int]) -> tuple[int, int, int]:
+    data, key, value = btf.map_types(spec.value_size)
+    try:
+        descriptor = syscalls.load_btf(data)
+    except BpfError as error:
+        raise MapError(f"map {spec.name}: type information refused: {error.code}") from error
+    descriptors.append(descriptor)
+    return descriptor, key, value
+
+
+def _ring_size(size: int) -> int:
+    """The next size that is both a power of two and whole pages, as libbpf chooses it."""
+    pages = max(1, -(-size // mmap.PAGESIZE))
+    return mmap.PAGESIZE << (pages - 1).bit_length()
+
+
+def _padded(size: int) -> int:
+    return -(-size // 8) * 8
+
+
+def possible_cpus(text: str | None = None) -> int:
+    """How many CPUs per-CPU maps have values for: the length of ``/sys/devices/system/cpu/possible``, ``0-3,5``."""
+    if text is None:
+        text = Path("/sys/devices/system/cpu/possible").read_text()
+    return sum(int(last or first) - int(first) + 1 for first, last in re.findall(r"(\d+)(?:-(\d+))?", text))

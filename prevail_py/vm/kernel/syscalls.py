@@ -1,0 +1,430 @@
+"""The few commands of ``bpf(2)`` that the engine needs, over ctypes: create maps, load, test-run.  Nothing attaches.
+
+:func:`load_program` is the only function in the package that hands a program to the kernel's verifier.  It asks the
+guard itself, about the bytes that it then passes on, and it refuses to work outside of a worker process: whatever
+happens in the kernel happens to the worker.
+
+Layouts are those of ``union bpf_attr`` in the kernel's ``include/uapi/linux/bpf.h``; one structure per command, cut
+after the last field we set (the kernel takes the rest as zero).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import platform
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Final
+
+from prevail_py.vm.kernel.hazard import hazard
+
+__all__ = [
+    "BpfError",
+    "HazardError",
+    "Loaded",
+    "MapFlag",
+    "ProgramFlag",
+    "ProgramRun",
+    "create_map",
+    "delete_element",
+    "enter_worker",
+    "freeze_map",
+    "load_btf",
+    "load_program",
+    "lookup_element",
+    "next_key",
+    "run_program",
+    "system_call_number",
+    "update_element",
+]
+
+
+class _Command(IntEnum):
+    """``enum bpf_cmd``."""
+
+    MAP_CREATE = 0
+    MAP_LOOKUP_ELEM = 1
+    MAP_UPDATE_ELEM = 2
+    MAP_DELETE_ELEM = 3
+    MAP_GET_NEXT_KEY = 4
+    PROG_LOAD = 5
+    PROG_TEST_RUN = 10
+    BTF_LOAD = 18
+    MAP_LOOKUP_AND_DELETE_ELEM = 21
+    MAP_FREEZE = 22
+
+
+class MapFlag(IntEnum):
+    """Flags of MAP_CREATE that the loader sets or looks at."""
+
+    NO_PREALLOC = 1 << 0
+    RDONLY_PROG = 1 << 7
+
+
+class ProgramFlag(IntEnum):
+    """Flags of PROG_LOAD that follow from a section name."""
+
+    SLEEPABLE = 1 << 4
+    XDP_HAS_FRAGS = 1 << 5
+
+
+# The kernel's own error numbers that leak to user space (include/linux/errno.h).
+_ENOTSUPP: Final = 524
+_NR_BPF: Final = {"x86_64": 321, "aarch64": 280, "riscv64": 280, "s390x": 351, "ppc64le": 361, "loongarch64": 280}
+_OBJECT_NAME: Final = 16
+_INTERRUPTED_RETRIES: Final = 5
+
+
+class BpfError(OSError):
+    """A ``bpf(2)`` call failed; ``log`` is what the verifier (or the BTF checker) wrote, if anything."""
+
+    def __init__(self, number: int, command: str, log: str = "") -> None:
+        text = "ENOTSUPP" if number == _ENOTSUPP else os.strerror(number)
+        super().__init__(number, f"{command}: {text}")
+        self.log = log
+
+    @property
+    def code(self) -> str:
+        """The symbolic name of the error, such as ``EINVAL``."""
+        number = self.errno or 0
+        return "ENOTSUPP" if number == _ENOTSUPP else errno.errorcode.get(number, f"error {number}")
+
+
+class HazardError(PermissionError):
+    """The guard refused the program; it was not shown to the kernel."""
+
+
+class _MapCreate(ctypes.Structure):
+    _fields_ = (
+        ("map_type", ctypes.c_uint32),
+        ("key_size", ctypes.c_uint32),
+        ("value_size", ctypes.c_uint32),
+        ("max_entries", ctypes.c_uint32),
+        ("map_flags", ctypes.c_uint32),
+        ("inner_map_fd", ctypes.c_uint32),
+        ("numa_node", ctypes.c_uint32),
+        ("map_name", ctypes.c_char * _OBJECT_NAME),
+        ("map_ifindex", ctypes.c_uint32),
+        ("btf_fd", ctypes.c_uint32),
+        ("btf_key_type_id", ctypes.c_uint32),
+        ("btf_value_type_id", ctypes.c_uint32),
+    )
+
+
+class _MapElement(ctypes.Structure):
+    _fields_ = (
+        ("map_fd", ctypes.c_uint32),
+        ("padding", ctypes.c_uint32),
+        ("key", ctypes.c_uint64),
+        ("value", ctypes.c_uint64),  # the next key for MAP_GET_NEXT_KEY
+        ("flags", ctypes.c_uint64),
+    )
+
+
+class _ProgramLoad(ctypes.Structure):
+    _fields_ = (
+        ("prog_type", ctypes.c_uint32),
+        ("insn_cnt", ctypes.c_uint32),
+        ("insns", ctypes.c_uint64),
+        ("license", ctypes.c_uint64),
+        ("log_level", ctypes.c_uint32),
+        ("log_size", ctypes.c_uint32),
+        ("log_buf", ctypes.c_uint64),
+        ("kern_version", ctypes.c_uint32),
+        ("prog_flags", ctypes.c_uint32),
+        ("prog_name", ctypes.c_char * _OBJECT_NAME),
+        ("prog_ifindex", ctypes.c_uint32),
+        ("expected_attach_type", ctypes.c_uint32),
+        ("prog_btf_fd", ctypes.c_uint32),
+        ("func_info_rec_size", ctypes.c_uint32),
+        ("func_info", ctypes.c_uint64),
+        ("func_info_cnt", ctypes.c_uint32),
+        ("line_info_rec_size", ctypes.c_uint32),
+        ("line_info", ctypes.c_uint64),
+        ("line_info_cnt", ctypes.c_uint32),
+        ("attach_btf_id", ctypes.c_uint32),
+        ("attach_prog_fd", ctypes.c_uint32),
+        ("core_relo_cnt", ctypes.c_uint32),
+        ("fd_array", ctypes.c_uint64),
+    )
+
+
+class _TestRun(ctypes.Structure):
+    _fields_ = (
+        ("prog_fd", ctypes.c_uint32),
+        ("retval", ctypes.c_uint32),
+        ("data_size_in", ctypes.c_uint32),
+        ("data_size_out", ctypes.c_uint32),
+        ("data_in", ctypes.c_uint64),
+        ("data_out", ctypes.c_uint64),
+        ("repeat", ctypes.c_uint32),
+        ("duration", ctypes.c_uint32),
+        ("ctx_size_in", ctypes.c_uint32),
+        ("ctx_size_out", ctypes.c_uint32),
+        ("ctx_in", ctypes.c_uint64),
+        ("ctx_out", ctypes.c_uint64),
+        ("flags", ctypes.c_uint32),
+        ("cpu", ctypes.c_uint32),
+    )
+
+
+class _BtfLoad(ctypes.Structure):
+    _fields_ = (
+        ("btf", ctypes.c_uint64),
+        ("btf_log_buf", ctypes.c_uint64),
+        ("btf_size", ctypes.c_uint32),
+        ("btf_log_size", ctypes.c_uint32),
+        ("btf_log_level", ctypes.c_uint32),
+    )
+
+
+class _MapFd(ctypes.Structure):
+    _fields_ = (("map_fd", ctypes.c_uint32),)
+
+
+def system_call_number() -> int | None:
+    """The number of ``bpf(2)`` on this machine; None where there is none or it is not known."""
+    return _NR_BPF.get(platform.machine()) if sys.platform == "linux" and sys.maxsize > 2**32 else None
+
+
+def _bpf(command: _Command, attributes: ctypes.Structure, log: ctypes.Array[ctypes.c_char] | None = None) -> int:
+    """One call; raises :class:`BpfError`.  EAGAIN is what an interrupted verification answers: try again."""
+    number = system_call_number()
+    if number is None:
+        raise BpfError(errno.ENOSYS, command.name)
+    libc = ctypes.CDLL(None, use_errno=True)
+    for _ in range(_INTERRUPTED_RETRIES):
+        ctypes.set_errno(0)
+        result = int(
+            libc.syscall(
+                ctypes.c_long(number),
+                ctypes.c_int(command),
+                ctypes.byref(attributes),
+                ctypes.c_uint(ctypes.sizeof(attributes)),
+            )
+        )
+        if result >= 0:
+            return result
+        if ctypes.get_errno() != errno.EAGAIN:
+            break
+    raise BpfError(ctypes.get_errno(), command.name, _text(log))
+
+
+def _text(log: ctypes.Array[ctypes.c_char] | None) -> str:
+    return "" if log is None else log.value.decode(errors="replace")
+
+
+def _name(name: str) -> bytes:
+    """An object name as the kernel takes it: up to 15 letters, digits, dots and underscores."""
+    return "".join(c if c.isascii() and (c.isalnum() or c in "._") else "_" for c in name)[: _OBJECT_NAME - 1].encode()
+
+
+def create_map(
+    map_type: int,
+    key_size: int,
+    value_size: int,
+    max_entries: int,
+    flags: int = 0,
+    *,
+    name: str = "",
+    inner: int | None = None,
+    btf: tuple[int, int, int] | None = None,
+) -> int:
+    """A new map.  ``inner``: the template of a map-in-map; ``btf``: descriptor, type of the key, type of the value."""
+    attributes = _MapCreate(
+        map_type=map_type,
+        key_size=key_size,
+        value_size=value_size,
+        max_entries=max_entries,
+        map_flags=flags,
+        map_name=_name(name),
+    )
+    if inner is not None:
+        attributes.inner_map_fd = inner
+    if btf is not None:
+        attributes.btf_fd, attributes.btf_key_type_id, attributes.btf_value_type_id = btf
+    return _bpf(_Command.MAP_CREATE, attributes)
+
+
+def update_element(descriptor: int, key: bytes, value: bytes, flags: int = 0) -> None:
+    """Set one element.  Queues, stacks and bloom filters take an empty key."""
+    key_buffer = ctypes.create_string_buffer(key, len(key) or 1)
+    value_buffer = ctypes.create_string_buffer(value, len(value) or 1)
+    _bpf(
+        _Command.MAP_UPDATE_ELEM,
+        _MapElement(
+            map_fd=descriptor,
+            key=ctypes.addressof(key_buffer) if key else 0,
+            value=ctypes.addressof(value_buffer),
+            flags=flags,
+        ),
+    )
+
+
+def lookup_element(descriptor: int, key: bytes, size: int) -> bytes:
+    """The ``size`` bytes of one element (all CPUs' values for per-CPU maps, each padded to 8 bytes)."""
+    key_buffer = ctypes.create_string_buffer(key, len(key) or 1)
+    value_buffer = ctypes.create_string_buffer(size)
+    _bpf(
+        _Command.MAP_LOOKUP_ELEM,
+        _MapElement(
+            map_fd=descriptor,
+            key=ctypes.addressof(key_buffer) if key else 0,
+            value=ctypes.addressof(value_buffer),
+        ),
+    )
+    return value_buffer.raw
+
+
+def delete_element(descriptor: int, key: bytes) -> None:
+    """Remove one element; ENOENT where there is none."""
+    buffer = ctypes.create_string_buffer(key, len(key) or 1)
+    _bpf(_Command.MAP_DELETE_ELEM, _MapElement(map_fd=descriptor, key=ctypes.addressof(buffer)))
+
+
+def next_key(descriptor: int, key: bytes | None, size: int) -> bytes | None:
+    """The key after ``key`` in the map's own order (the first for None), None at the end."""
+    buffer = ctypes.create_string_buffer(key or b"", size)
+    following = ctypes.create_string_buffer(size)
+    attributes = _MapElement(
+        map_fd=descriptor,
+        key=0 if key is None else ctypes.addressof(buffer),
+        value=ctypes.addressof(following),
+    )
+    try:
+        _bpf(_Command.MAP_GET_NEXT_KEY, attributes)
+    except BpfError as error:
+        if error.errno == errno.ENOENT:
+            return None
+        raise
+    return following.raw
+
+
+def freeze_map(descriptor: int) -> None:
+    """No more writes from user space; with RDONLY_PROG the contents are constants to the verifier."""
+    _bpf(_Command.MAP_FREEZE, _MapFd(map_fd=descriptor))
+
+
+def load_btf(data: bytes) -> int:
+    """A descriptor of type information for maps and functions."""
+    buffer = ctypes.create_string_buffer(data, len(data))
+    log = ctypes.create_string_buffer(1 << 16)
+    attributes = _BtfLoad(
+        btf=ctypes.addressof(buffer),
+        btf_size=len(data),
+        btf_log_buf=ctypes.addressof(log),
+        btf_log_size=len(log),
+        btf_log_level=1,
+    )
+    return _bpf(_Command.BTF_LOAD, attributes, log)
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A program that the verifier accepted: its descriptor and what the verifier wrote."""
+
+    descriptor: int
+    log: str
+
+
+_worker = False
+
+
+def enter_worker() -> None:
+    """Say that this process is a worker: one that nobody misses should the kernel kill it."""
+    global _worker
+    _worker = True
+
+
+def load_program(
+    code: bytes,
+    program_type: int,
+    *,
+    licence: str = "",
+    name: str = "",
+    expected_attach_type: int = 0,
+    flags: int = 0,
+    maps: Sequence[int] = (),
+    log_level: int = 4,
+    log_size: int = 1 << 20,
+    btf: tuple[int, bytes] | None = None,
+    generated: bool = False,
+) -> Loaded:
+    """Have the kernel verify and compile ``code``, whose map references are indices into ``maps`` (descriptors).
+
+    ``log_level``: 4 for the ruling and statistics, with 1 or 2 added for the trace.  ``btf``: (descriptor, records of
+    ``struct bpf_func_info``).  Raises :class:`HazardError` where the guard refuses, :class:`BpfError` with the log
+    where the kernel does, :class:`RuntimeError` outside of a worker.
+    """
+    reason = hazard(code, generated=generated)
+    if reason is not None:
+        raise HazardError(reason)
+    if not _worker:
+        raise RuntimeError("programs are loaded by a worker process only: use prevail_py.vm.kernel.engine")
+    instructions = ctypes.create_string_buffer(code, len(code) or 1)
+    licence_buffer = ctypes.create_string_buffer(licence.encode())
+    log = ctypes.create_string_buffer(log_size)
+    descriptors = (ctypes.c_int32 * max(1, len(maps)))(*maps)
+    attributes = _ProgramLoad(
+        prog_type=program_type,
+        insn_cnt=len(code) // 8,
+        insns=ctypes.addressof(instructions),
+        license=ctypes.addressof(licence_buffer),
+        log_level=log_level,
+        log_size=log_size,
+        log_buf=ctypes.addressof(log),
+        prog_flags=flags,
+        prog_name=_name(name),
+        expected_attach_type=expected_attach_type,
+        fd_array=ctypes.addressof(descriptors) if maps else 0,
+    )
+    if btf is not None:
+        records = ctypes.create_string_buffer(btf[1], len(btf[1]))
+        attributes.prog_btf_fd = btf[0]
+        attributes.func_info_rec_size = 8
+        attributes.func_info = ctypes.addressof(records)
+        attributes.func_info_cnt = len(btf[1]) // 8
+    descriptor = _bpf(_Command.PROG_LOAD, attributes, log)
+    return Loaded(descriptor, _text(log))
+
+
+@dataclass(frozen=True, slots=True)
+class ProgramRun:
+    """What PROG_TEST_RUN gave back; ``duration_ns`` is the mean over the repetitions."""
+
+    return_value: int
+    data: bytes
+    context: bytes
+    duration_ns: int
+
+
+def run_program(descriptor: int, data: bytes, context: bytes = b"", repeat: int = 1) -> ProgramRun:
+    """Run a loaded program on a copy of ``data`` in the kernel's test harness; no packet goes anywhere."""
+    data_in = ctypes.create_string_buffer(data, len(data) or 1)
+    # Packets may grow: head room (256 bytes) and tail room of one page are the most that XDP and skb runs offer.
+    data_out = ctypes.create_string_buffer(len(data) + 8192)
+    context_in = ctypes.create_string_buffer(context, len(context) or 1)
+    context_out = ctypes.create_string_buffer(max(len(context), 1))
+    attributes = _TestRun(
+        prog_fd=descriptor,
+        data_size_in=len(data),
+        data_size_out=len(data_out) if data else 0,
+        data_in=ctypes.addressof(data_in) if data else 0,
+        data_out=ctypes.addressof(data_out) if data else 0,
+        repeat=repeat,
+        ctx_size_in=len(context),
+        ctx_size_out=len(context),
+        ctx_in=ctypes.addressof(context_in) if context else 0,
+        ctx_out=ctypes.addressof(context_out) if context else 0,
+    )
+    _bpf(_Command.PROG_TEST_RUN, attributes)
+    return ProgramRun(
+        attributes.retval,
+        data_out.raw[: attributes.data_size_out] if data else b"",
+        context_out.raw[: attributes.ctx_size_out] if context else b"",
+        attributes.duration,
+    )
