@@ -51,6 +51,7 @@ __all__ = [
 ]
 
 DEFAULT_TIMEOUT: Final = 30.0
+_COMMAND: Final = (sys.executable, "-m", "prevail_py.vm.kernel.worker")
 _NEEDS_TARGET: Final = frozenset({"tracing", "lsm", "ext", "struct_ops"})
 
 
@@ -249,7 +250,7 @@ class _Worker:
         path = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
         self._errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 -- open as long as the worker
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "prevail_py.vm.kernel.worker"],
+            _COMMAND,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,

@@ -36,7 +36,8 @@ class LoadRequest:
 
     ``code`` is encoded; its map references are indices into ``maps``.  ``functions``: (first slot, name) of every
     function, needed where one is used as a callback, else empty.  ``log_level``: 0 for the ruling alone, 1 or 2 for
-    the verifier's trace.  ``generated`` as in :func:`prevail_py.vm.kernel.hazard.hazard`.
+    the verifier's trace, ``log_size`` bytes of it at most.  ``generated`` as in
+    :func:`prevail_py.vm.kernel.hazard.hazard`.
     """
 
     code: bytes
@@ -48,6 +49,7 @@ class LoadRequest:
     maps: tuple[MapSpec, ...] = ()
     functions: tuple[tuple[int, str], ...] = ()
     log_level: int = 0
+    log_size: int = 1 << 20
     generated: bool = False
 
 
@@ -153,6 +155,7 @@ def _load(request: LoadRequest, loaded: LoadedProgram) -> KernelAnswer:
             flags=request.flags,
             maps=[kernel_map.descriptor for kernel_map in loaded.maps],
             log_level=log_level,
+            log_size=request.log_size,
             btf=information,
             generated=request.generated,
         )
