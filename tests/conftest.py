@@ -1,30 +1,27 @@
 """What tests may need from the machine, each as a fixture that skips with a reason where it is missing.
 
-A test asks for ``shared_dir``, ``clang``, ``kernel``, ``xdp_objects`` or ``graphviz`` by naming the fixture.  With
-``PREVAIL_PY_REQUIRE="kernel clang"`` in the environment the named ones *fail* instead of skipping: continuous
-integration installs them and must not pass by skipping.  The summary counts, per resource, the tests that ran.
+A test asks for ``shared_dir``, ``clang``, ``kernel``, ``xdp_objects`` or ``graphviz`` by naming the fixture; a module
+may as well mark itself with ``skipif(..., reason="kernel engine: ...")``.  The summary counts, per resource, the tests
+that ran.
+
+Continuous integration installs what can be installed and must not pass by skipping: where the environment has
+``PREVAIL_PY_MAY_SKIP``, a regular expression, each skip whose reason it does not match fails the run.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 from collections import Counter
 from functools import cache
 from pathlib import Path
-from typing import NoReturn
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-RESOURCE = "needs"  # the name of the user property that carries a resource from a worker to the summary
-
-
-def _missing(name: str, reason: str) -> NoReturn:
-    if name in os.environ.get("PREVAIL_PY_REQUIRE", "").split():
-        pytest.fail(f"{name} is required here, but {reason}", pytrace=False)
-    pytest.skip(reason)
+RESOURCE = "needs"  # the user property that carries a resource from a test to the summary
 
 
 def _note(request: pytest.FixtureRequest, name: str) -> None:
@@ -46,7 +43,7 @@ def _clang() -> str | None:
 @cache
 def _kernel() -> str | None:
     """Why the kernel engine cannot be used, or None."""
-    from prevail_py.vm.kernel import available
+    from prevail_py.vm.kernel.engine import available
 
     return available()
 
@@ -63,7 +60,7 @@ def shared_dir(request: pytest.FixtureRequest) -> Path:
     _note(request, "shared")
     path = ROOT.parent / "shared"
     if not path.is_dir():
-        _missing("shared", "there is no directory 'shared' beside the repository")
+        pytest.skip("shared: there is no directory 'shared' beside the repository")
     return path
 
 
@@ -73,7 +70,7 @@ def clang(request: pytest.FixtureRequest) -> str:
     _note(request, "clang")
     path = _clang()
     if path is None:
-        _missing("clang", "no clang with the BPF target is installed")
+        pytest.skip("clang: no clang with the BPF target is installed")
     return path
 
 
@@ -83,7 +80,7 @@ def graphviz(request: pytest.FixtureRequest) -> str:
     _note(request, "graphviz")
     path = shutil.which("dot")
     if path is None:
-        _missing("graphviz", "graphviz's dot is not installed")
+        pytest.skip("graphviz: graphviz's dot is not installed")
     return path
 
 
@@ -93,7 +90,7 @@ def xdp_objects(request: pytest.FixtureRequest) -> tuple[Path, ...]:
     _note(request, "xdp_objects")
     found = tuple(sorted(p for p in Path("/usr/lib").glob("*/bpf/*.o") if p.name.startswith(("xdp", "xsk"))))
     if not found:
-        _missing("xdp_objects", "the object files of xdp-tools and libxdp1 are not installed")
+        pytest.skip("xdp_objects: the object files of xdp-tools and libxdp1 are not installed")
     return found
 
 
@@ -103,7 +100,15 @@ def kernel(request: pytest.FixtureRequest) -> None:
     _note(request, "kernel")
     reason = _kernel()
     if reason is not None:
-        _missing("kernel", f"the kernel engine cannot be used: {reason}")
+        pytest.skip(f"kernel engine: {reason}")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that mark themselves as needing the kernel are counted like those that ask for the fixture."""
+    for item in items:
+        reasons = [str(mark.kwargs.get("reason", "")) for mark in item.iter_markers("skipif")]
+        if any(reason.startswith("kernel engine:") for reason in reasons):
+            item.user_properties.append((RESOURCE, "kernel"))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -115,3 +120,25 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
             counter.update({value for key, value in getattr(report, "user_properties", ()) if key == RESOURCE})
     for name in sorted({*ran, *skipped}):
         terminalreporter.write_line(f"tests that need {name}: {ran[name]} ran, {skipped[name]} skipped")
+    for reason in sorted(_forbidden_skips(terminalreporter)):
+        terminalreporter.write_line(f"may not be skipped here: {reason}", red=True)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Fail the run for skips that the environment does not allow."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is not None and session.exitstatus == pytest.ExitCode.OK and _forbidden_skips(reporter):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def _forbidden_skips(reporter: pytest.TerminalReporter) -> set[str]:
+    allowed = os.environ.get("PREVAIL_PY_MAY_SKIP")
+    if allowed is None:
+        return set()
+    reasons = {
+        report.longrepr[2].removeprefix("Skipped: ")
+        for report in reporter.getreports("skipped")
+        if isinstance(report.longrepr, tuple)
+    }
+    return {reason for reason in reasons if not allowed or not re.search(allowed, reason)}

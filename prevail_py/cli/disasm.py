@@ -28,7 +28,7 @@ def run(arguments: argparse.Namespace) -> int:
     path = arguments.object
     if arguments.raw:
         with bad_input(path):
-            print(listing(decode(Path(path).read_bytes())))
+            print(listing(decode(Path(path).read_bytes())), end="")
         return EXIT_OK
     for number, program in enumerate(choose(path, open_object(path), arguments.program)):
         if number:

@@ -129,7 +129,7 @@ def _headers() -> Finding:
 
 
 def _kernel() -> Finding:
-    from prevail_py.vm.kernel import available
+    from prevail_py.vm.kernel.engine import available
 
     reason = available()
     without = "the kernel engine: asking the kernel for its verdict, test runs, and every test that needs kernel"

@@ -59,6 +59,8 @@ def bad_input(place: str) -> Iterator[None]:
         yield
     except OSError as error:
         raise InputError(f"{error.filename or place}: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{place}: not UTF-8 text: {error.reason} at byte {error.start}") from error
     except (ObjectError, DecodeError, AssemblerError, CfgError) as error:
         raise InputError(f"{place}: {error}") from error
 

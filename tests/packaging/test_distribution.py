@@ -137,7 +137,7 @@ def test_every_module_imports_in_a_fresh_environment(root: Path, python: Path, t
 
 
 def test_package_is_that_of_the_environment(python: Path, tmp_path: Path) -> None:
-    command = [python, "-I", "-c", "import prevail_py; print(prevail_py.__file__)"]
+    command = [str(python), "-I", "-c", "import prevail_py; print(prevail_py.__file__)"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
     assert Path(done.stdout.strip()).is_relative_to(python.parents[1])
 
