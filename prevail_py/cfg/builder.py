@@ -72,8 +72,8 @@ def _callee(pc: int, instruction: Instruction) -> int | None:
 
 def _sites(code: Code, function: Subprogram, index_at: Mapping[int, int], reached: bytearray) -> tuple[Sites, Sites]:
     """The reachable local calls of a function and the addresses of functions that it takes."""
-    calls = []
-    references = []
+    calls: list[tuple[int, int]] = []
+    references: list[tuple[int, int]] = []
     for pc in range(function.start, function.end):
         instruction = code[pc]
         callee = None if instruction is None else _callee(pc, instruction)
