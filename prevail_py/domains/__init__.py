@@ -1,2 +1,54 @@
+"""Abstract domains: words and facts only, no eBPF, no solver.
+
+:func:`facts` turns a name such as ``"interval*tnum*zones"`` into a domain: the words in it are reduced with each other
+and lifted to all symbols, the facts are multiplied.  A new domain is one module and one line in the tables below.
+"""
+
 if __name__ != "prevail_py.domains":
-    raise ImportError("import this package as prevail_py.domains: the top-level link 'domains' is only for people to find it")
+    raise ImportError("import prevail_py.domains: the top-level link 'domains' is there for people to find the package")
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any, Final
+
+from prevail_py.domains.facts_product import FactsProduct
+from prevail_py.domains.interval import Interval
+from prevail_py.domains.lattice import Facts
+from prevail_py.domains.nonrelational import NonRelational
+from prevail_py.domains.product import reduce_bits, word_product
+from prevail_py.domains.tnum import Tnum
+from prevail_py.domains.zones import Zones
+
+__all__ = ["DEFAULT", "FACTS", "WORDS", "facts"]
+
+DEFAULT: Final = "interval*tnum*zones"
+
+WORDS: Final[dict[str, type[Any]]] = {"interval": Interval, "tnum": Tnum}
+"""Abstractions of one word, by name."""
+
+FACTS: Final[dict[str, Callable[[], Facts]]] = {"zones": Zones.top}
+"""Abstractions of all symbols together, by name."""
+
+
+@cache
+def facts(name: str = DEFAULT) -> Callable[[], Facts]:
+    """The domain called ``name``, as a function that makes its top.  Raises ValueError for a name that is none."""
+    parts = [part.strip() for part in name.split("*")]
+    known = {*WORDS, *FACTS}
+    for part in parts:
+        if part not in known:
+            raise ValueError(f"unknown domain {part!r}: there are {', '.join(sorted(known))}")
+    if len(set(parts)) != len(parts):
+        raise ValueError(f"a domain is named twice in {name!r}")
+    words: list[Any] = [WORDS[part] for part in parts if part in WORDS]
+    relations = [FACTS[part] for part in parts if part in FACTS]
+    if not words:
+        raise ValueError(f"{name!r} names no word domain ({', '.join(sorted(WORDS))}): ranges would not be known")
+    word = words[0]
+    for other in words[1:]:
+        word = (
+            word_product(word, other, reduce_bits) if (word, other) == (Interval, Tnum) else word_product(word, other)
+        )
+    if not relations:
+        return lambda: NonRelational.top(word)
+    return lambda: FactsProduct((NonRelational.top(word), *(make() for make in relations)))

@@ -97,9 +97,9 @@ class Word(Protocol):
 class Facts(Protocol):
     """What is known about the symbols of one state.
 
-    ``range`` and ``difference`` answer queries; both are sound over-approximations.  ``join``, ``widen``, ``narrow``
-    take one :class:`Phi` for every symbol of the result, and the result speaks of those symbols only; widen and narrow
-    have the old value on the left.  ``leq`` matches every symbol of ``other`` to a term of this state.
+    ``range`` and ``difference`` answer queries; both are sound over-approximations.  ``join`` and ``widen`` take one
+    :class:`Phi` for every symbol of the result, and the result speaks of those symbols only.  ``x.widen(y)`` bounds
+    both x (old) and y (new).  ``leq`` matches every symbol of ``other`` to a term of this state.
     """
 
     def is_bottom(self) -> bool: ...
@@ -108,7 +108,7 @@ class Facts(Protocol):
         ...
 
     def define_between(self, symbol: Symbol, lo: int, hi: int) -> Self:
-        """Bind a fresh symbol to an unknown word with unsigned value in ``lo..hi``."""
+        """Bind a fresh symbol to an unknown word: some integer of ``lo..hi`` modulo 2**64; ``lo`` may be negative."""
         ...
 
     def assume(self, comparison: Comparison, a: Term, b: Term, width: int = 64) -> Self: ...
@@ -118,14 +118,21 @@ class Facts(Protocol):
         """Bounds of ``a - b`` as mathematical integers, both read as signed 64-bit words."""
         ...
 
-    def refine(self, symbol: Symbol, lo: int, hi: int) -> Self:
-        """Learn that the *unsigned* value of ``symbol`` lies in ``lo..hi``: the channel of reduction in products."""
+    def refine(self, symbol: Symbol, lo: int, hi: int, signed: bool = False) -> Self:
+        """Learn that ``symbol``, read as told, lies in ``lo..hi``: the channel of reduction between members."""
         ...
 
     def join(self, other: Self, phis: Sequence[Phi]) -> Self: ...
     def widen(self, other: Self, phis: Sequence[Phi], thresholds: Sequence[int] = ()) -> Self: ...
-    def narrow(self, other: Self, phis: Sequence[Phi]) -> Self: ...
     def leq(self, other: Self, match: Mapping[Symbol, Term]) -> bool: ...
+    def symbols(self) -> frozenset[Symbol]:
+        """The symbols about which anything is stored."""
+        ...
+
+    def describe(self, symbol: Symbol) -> str:
+        """What is known of one symbol, for people; empty for nothing."""
+        ...
+
     def contains(self, valuation: Mapping[Symbol, int]) -> bool:
         """Whether these unsigned values of (some of) the symbols are allowed: the concretization, on ints."""
         ...

@@ -1,2 +1,2 @@
 if __name__ != "prevail_py.vm":
-    raise ImportError("import this package as prevail_py.vm: the top-level link 'vm' is only for people to find it")
+    raise ImportError("import prevail_py.vm: the top-level link 'vm' is there for people to find the package")

@@ -1,0 +1,98 @@
+"""The reduced product of Facts: every member hears everything, and they exchange ranges through ``refine``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Self
+
+from prevail_py.domains.lattice import NO_SYMBOL, Facts, Phi, Range, Symbol, Term
+from prevail_py.words import Comparison, WordOp
+
+__all__ = ["FactsProduct"]
+
+
+class FactsProduct:
+    """Members in the order of reduction: the first is asked first.  Bottom as soon as one member is."""
+
+    __slots__ = ("members",)
+
+    def __init__(self, members: tuple[Facts, ...]) -> None:
+        self.members = members
+
+    def __repr__(self) -> str:
+        return " * ".join(map(repr, self.members))
+
+    def is_bottom(self) -> bool:
+        return any(member.is_bottom() for member in self.members)
+
+    def _reduce(self, members: list[Any], symbols: Iterable[Symbol]) -> Self:
+        """Let each member tell the others the ranges it knows of ``symbols``: two rounds at most, so it always ends."""
+        symbols = [symbol for symbol in symbols if symbol != NO_SYMBOL]
+        for _ in range(2):
+            changed = False
+            for symbol in symbols:
+                term = Term(symbol, 0)
+                for signed in (False, True):
+                    ranges = [member.range(term, 64, signed) for member in members]
+                    lo, hi = max(r.lo for r in ranges), min(r.hi for r in ranges)
+                    for i, known in enumerate(ranges):
+                        if lo > known.lo or hi < known.hi:
+                            members[i] = members[i].refine(symbol, lo, hi, signed)
+                            changed = True
+            if not changed:
+                break
+        return type(self)(tuple(members))
+
+    def define(self, symbol: Symbol, op: WordOp, args: tuple[Term, ...]) -> Self:
+        return self._reduce([member.define(symbol, op, args) for member in self.members], (symbol,))
+
+    def define_between(self, symbol: Symbol, lo: int, hi: int) -> Self:
+        return type(self)(tuple(member.define_between(symbol, lo, hi) for member in self.members))
+
+    def assume(self, comparison: Comparison, a: Term, b: Term, width: int = 64) -> Self:
+        members: list[Any] = list(self.members)
+        symbols = (a.symbol, b.symbol)
+        # One after the other, so that a member that needs ranges (no wrap-around) already has the new ones.
+        for i, member in enumerate(members):
+            members[i] = member.assume(comparison, a, b, width)
+            if i + 1 < len(members):
+                members = list(self._reduce(members, symbols).members)
+        return self._reduce(members, symbols)
+
+    def forget(self, dead: Iterable[Symbol]) -> Self:
+        gone = frozenset(dead)
+        return type(self)(tuple(member.forget(gone) for member in self.members))
+
+    def range(self, term: Term, width: int = 64, signed: bool = False) -> Range:
+        ranges = [member.range(term, width, signed) for member in self.members]
+        return Range(max(r.lo for r in ranges), min(r.hi for r in ranges))
+
+    def difference(self, a: Term, b: Term) -> Range:
+        ranges = [member.difference(a, b) for member in self.members]
+        return Range(max(r.lo for r in ranges), min(r.hi for r in ranges))
+
+    def refine(self, symbol: Symbol, lo: int, hi: int, signed: bool = False) -> Self:
+        return self._reduce([member.refine(symbol, lo, hi, signed) for member in self.members], (symbol,))
+
+    def join(self, other: Self, phis: Sequence[Phi]) -> Self:
+        pairs = zip(self.members, other.members, strict=True)
+        return type(self)(tuple(a.join(b, phis) for a, b in pairs))
+
+    def widen(self, other: Self, phis: Sequence[Phi], thresholds: Sequence[int] = ()) -> Self:
+        # No reduction afterwards: it could undo the widening of one member with bounds of another, for ever.
+        pairs = zip(self.members, other.members, strict=True)
+        return type(self)(tuple(a.widen(b, phis, thresholds) for a, b in pairs))
+
+    def leq(self, other: Self, match: Mapping[Symbol, Term]) -> bool:
+        return self.is_bottom() or all(a.leq(b, match) for a, b in zip(self.members, other.members, strict=True))
+
+    def contains(self, valuation: Mapping[Symbol, int]) -> bool:
+        return all(member.contains(valuation) for member in self.members)
+
+    def symbols(self) -> frozenset[Symbol]:
+        """The symbols about which any member stores anything."""
+        return frozenset().union(*(member.symbols() for member in self.members))
+
+    def describe(self, symbol: Symbol) -> str:
+        """What all members say of one symbol, for people."""
+        return "; ".join(filter(None, (member.describe(symbol) for member in self.members)))

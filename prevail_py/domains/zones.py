@@ -1,0 +1,409 @@
+"""Zones: difference bounds ``x - y <= c`` between symbols that were really compared (Miné 2001, kept sparse).
+
+Symbols are read as *signed* 64-bit words and the bounds hold between mathematical integers.  Machine arithmetic is
+modulo 2**64, so a comparison of the terms ``x + a`` and ``y + b`` says something about ``x - y`` only where neither sum
+can wrap; that is decided from the ranges of the symbols, which reach this domain through ``refine`` (in a product) or
+its own comparisons with constants.  A bound that might rest on a wrapped sum is never stored.
+
+There is no closure: a query searches the few edges there are for a shortest path, with node 0 (the constant zero)
+linking the ranges in.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final, Self, TypeAlias
+
+from prevail_py.domains.lattice import NO_SYMBOL, Phi, Range, Symbol, Term
+from prevail_py.words import Comparison, OpKind, WordOp, to_signed
+
+__all__ = ["Zones"]
+
+_MIN: Final = -(1 << 63)
+_MAX: Final = (1 << 63) - 1
+_FULL: Final = Range(_MIN, _MAX)
+_ANY_DIFFERENCE: Final = Range(_MIN - _MAX, _MAX - _MIN)
+_EMPTY: Final = Range(1, 0)
+
+Edges: TypeAlias = dict[tuple[Symbol, Symbol], int]
+
+
+class Zones:
+    """Upper bounds on differences of symbols, and a signed range per symbol; never changed once it is handed out."""
+
+    __slots__ = ("_adjacent", "_bottom", "_edges", "_ranges", "_subtractions")
+
+    def __init__(
+        self,
+        edges: Edges | None = None,
+        ranges: dict[Symbol, Range] | None = None,
+        subtractions: dict[Symbol, tuple[Symbol, Symbol, int]] | None = None,
+        bottom: bool = False,
+    ) -> None:
+        self._edges: Edges = {} if edges is None else edges
+        self._ranges: dict[Symbol, Range] = {} if ranges is None else ranges
+        # z: (x, y, c) where z = x - y + c was computed without wrapping: a bound on z bounds x - y.
+        self._subtractions: dict[Symbol, tuple[Symbol, Symbol, int]] = {} if subtractions is None else subtractions
+        self._bottom = bottom
+        self._adjacent: dict[Symbol, list[tuple[Symbol, int]]] | None = None
+
+    @classmethod
+    def top(cls) -> Self:
+        """Nothing known."""
+        return cls()
+
+    def __repr__(self) -> str:
+        return "bottom" if self._bottom else f"Zones({self._edges!r}, {self._ranges!r})"
+
+    def is_bottom(self) -> bool:
+        return self._bottom
+
+    # Queries -----------------------------------------------------------------------------------------------------
+
+    def _range(self, symbol: Symbol) -> Range:
+        return self._ranges.get(symbol, _FULL)
+
+    def _linear(self, term: Term) -> tuple[Symbol, int] | None:
+        """``(symbol, c)`` with the signed value of the term exactly ``symbol + c``; None where the sum may wrap."""
+        symbol, offset = term
+        shift = to_signed(offset, 64)
+        if symbol == NO_SYMBOL or shift == 0:
+            return symbol, shift
+        lo, hi = self._range(symbol)
+        return (symbol, shift) if lo + shift >= _MIN and hi + shift <= _MAX else None
+
+    def _upper(self, u: Symbol, v: Symbol) -> int | None:
+        """The least known ``c`` with ``u - v <= c``, by shortest path; None where there is no bound."""
+        if u == v:
+            return 0
+        if not self._edges:
+            hi = 0 if u == NO_SYMBOL else self._range(u).hi
+            lo = 0 if v == NO_SYMBOL else self._range(v).lo
+            return hi - lo
+        if self._adjacent is None:
+            self._adjacent = {}
+            for (a, b), c in self._edges.items():
+                self._adjacent.setdefault(a, []).append((b, c))
+        best: dict[Symbol, int] = {u: 0}
+        queue = deque([u])
+        # Every relaxation yields the length of a real path, so stopping early is sound; the cap guards against
+        # negative cycles, which mean a contradiction that has not been noticed yet.
+        fuel = 4 * len(self._edges) + 16
+        while queue and fuel:
+            fuel -= 1
+            node = queue.popleft()
+            here = best[node]
+            for following, c in self._adjacent.get(node, ()):
+                if following not in best or here + c < best[following]:
+                    best[following] = here + c
+                    queue.append(following)
+        # Through zero: u - 0 <= min over reached w of path + hi(w), and 0 - v <= -lo(v) likewise from any w' to v.
+        candidates = [best[v]] if v in best else []
+        high = min(length + (0 if w == NO_SYMBOL else self._range(w).hi) for w, length in best.items())
+        low = 0 if v == NO_SYMBOL else self._range(v).lo
+        candidates.append(high - low)
+        return min(candidates)
+
+    def range(self, term: Term, width: int = 64, signed: bool = False) -> Range:
+        if self._bottom:
+            return _EMPTY
+        full = Range(-(1 << (width - 1)), (1 << (width - 1)) - 1) if signed else Range(0, (1 << width) - 1)
+        linear = self._linear(term)
+        if linear is None:
+            return full
+        symbol, shift = linear
+        if symbol == NO_SYMBOL:
+            lo = hi = shift
+        else:
+            upper, lower = self._upper(symbol, NO_SYMBOL), self._lower(symbol)
+            lo, hi = lower + shift, (_MAX if upper is None else upper) + shift
+        if lo >= full.lo and hi <= full.hi:
+            return Range(lo, hi)
+        if not signed and hi < 0 and width == 64:
+            return Range(lo + (1 << 64), hi + (1 << 64))
+        return full
+
+    def _lower(self, symbol: Symbol) -> int:
+        return max(
+            [self._range(symbol).lo]
+            + [self._range(u).lo - c for (u, v), c in self._edges.items() if v == symbol and u != NO_SYMBOL]
+        )
+
+    def difference(self, a: Term, b: Term) -> Range:
+        if self._bottom:
+            return _EMPTY
+        left, right = self._linear(a), self._linear(b)
+        if left is None or right is None:
+            return _ANY_DIFFERENCE
+        shift = left[1] - right[1]
+        upper, lower = self._upper(left[0], right[0]), self._upper(right[0], left[0])
+        return Range(
+            _ANY_DIFFERENCE.lo if lower is None else -lower + shift,
+            _ANY_DIFFERENCE.hi if upper is None else upper + shift,
+        )
+
+    # Learning ----------------------------------------------------------------------------------------------------
+
+    def _add(self, bounds: Iterable[tuple[Symbol, Symbol, int]]) -> Self:
+        """Add ``u - v <= c`` for each triple; bottom where one closes a negative cycle."""
+        result = self
+        for u, v, c in bounds:
+            if u == v:
+                if c < 0:
+                    return type(self)(bottom=True)
+                continue
+            back = result._upper(v, u)
+            if back is not None and back + c < 0:
+                return type(self)(bottom=True)
+            if u == NO_SYMBOL or v == NO_SYMBOL:
+                symbol = v if u == NO_SYMBOL else u
+                lo, hi = result._range(symbol)
+                result = result._with_range(
+                    symbol, max(lo, -c) if u == NO_SYMBOL else lo, hi if u == NO_SYMBOL else min(hi, c)
+                )
+                continue
+            known = result._upper(u, v)
+            if known is None or c < known:
+                edges = dict(result._edges)
+                edges[u, v] = c
+                result = type(self)(edges, result._ranges, result._subtractions)
+        return result
+
+    def _with_range(self, symbol: Symbol, lo: int, hi: int) -> Self:
+        if lo > hi:
+            return type(self)(bottom=True)
+        if (lo, hi) == self._range(symbol):
+            return self
+        ranges = dict(self._ranges)
+        ranges[symbol] = Range(lo, hi)
+        result = type(self)(self._edges, ranges, self._subtractions)
+        result._adjacent = self._adjacent
+        definition = self._subtractions.get(symbol)
+        if definition is not None:
+            x, y, c = definition
+            return result._add([(x, y, hi - c), (y, x, c - lo)])
+        return result
+
+    def define(self, symbol: Symbol, op: WordOp, args: tuple[Term, ...]) -> Self:
+        if self._bottom or op.width != 64:
+            return self._define_narrow(symbol, op, args) if not self._bottom else self
+        a = self._linear(args[0])
+        if a is None:
+            return self
+        first = self.range(args[0], signed=True)
+        match op.kind:
+            case OpKind.ADD | OpKind.SUB:
+                b = self._linear(args[1])
+                if b is None:
+                    return self
+                second = self.range(args[1], signed=True)
+                if op.kind is OpKind.SUB:
+                    lo, hi = first.lo - second.hi, first.hi - second.lo
+                    exact = self.difference(args[0], args[1])
+                    if lo < _MIN or hi > _MAX:
+                        lo, hi = exact.lo, exact.hi  # a path may bound the difference where the ranges do not
+                    lo, hi = max(lo, exact.lo), min(hi, exact.hi)
+                else:
+                    lo, hi = first.lo + second.lo, first.hi + second.hi
+                if lo < _MIN or hi > _MAX:
+                    return self
+                result = self._with_range(symbol, lo, hi)
+                bounds = []
+                if a[0] != NO_SYMBOL:
+                    # z - x = (±b) + shift of a, as integers, since nothing wraps.
+                    low, high = (second.lo, second.hi) if op.kind is OpKind.ADD else (-second.hi, -second.lo)
+                    bounds += [(symbol, a[0], high + a[1]), (a[0], symbol, -(low + a[1]))]
+                if b[0] != NO_SYMBOL and op.kind is OpKind.ADD:
+                    bounds += [(symbol, b[0], first.hi + b[1]), (b[0], symbol, -(first.lo + b[1]))]
+                result = result._add(bounds)
+                if op.kind is OpKind.SUB and a[0] != NO_SYMBOL and b[0] != NO_SYMBOL and not result._bottom:
+                    subtractions = dict(result._subtractions)
+                    subtractions[symbol] = (a[0], b[0], a[1] - b[1])
+                    result = type(self)(result._edges, result._ranges, subtractions)
+                return result
+            case OpKind.AND | OpKind.UDIV | OpKind.UMOD | OpKind.RSH:
+                # Each gives at most its first argument where that is not negative.
+                if first.lo >= 0 and a[0] != NO_SYMBOL:
+                    return self._with_range(symbol, 0, first.hi)._add([(symbol, a[0], a[1])])
+                return self
+            case _:
+                return self
+
+    def _define_narrow(self, symbol: Symbol, op: WordOp, args: tuple[Term, ...]) -> Self:
+        if op.kind in (OpKind.ZEXT, OpKind.AND, OpKind.UDIV, OpKind.UMOD, OpKind.RSH):
+            a = self._linear(args[0])
+            first = self.range(args[0], signed=True)
+            # Truncation of a non-negative word does not exceed it, and none of these exceeds its first argument.
+            if a is not None and a[0] != NO_SYMBOL and first.lo >= 0:
+                return self._with_range(symbol, 0, first.hi)._add([(symbol, a[0], a[1])])
+        return self
+
+    def define_between(self, symbol: Symbol, lo: int, hi: int) -> Self:
+        if self._bottom:
+            return self
+        return self._with_range(symbol, lo, hi) if lo >= _MIN and hi <= _MAX else self
+
+    def assume(self, comparison: Comparison, a: Term, b: Term, width: int = 64) -> Self:
+        if self._bottom or width != 64:
+            return self
+        left, right = self._linear(a), self._linear(b)
+        if left is None or right is None:
+            return self
+        if comparison in _UNSIGNED:
+            # Signed and unsigned order agree on non-negative words only.
+            if self.range(a, signed=True).lo < 0 or self.range(b, signed=True).lo < 0:
+                return self
+            comparison = _UNSIGNED[comparison]
+        (x, p), (y, q) = left, right
+        match comparison:
+            case Comparison.EQ:
+                return self._add([(x, y, q - p), (y, x, p - q)])
+            case Comparison.SLE:
+                return self._add([(x, y, q - p)])
+            case Comparison.SLT:
+                return self._add([(x, y, q - p - 1)])
+            case Comparison.SGE:
+                return self._add([(y, x, p - q)])
+            case Comparison.SGT:
+                return self._add([(y, x, p - q - 1)])
+            case Comparison.NE:
+                between = self.difference(a, b)
+                if between.lo == between.hi == 0:
+                    return type(self)(bottom=True)
+                if between.hi == 0:
+                    return self._add([(x, y, q - p - 1)])
+                if between.lo == 0:
+                    return self._add([(y, x, p - q - 1)])
+                return self
+            case _:
+                return self
+
+    def refine(self, symbol: Symbol, lo: int, hi: int, signed: bool = False) -> Self:
+        if self._bottom:
+            return self
+        if not signed:
+            if lo > _MAX:
+                lo, hi = lo - (1 << 64), hi - (1 << 64)
+            elif hi > _MAX:
+                return self
+        old = self._range(symbol)
+        return self._with_range(symbol, max(old.lo, lo), min(old.hi, hi))
+
+    def forget(self, dead: Iterable[Symbol]) -> Self:
+        """Drop symbols, first passing on what they imply between their neighbours."""
+        if self._bottom:
+            return self
+        gone = set(dead)
+        edges = self._edges
+        touched = {s for pair in edges for s in pair} & gone
+        if touched:
+            edges = dict(edges)
+            for symbol in sorted(touched):
+                inward = [(u, c) for (u, v), c in edges.items() if v == symbol]
+                outward = [(v, c) for (u, v), c in edges.items() if u == symbol]
+                for u, c in inward:
+                    for v, d in outward:
+                        if u != v and c + d < edges.get((u, v), c + d + 1):
+                            edges[u, v] = c + d
+                for u, _ in inward:
+                    del edges[u, symbol]
+                for v, _ in outward:
+                    del edges[symbol, v]
+        ranges = {s: r for s, r in self._ranges.items() if s not in gone}
+        subtractions = {
+            z: d for z, d in self._subtractions.items() if z not in gone and d[0] not in gone and d[1] not in gone
+        }
+        return type(self)(edges, ranges, subtractions)
+
+    # Lattice -----------------------------------------------------------------------------------------------------
+
+    def _candidates(self, phis: Sequence[Phi], right: bool) -> set[tuple[Symbol, Symbol]]:
+        """Pairs of result symbols that stand for symbols with an edge between them on one side."""
+        carriers: dict[Symbol, list[Symbol]] = {}
+        for phi in phis:
+            term = phi.right if right else phi.left
+            carriers.setdefault(term.symbol, []).append(phi.symbol)
+        return {(p, q) for u, v in self._edges for p in carriers.get(u, ()) for q in carriers.get(v, ()) if p != q}
+
+    def _merge(self, other: Self, phis: Sequence[Phi], widen: bool) -> Self:
+        ranges: dict[Symbol, Range] = {}
+        by_symbol = {phi.symbol: phi for phi in phis}
+        for phi in phis:
+            left, right = self.range(phi.left, signed=True), other.range(phi.right, signed=True)
+            lo, hi = min(left.lo, right.lo), max(left.hi, right.hi)
+            if widen:
+                lo, hi = left.lo if lo == left.lo else _MIN, left.hi if hi == left.hi else _MAX
+            if (lo, hi) != _FULL:
+                ranges[phi.symbol] = Range(lo, hi)
+        candidates = self._candidates(phis, right=False)
+        if not widen:
+            # An edge absent on the left was given up or never there: widening must not bring it back.
+            candidates |= other._candidates(phis, right=True)
+        edges: Edges = {}
+        for p, q in sorted(candidates):
+            left_bound = self.difference(by_symbol[p].left, by_symbol[q].left).hi
+            right_bound = other.difference(by_symbol[p].right, by_symbol[q].right).hi
+            if widen and right_bound > left_bound:
+                continue
+            bound = max(left_bound, right_bound)
+            implied = ranges.get(p, _FULL).hi - ranges.get(q, _FULL).lo
+            if bound < implied:
+                edges[p, q] = bound
+        return type(self)(edges, ranges)
+
+    def join(self, other: Self, phis: Sequence[Phi]) -> Self:
+        if self._bottom or other._bottom:
+            return self._join_with_bottom(other, phis)
+        return self._merge(other, phis, widen=False)
+
+    def _join_with_bottom(self, other: Self, phis: Sequence[Phi]) -> Self:
+        if self._bottom and other._bottom:
+            return self
+        alive = other if self._bottom else self
+        mirrored = [Phi(p.symbol, p.right, p.right) if self._bottom else Phi(p.symbol, p.left, p.left) for p in phis]
+        return alive._merge(alive, mirrored, widen=False)
+
+    def widen(self, other: Self, phis: Sequence[Phi], thresholds: Sequence[int] = ()) -> Self:
+        if self._bottom or other._bottom:
+            return self._join_with_bottom(other, phis)
+        return self._merge(other, phis, widen=True)
+
+    def leq(self, other: Self, match: Mapping[Symbol, Term]) -> bool:
+        if self._bottom:
+            return True
+        if other._bottom:
+            return False
+        for symbol, wanted in other._ranges.items():
+            known = self.range(match.get(symbol, Term(symbol, 0)), signed=True)
+            if known.lo < wanted.lo or known.hi > wanted.hi:
+                return False
+        return all(
+            self.difference(match.get(u, Term(u, 0)), match.get(v, Term(v, 0))).hi <= c
+            for (u, v), c in other._edges.items()
+        )
+
+    def contains(self, valuation: Mapping[Symbol, int]) -> bool:
+        """Symbols missing from ``valuation`` are unconstrained, so only what is given is checked."""
+        if self._bottom:
+            return False
+        values = {symbol: to_signed(word, 64) for symbol, word in valuation.items()}
+        return all(
+            symbol not in values or lo <= values[symbol] <= hi for symbol, (lo, hi) in self._ranges.items()
+        ) and all(u not in values or v not in values or values[u] - values[v] <= c for (u, v), c in self._edges.items())
+
+    def symbols(self) -> frozenset[Symbol]:
+        """The symbols about which anything is stored."""
+        return frozenset(self._ranges) | {s for pair in self._edges for s in pair} | frozenset(self._subtractions)
+
+    def describe(self, symbol: Symbol) -> str:
+        """The differences known of one symbol, for people."""
+        return ", ".join(f"s{u} - s{v} <= {c}" for (u, v), c in sorted(self._edges.items()) if symbol in (u, v))
+
+
+_UNSIGNED: Final[dict[Comparison, Comparison]] = {
+    Comparison.ULT: Comparison.SLT,
+    Comparison.ULE: Comparison.SLE,
+    Comparison.UGT: Comparison.SGT,
+    Comparison.UGE: Comparison.SGE,
+}

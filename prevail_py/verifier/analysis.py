@@ -1,0 +1,161 @@
+"""From a program to a verdict: run the fixpoint, check, and try again more precisely where that may help."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from time import process_time
+from typing import TYPE_CHECKING, Final
+
+from prevail_py.cfg.graph import CfgError
+from prevail_py.domains import DEFAULT, facts
+from prevail_py.isa.instructions import Call, Instruction
+from prevail_py.objects.program import Program, SourceLine
+from prevail_py.platforms import platform
+from prevail_py.verifier.check import Finding, findings
+from prevail_py.verifier.concretization import excludes
+from prevail_py.verifier.fixpoint import BudgetExhausted, CallString, Fixpoint
+from prevail_py.verifier.setting import Setting, Unsupported
+from prevail_py.verifier.state import State
+from prevail_py.verifier.verdict import Failure, Invariants, Verdict, VerdictKind
+
+if TYPE_CHECKING:
+    from prevail_py.vm.machine import Machine
+
+__all__ = ["BUDGET", "DISJUNCTS", "verify"]
+
+DISJUNCTS: Final = (1, 8, 64)
+"""States kept apart per block and type signature, tried in this order until the program is proved."""
+
+BUDGET: Final = 1_000_000
+"""Abstract steps (instructions times states) per attempt."""
+
+
+def verify(program: Program, domain: str = DEFAULT, disjuncts: int | None = None, budget: int = BUDGET) -> Verdict:
+    """Prove that ``program`` is safe in the sense of ``docs/safety.md``, or say what is missing.
+
+    ``domain`` names the abstract domain (:func:`prevail_py.domains.facts`); ``disjuncts`` fixes how many states are
+    kept apart per block, where the default tries 1, 8 and 64 in turn; ``budget`` bounds the abstract steps of each
+    attempt.  The same arguments give the same verdict, ``seconds`` apart.
+
+    Raises ValueError for an unknown domain or a number below 1.  Programs that cannot be analysed are no error: they
+    get UNSUPPORTED with a reason.
+    """
+    if budget < 1 or (disjuncts is not None and disjuncts < 1):
+        raise ValueError("disjuncts and budget must be at least 1")
+    start = process_time()
+    top = facts(domain)
+    if program.unsupported:
+        return Verdict(VerdictKind.UNSUPPORTED, program, reason=", ".join(program.unsupported))
+    steps = 0
+    verdict: Verdict | None = None
+    for bound in DISJUNCTS if disjuncts is None else (disjuncts,):
+        attempt = _Attempt(Setting(program, platform(program.platform), top), bound, budget)
+        found = attempt.verdict()
+        steps += found.steps
+        # An attempt that ran out of budget says less than the failures of the one before.
+        if verdict is None or not found.reason:
+            verdict = found
+        if found.kind is not VerdictKind.UNKNOWN or found.reason:
+            break
+    assert verdict is not None
+    return _timed(verdict, steps, process_time() - start)
+
+
+def _timed(verdict: Verdict, steps: int, seconds: float) -> Verdict:
+    return replace(verdict, steps=steps, seconds=seconds)
+
+
+class _Attempt:
+    """One analysis of a program with one bound on disjuncts."""
+
+    def __init__(self, setting: Setting, disjuncts: int, budget: int) -> None:
+        self.setting = setting
+        self.disjuncts = disjuncts
+        self.budget = budget
+        self._failures: dict[tuple[int, str, str], Failure] = {}
+        self._consequences: dict[tuple[int, str, str], Failure] = {}
+
+    def verdict(self) -> Verdict:
+        program = self.setting.program
+        try:
+            fixpoint = Fixpoint(self.setting, self.disjuncts, self.budget, self._check)
+        except CfgError as error:
+            # No control-flow graph, no semantics: the program is malformed rather than hard.
+            failure = Failure(error.pc, "control-flow", error.reason, self._line(error.pc))
+            return Verdict(VerdictKind.UNKNOWN, program, (failure,))
+        try:
+            fixpoint.run()
+        except Unsupported as unsupported:
+            at = "" if unsupported.pc is None else f" at {self._where(unsupported.pc)}"
+            return Verdict(VerdictKind.UNSUPPORTED, program, reason=f"{unsupported.what}{at}", steps=fixpoint.steps)
+        except BudgetExhausted:
+            return Verdict(
+                VerdictKind.UNKNOWN, program, reason="budget", steps=fixpoint.steps, disjuncts=self.disjuncts
+            )
+        # A consequence without a cause would be a mistake of the analysis; it must never turn into SAFE.
+        found = self._failures or self._consequences
+        failures = tuple(found[key] for key in sorted(found))
+        return Verdict(
+            VerdictKind.UNKNOWN if failures else VerdictKind.SAFE,
+            program,
+            failures,
+            steps=fixpoint.steps,
+            disjuncts=self.disjuncts,
+            assumptions=self._assumptions(),
+            invariants=_invariants(fixpoint),
+        )
+
+    def _line(self, pc: int) -> SourceLine | None:
+        return self.setting.program.line_at(pc)
+
+    def _where(self, pc: int) -> str:
+        line = self._line(pc)
+        return f"slot {pc} ({line})" if line else f"slot {pc}"
+
+    def _check(self, calls: CallString, pc: int, instruction: Instruction, state: State) -> None:
+        try:
+            found = findings(self.setting, state, instruction)
+        except Unsupported as unsupported:
+            raise Unsupported(unsupported.what, pc) from unsupported
+        for finding in found:
+            self._note(pc, finding, state)
+
+    def _note(self, pc: int, finding: Finding, state: State) -> None:
+        kind = finding.violation.kind.value
+        # One report per instruction, kind and assertion, whatever the number of states and call strings.
+        key = (pc, kind, repr(finding.assertion))
+        into = self._consequences if finding.consequential else self._failures
+        if key not in into:
+            violation = finding.violation
+            into[key] = Failure(pc, kind, violation.message, self._line(pc), str(state), violation.needed)
+
+    def _assumptions(self) -> tuple[str, ...]:
+        """What the verdict takes for granted about the host beyond ``docs/safety.md``."""
+        if any(isinstance(i, Call) and i.helper == _TAIL_CALL for i in self.setting.program.code):
+            return ("programs reached by tail calls are verified",)
+        return ()
+
+
+_TAIL_CALL: Final = 12
+
+
+def _invariants(fixpoint: Fixpoint) -> Invariants:
+    shown = {key: tuple(map(str, states)) for key, states in fixpoint.invariants.items()}
+    cache: dict[tuple[CallString, int], Sequence[State]] = {}
+
+    def states(calls: CallString, pc: int) -> Sequence[State]:
+        if (calls, pc) not in cache:
+            cache[calls, pc] = fixpoint.states_before(calls, pc)
+        return cache[calls, pc]
+
+    def excluded(machine: Machine) -> str | None:
+        reasons = []
+        for state in states(machine.call_pcs, machine.pc):
+            reason = excludes(state, machine)
+            if reason is None:
+                return None
+            reasons.append(reason)
+        return "; ".join(reasons) or "the instruction should not be reachable"
+
+    return Invariants(shown, lambda calls, pc: tuple(map(str, states(calls, pc))), excluded)

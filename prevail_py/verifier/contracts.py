@@ -1,0 +1,333 @@
+"""Calls of helpers: whether every argument fits the prototype, and what the call leaves behind.
+
+A helper is trusted to keep its contract (``docs/safety.md``): it reads and writes only what its arguments allow, and
+what it returns is of the kind its prototype says.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+from prevail_py.domains.lattice import NO_SYMBOL, Range, Term
+from prevail_py.isa.instructions import Register
+from prevail_py.platforms.model import ArgKind, HelperArg, HelperPrototype, LookupResult, ReturnKind
+from prevail_py.verifier.assertions import AssertionKind, Mode
+from prevail_py.verifier.regions import Violation, overwrite, violation
+from prevail_py.verifier.scalars import unknown
+from prevail_py.verifier.setting import MAX_PACKET_SIZE, Setting, Unsupported
+from prevail_py.verifier.state import State
+from prevail_py.verifier.values import NEVER_NULL, ZERO, Pointer, Region, RegionKind, Special, Value
+
+__all__ = ["ArgumentViolation", "call_helper", "contract_violations", "packet_moved", "prototype_of"]
+
+_MAX_SIZE: Final = (1 << 29) - 1
+"""Largest size argument Linux accepts (``BPF_MAX_VAR_SIZ`` in kernel/bpf/verifier.c)."""
+
+_TAIL_CALL: Final = "bpf_tail_call"
+
+_UNMODELLED: Final = {
+    ArgKind.FUNCTION: "callbacks",
+    ArgKind.SPIN_LOCK: "spin locks",
+    ArgKind.TIMER: "timers",
+    ArgKind.KPTR: "kptrs",
+    ArgKind.DYNPTR: "dynptrs",
+    ArgKind.DYNPTR_UNINIT: "dynptrs",
+    ArgKind.CONST_STRING: "constant string arguments",
+    ArgKind.BTF_POINTER: "BTF-typed pointers",
+    ArgKind.BTF_POINTER_OR_NULL: "BTF-typed pointers",
+    ArgKind.PERCPU_BTF_POINTER: "BTF-typed pointers",
+}
+
+
+class ArgumentViolation(NamedTuple):
+    """A violation and the register it is about."""
+
+    violation: Violation
+    register: Register
+
+
+def prototype_of(setting: Setting, helper: int) -> HelperPrototype | None:
+    """The prototype of ``helper`` in this program; None where the program type may not call it.
+
+    Raises Unsupported for a prototype that has no model.
+    """
+    prototype = setting.platform.helper(helper, setting.program.program_type)
+    if prototype is None:
+        return None
+    for arg in prototype.args:
+        if arg.kind in _UNMODELLED:
+            raise Unsupported(f"{_UNMODELLED[arg.kind]} (helper {prototype.name})")
+    if prototype.returns in (
+        ReturnKind.BTF_POINTER,
+        ReturnKind.BTF_POINTER_OR_NULL,
+        ReturnKind.BTF_POINTER_TRUSTED,
+        ReturnKind.MEM_OR_BTF_POINTER,
+        ReturnKind.MEM_OR_BTF_POINTER_OR_NULL,
+    ):
+        raise Unsupported(f"BTF-typed pointers (helper {prototype.name})")
+    return prototype
+
+
+def contract_violations(setting: Setting, state: State, helper: int) -> list[ArgumentViolation]:
+    """Every argument that does not fit, or that the helper is not to be called at all."""
+    prototype = prototype_of(setting, helper)
+    if prototype is None:
+        name = setting.platform.helper_name(helper)
+        reason = (
+            f"helper {name} is not available to {setting.program.program_type} programs"
+            if name
+            else f"there is no helper {helper}"
+        )
+        return [ArgumentViolation(Violation(AssertionKind.HELPER_UNAVAILABLE, reason), Register.R0)]
+    found = []
+    for index, arg in enumerate(prototype.args):
+        register = Register(index + 1)
+        value = state.registers[register]
+        if value is Special.UNINITIALISED:
+            problem: Violation | None = Violation(
+                AssertionKind.UNINITIALISED_REGISTER, f"r{register} is read but may not have been written"
+            )
+        else:
+            problem = _argument(setting, state, prototype, index, arg, value)
+        if problem is not None:
+            where = f"argument {index + 1} of {prototype.name}: {problem.message}"
+            found.append(ArgumentViolation(problem._replace(message=where), register))
+    if prototype.name == _TAIL_CALL and any(state.facts.range(base).hi > 0 for base in state.references):
+        held = Violation(AssertionKind.UNRELEASED_REFERENCE, "a tail call leaves a reference unreleased")
+        found.append(ArgumentViolation(held, Register.R0))
+    return found
+
+
+def _bad(message: str, needed: str = "") -> Violation:
+    return Violation(AssertionKind.HELPER_ARGUMENT, message, needed)
+
+
+def _is_null(value: Value) -> bool:
+    return value == ZERO
+
+
+def _map_argument(prototype: HelperPrototype, state: State) -> Pointer | None:
+    for index, arg in enumerate(prototype.args):
+        if arg.kind is ArgKind.MAP:
+            value = state.registers[index + 1]
+            return value if isinstance(value, Pointer) and value.region.kind is RegionKind.MAP else None
+    return None
+
+
+def _extent(setting: Setting, state: State, prototype: HelperPrototype, index: int, arg: HelperArg) -> Range | None:
+    """How many bytes a memory argument covers; None where another argument is at fault and reported there."""
+    match arg.kind:
+        case ArgKind.MAP_KEY | ArgKind.MAP_VALUE | ArgKind.MAP_VALUE_UNINIT | ArgKind.MAP_VALUE_OR_NULL:
+            handle = _map_argument(prototype, state)
+            if handle is None:
+                return None
+            spec = setting.map_of(handle.region)
+            size = spec.key_size if arg.kind is ArgKind.MAP_KEY else spec.value_size
+            return Range(size, size)
+        case ArgKind.FIXED_MEM:
+            if arg.size is None:
+                raise Unsupported(f"memory of unknown size (helper {prototype.name})")
+            return Range(arg.size, arg.size)
+        case _:
+            value = state.registers[index + 2]
+            if not isinstance(value, Term):
+                return None
+            size_range = state.facts.range(value)
+            return None if size_range.hi > _MAX_SIZE else size_range
+
+
+def _argument(
+    setting: Setting, state: State, prototype: HelperPrototype, index: int, arg: HelperArg, value: Value
+) -> Violation | None:
+    match arg.kind:
+        case ArgKind.ANYTHING:
+            return None
+        case ArgKind.SCALAR:
+            return None if isinstance(value, Term) else _bad(f"{state.show(value)} is not a number")
+        case ArgKind.SIZE | ArgKind.SIZE_OR_ZERO | ArgKind.ALLOC_SIZE:
+            return _size_argument(state, arg, value)
+        case ArgKind.CTX | ArgKind.CTX_OR_NULL:
+            if arg.nullable and _is_null(value):
+                return None
+            return _handle(state, value, RegionKind.CONTEXT, "the context pointer")
+        case ArgKind.MAP:
+            problem = _handle(state, value, RegionKind.MAP, "a map")
+            if problem is not None or not isinstance(value, Pointer):
+                return problem
+            map_type = setting.map_type_of(value.region)
+            if not setting.platform.map_accepts(map_type.number, prototype.name):
+                return _bad(f"a map of type {map_type.name} is not accepted")
+            return None
+        case ArgKind.RINGBUF_MEM:
+            if not isinstance(value, Pointer) or value.region.kind is not RegionKind.MEMORY:
+                return _bad(f"{state.show(value)} is not ring buffer memory")
+            return _reference_argument(state, value)
+        case ArgKind.SOCK_COMMON | ArgKind.BTF_SOCK_COMMON | ArgKind.SOCK_OR_NULL | ArgKind.BTF_SOCK_COMMON_OR_NULL:
+            if arg.nullable and _is_null(value):
+                return None
+            if not isinstance(value, Pointer) or value.region.kind is not RegionKind.OBJECT:
+                return _bad(f"{state.show(value)} is not a socket")
+            if arg.releases:
+                return _reference_argument(state, value)
+            if not arg.nullable and state.facts.range(value.base).lo == 0:
+                return _bad("the socket may be null", "a null check before the call")
+            return None
+        case ArgKind.STACK_OR_NULL:
+            raise Unsupported(f"callbacks (helper {prototype.name})")
+        case _:
+            return _memory_argument(setting, state, prototype, index, arg, value)
+
+
+def _size_argument(state: State, arg: HelperArg, value: Value) -> Violation | None:
+    if not isinstance(value, Term):
+        return _bad(f"{state.show(value)} is not a size")
+    known = state.facts.range(value)
+    if arg.kind is ArgKind.ALLOC_SIZE and known.lo != known.hi:
+        return _bad("the size is not a known constant")
+    if known.hi > _MAX_SIZE:
+        return _bad(f"the size ({state.show(value)}) may be negative or too large", f"size <= {_MAX_SIZE}")
+    if arg.kind is ArgKind.SIZE and known.lo == 0:
+        return _bad(f"the size ({state.show(value)}) may be zero", "size > 0")
+    return None
+
+
+def _handle(state: State, value: Value, kind: RegionKind, what: str) -> Violation | None:
+    if not isinstance(value, Pointer) or value.region.kind is not kind:
+        return _bad(f"{state.show(value)} is not {what}")
+    if state.facts.range(value.base).lo == 0:
+        return _bad(f"{what} may be null", "a null check before the call")
+    if value.offset != ZERO:
+        return _bad(f"{state.show(value)} does not point to the start of it", f"{what} itself")
+    return None
+
+
+def _reference_argument(state: State, value: Pointer) -> Violation | None:
+    if value.base not in state.references:
+        return _bad("the reference was released already or never acquired")
+    if value.offset != ZERO:
+        return _bad("the pointer is not the one that was acquired")
+    if state.facts.range(value.base).lo == 0:
+        return _bad("the reference may be null", "a null check before the call")
+    return None
+
+
+def _memory_argument(
+    setting: Setting, state: State, prototype: HelperPrototype, index: int, arg: HelperArg, value: Value
+) -> Violation | None:
+    extent = _extent(setting, state, prototype, index, arg)
+    if arg.nullable and _is_null(value):
+        if arg.is_sized_memory and (extent is None or extent.hi > 0):
+            return _bad("null memory with a size that may not be zero", "size == 0")
+        return None
+    if extent is None:
+        return None
+    if isinstance(value, Pointer):
+        if value.region.kind is RegionKind.PACKET and not prototype.packet_access:
+            return _bad("the helper does not take pointers to the packet")
+        if value.region.kind in (RegionKind.CONTEXT, RegionKind.OBJECT):
+            return _bad(f"{state.show(value)} is not plain memory")
+    for mode, wanted in ((Mode.READ, arg.reads), (Mode.WRITE, arg.writes)):
+        if wanted:
+            problem = violation(setting, state, value, extent, mode)
+            if problem is not None:
+                return problem._replace(kind=AssertionKind.HELPER_ARGUMENT)
+    return None
+
+
+# Effects ----------------------------------------------------------------------------------------------------------
+
+
+def packet_moved(setting: Setting, state: State) -> None:
+    """Packet pointers are stale everywhere, callers' frames included, and the packet has a new extent."""
+
+    def stale(value: Value) -> Value:
+        return Special.STALE if isinstance(value, Pointer) and value.region.kind is RegionKind.PACKET else value
+
+    state.map_values(stale)
+    state.packet_size = unknown(setting, state, 0, MAX_PACKET_SIZE)
+    if state.packet_meta != ZERO:
+        state.packet_meta = unknown(setting, state, -256, 0)
+
+
+def call_helper(setting: Setting, state: State, helper: int) -> None:
+    """The effect of a call whose contract holds (or whose violation has been noted)."""
+    prototype = prototype_of(setting, helper)
+    if prototype is None:
+        _leave(state, Special.POISON)
+        return
+    handle = _map_argument(prototype, state)
+    for index, arg in enumerate(prototype.args):
+        value = state.registers[index + 1]
+        if arg.writes and isinstance(value, Pointer):
+            extent = _extent(setting, state, prototype, index, arg)
+            overwrite(state, value, Range(0, _MAX_SIZE) if extent is None else extent)
+        if arg.releases and isinstance(value, Pointer):
+            _release(state, value)
+    result = _result(setting, state, prototype, handle)
+    if prototype.changes_packet:
+        packet_moved(setting, state)
+    _leave(state, result)
+
+
+def _leave(state: State, result: Value) -> None:
+    state.registers[0] = result
+    state.registers[1:6] = [Special.UNINITIALISED] * 5
+
+
+def _release(state: State, pointer: Pointer) -> None:
+    base = pointer.base
+    if base.symbol == NO_SYMBOL:
+        return
+    state.references = tuple(held for held in state.references if held != base)
+    state.map_values(lambda value: Special.DANGLING if isinstance(value, Pointer) and value.base == base else value)
+
+
+def _result(setting: Setting, state: State, prototype: HelperPrototype, handle: Pointer | None) -> Value:
+    match prototype.returns:
+        case ReturnKind.INTEGER:
+            return unknown(setting, state)
+        case ReturnKind.VOID:
+            return Special.UNINITIALISED
+        case ReturnKind.MAP_VALUE | ReturnKind.MAP_VALUE_OR_NULL:
+            return _looked_up(setting, state, prototype, handle)
+        case ReturnKind.MEM_OR_NULL:
+            index = next((i for i, arg in enumerate(prototype.args) if arg.kind is ArgKind.ALLOC_SIZE), None)
+            size = state.registers[index + 1] if index is not None else None
+            if not isinstance(size, Term):
+                return Special.POISON
+            known = state.facts.range(size)
+            if known.lo != known.hi:
+                return Special.POISON
+            return _acquired(setting, state, prototype, Region(RegionKind.MEMORY, size=known.lo, name=prototype.name))
+        case ReturnKind.SOCK_OR_NULL | ReturnKind.TCP_SOCK_OR_NULL | ReturnKind.SOCK_COMMON_OR_NULL:
+            name = prototype.returns.value.removesuffix(" or null")
+            return _acquired(setting, state, prototype, Region(RegionKind.OBJECT, name=name))
+        case _:
+            raise Unsupported(f"result of helper {prototype.name}")
+
+
+def _acquired(setting: Setting, state: State, prototype: HelperPrototype, region: Region) -> Pointer:
+    base = unknown(setting, state)
+    if prototype.acquires:
+        state.references = (*state.references, base)
+    return Pointer(region, base, ZERO)
+
+
+def _looked_up(setting: Setting, state: State, prototype: HelperPrototype, handle: Pointer | None) -> Value:
+    if handle is None:
+        return Special.POISON
+    map_type = setting.map_type_of(handle.region)
+    base = NEVER_NULL if prototype.returns is ReturnKind.MAP_VALUE else unknown(setting, state)
+    index, inner = handle.region.index, handle.region.inner
+    match map_type.lookup:
+        case LookupResult.VALUE:
+            return Pointer(Region(RegionKind.MAP_VALUE, index, inner=inner), base, ZERO)
+        case LookupResult.MAP:
+            if inner:
+                raise Unsupported("maps nested more than two deep")
+            return Pointer(Region(RegionKind.MAP, index, inner=True), base, ZERO)
+        case LookupResult.SOCKET | LookupResult.XDP_SOCKET:
+            name = "socket" if map_type.lookup is LookupResult.SOCKET else "xdp socket"
+            return _acquired(setting, state, prototype, Region(RegionKind.OBJECT, name=name))
+        case LookupResult.NOTHING:
+            return Special.POISON

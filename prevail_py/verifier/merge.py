@@ -1,0 +1,167 @@
+"""Joining and comparing states by matching their symbols.
+
+Two states name the same concrete quantities differently.  Merging walks over both in the same order; every pair of
+terms ``(x + a, y + b)`` met becomes a symbol of the result, the same one for every pair with the same ``x``, ``y`` and
+``b - a``, so that equalities and constant distances that hold on both sides survive.  The pairs are the
+:class:`~prevail_py.domains.lattice.Phi` list from which Facts computes what is known of the new symbols.
+
+A symbol that names the same quantity on both sides (bound before the paths parted) keeps its name; every other one is
+new.  Since pairs can only split further from one visit of a loop head to the next, never merge again, the shape of a
+head's state stabilises after finitely many visits; widening takes care of the facts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from enum import Enum
+
+from prevail_py.domains.lattice import NO_SYMBOL, Phi, Symbol, Term
+from prevail_py.verifier.state import Frame, State
+from prevail_py.verifier.values import Pointer, Region, Special, Value
+
+__all__ = ["Merge", "merge", "signature", "subsumes"]
+
+_MASK = (1 << 64) - 1
+
+
+class Merge(Enum):
+    """How the facts of the two states are combined."""
+
+    JOIN = "join"
+    WIDEN = "widen"
+
+
+def _kind(value: Value) -> Region | Special | None:
+    return value.region if isinstance(value, Pointer) else value if isinstance(value, Special) else None
+
+
+def signature(state: State) -> tuple[object, ...]:
+    """The kinds of all values: states of one signature merge without losing a pointer.
+
+    A tracked scalar on the stack counts like an untracked one, which is what it becomes in a join.
+    """
+    parts: list[object] = [_kind(value) for value in state.registers]
+    for frame in state.frames:
+        parts.extend(_kind(value) for value in frame.saved)
+        parts.append(
+            tuple(
+                (offset, frame.cells[offset][1].region)  # type: ignore[union-attr]
+                for offset in sorted(frame.cells)
+                if isinstance(frame.cells[offset][1], Pointer)
+            )
+        )
+    parts.append(len(state.references))
+    return tuple(parts)
+
+
+class _Matcher:
+    """Collects the symbols of the result of a merge."""
+
+    def __init__(self, fresh: Callable[[], Symbol]) -> None:
+        self._fresh = fresh
+        self._names: dict[tuple[Symbol, Symbol, int], tuple[Symbol, int]] = {}
+        self.phis: list[Phi] = []
+
+    def term(self, left: Term, right: Term) -> Term:
+        (x, a), (y, b) = left, right
+        if x == y and a == b:
+            if x != NO_SYMBOL and (x, x, 0) not in self._names:
+                self._names[x, x, 0] = (x, 0)
+                self.phis.append(Phi(x, Term(x, 0), Term(x, 0)))
+            return left
+        key = (x, y, b - a & _MASK)
+        known = self._names.get(key)
+        if known is None:
+            known = self._names[key] = (self._fresh(), a)
+            self.phis.append(Phi(known[0], left, right))
+        symbol, first = known
+        return Term(symbol, a - first & _MASK)
+
+    def value(self, left: Value, right: Value) -> Value:
+        if isinstance(left, Term) and isinstance(right, Term):
+            return self.term(left, right)
+        if isinstance(left, Pointer) and isinstance(right, Pointer) and left.region == right.region:
+            return Pointer(left.region, self.term(left.base, right.base), self.term(left.offset, right.offset))
+        if left is right:
+            return left
+        for special in (Special.UNINITIALISED, Special.POISON):
+            if left is special or right is special:
+                return special
+        return Special.UNUSABLE
+
+
+def merge(
+    left: State,
+    right: State,
+    how: Merge,
+    fresh: Callable[[], Symbol],
+    thresholds: Sequence[int] = (),
+) -> State:
+    """An upper bound of both states; with WIDEN, ``left`` is the old one and ascending chains stabilise."""
+    matcher = _Matcher(fresh)
+    size, meta = matcher.term(left.packet_size, right.packet_size), matcher.term(left.packet_meta, right.packet_meta)
+    references = tuple(matcher.term(a, b) for a, b in zip(left.references, right.references, strict=True))
+    registers = [matcher.value(a, b) for a, b in zip(left.registers, right.registers, strict=True)]
+    frames = []
+    for mine, theirs in zip(left.frames, right.frames, strict=True):
+        cells = {
+            offset: (mine.cells[offset][0], matcher.value(mine.cells[offset][1], theirs.cells[offset][1]))
+            for offset in sorted(mine.cells.keys() & theirs.cells.keys())
+            if mine.cells[offset][0] == theirs.cells[offset][0]
+        }
+        saved = tuple(matcher.value(a, b) for a, b in zip(mine.saved, theirs.saved, strict=True))
+        frames.append(Frame(cells, mine.initialised & theirs.initialised, saved))
+    if how is Merge.WIDEN:
+        facts = left.facts.widen(right.facts, matcher.phis, thresholds)
+    else:
+        facts = left.facts.join(right.facts, matcher.phis)
+    return State(registers, frames, facts, size, meta, references)
+
+
+def subsumes(old: State, new: State) -> bool:
+    """Whether every concrete state of ``new`` is one of ``old``; False when that cannot be shown."""
+    match: dict[Symbol, Term] = {}
+
+    def term(wide: Term, tight: Term) -> bool:
+        if wide.symbol == NO_SYMBOL:
+            if tight.symbol == NO_SYMBOL:
+                return tight.offset == wide.offset
+            known = new.facts.range(tight)
+            return known.lo == known.hi == wide.offset
+        wanted = Term(tight.symbol, tight.offset - wide.offset & _MASK)
+        return match.setdefault(wide.symbol, wanted) == wanted
+
+    def value(wide: Value, tight: Value) -> bool:
+        if isinstance(wide, Term):
+            return isinstance(tight, Term) and term(wide, tight)
+        if isinstance(wide, Pointer):
+            return (
+                isinstance(tight, Pointer)
+                and wide.region == tight.region
+                and term(wide.base, tight.base)
+                and term(wide.offset, tight.offset)
+            )
+        match wide:
+            case Special.UNINITIALISED | Special.POISON:
+                return True
+            case Special.UNUSABLE:
+                return tight is not Special.UNINITIALISED
+            case Special.STALE | Special.DANGLING:
+                return wide is tight
+
+    if len(old.frames) != len(new.frames) or len(old.references) != len(new.references):
+        return False
+    if not all(map(value, old.registers, new.registers)):
+        return False
+    for wide, tight in zip(old.frames, new.frames, strict=True):
+        if wide.initialised & ~tight.initialised or not all(map(value, wide.saved, tight.saved)):
+            return False
+        for offset, (size, content) in wide.cells.items():
+            cell = tight.cells.get(offset)
+            if cell is None or cell[0] != size or not value(content, cell[1]):
+                return False
+    if not (term(old.packet_size, new.packet_size) and term(old.packet_meta, new.packet_meta)):
+        return False
+    if not all(map(term, old.references, new.references)):
+        return False
+    return new.facts.leq(old.facts, match)

@@ -1,0 +1,96 @@
+"""Disjunction: a block's entry is a short list of states, not one.
+
+States are kept apart when their kinds of values differ (their *type signature*: merging would lose pointers) and, up
+to a bound of K per signature, when they hold different constants: that is what correlates a status code with the
+bounds check that set it.  Beyond the bound a new state is merged into the kept one with which it shares most
+constants.  The bound makes the number of states per block finite, and everything here is deterministic.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from prevail_py.domains.lattice import NO_SYMBOL, Symbol, Term
+from prevail_py.verifier.merge import Merge, merge, signature, subsumes
+from prevail_py.verifier.state import State
+from prevail_py.verifier.values import Pointer, Special, Value
+
+__all__ = ["MAX_SIGNATURES", "add_state", "constants_of"]
+
+MAX_SIGNATURES = 64
+"""Signatures kept apart per block; beyond it values of different kinds merge into UNUSABLE."""
+
+Shape = tuple[object, ...]
+
+
+def _constant(value: Value) -> int | None:
+    if isinstance(value, Term):
+        return value.offset if value.symbol == NO_SYMBOL else None
+    if isinstance(value, Pointer):
+        return value.offset.offset if value.offset.symbol == NO_SYMBOL else None
+    return None
+
+
+def constants_of(state: State) -> tuple[int | None, ...]:
+    """The constants in registers and, where a frame tracks few cells, on the stack: what tells disjuncts apart."""
+    out = [_constant(value) for value in state.registers]
+    for frame in state.frames:
+        out.extend(_constant(value) for value in frame.saved)
+        out.extend(_constant(frame.cells[offset][1]) for offset in sorted(frame.cells))
+    return tuple(out)
+
+
+def _agreement(left: State, right: State) -> int:
+    """How many values are the same constant in both."""
+    return sum(a is not None and a == b for a, b in zip(constants_of(left), constants_of(right), strict=False))
+
+
+def _mergeable(left: State, right: State) -> bool:
+    return len(left.frames) == len(right.frames) and len(left.references) == len(right.references)
+
+
+def add_state(
+    kept: list[State],
+    new: State,
+    disjuncts: int,
+    fresh: Callable[[], Symbol],
+    how: Merge = Merge.JOIN,
+    thresholds: Sequence[int] = (),
+) -> bool:
+    """Add ``new`` to the disjunction ``kept``, in place; False where it was already covered."""
+    shape = signature(new)
+    same: list[int] = []
+    shapes: set[Shape] = set()
+    for index, state in enumerate(kept):
+        other = signature(state)
+        shapes.add(other)
+        if other == shape or _covers(other, shape):
+            if subsumes(state, new):
+                return False
+            if other == shape:
+                same.append(index)
+    if not same:
+        if len(shapes) < MAX_SIGNATURES:
+            kept.append(new)
+            return True
+        same = [index for index, state in enumerate(kept) if _mergeable(state, new)]
+        if not same:
+            kept.append(new)
+            return True
+    elif len(same) < disjuncts:
+        constants = constants_of(new)
+        twin = next((i for i in same if constants_of(kept[i]) == constants), None)
+        if twin is None:
+            kept.append(new)
+            return True
+        same = [twin]
+    best = max(same, key=lambda i: (_agreement(kept[i], new), -i))
+    kept[best] = merge(kept[best], new, how, fresh, thresholds)
+    return True
+
+
+def _covers(wide: Shape, tight: Shape) -> bool:
+    """Whether a state of kind ``wide`` could subsume one of kind ``tight``: it knows less somewhere."""
+    return any(part in (Special.UNINITIALISED, Special.UNUSABLE, Special.POISON) for part in wide) and len(wide) == len(
+        tight
+    )

@@ -1,0 +1,315 @@
+"""Memory: whether an access is allowed, what a load yields, what a store leaves behind.
+
+:func:`violation` decides an access of a constant or bounded size in a state.  :func:`load` and :func:`store` assume it
+is allowed: they are called in states in which it is, or in which the failure has been noted, and there they must only
+be sound for the runs that go on.
+
+Bounds of packet accesses are differences between the packet's size and the offset, taken between mathematical
+integers and only where the offset's arithmetic cannot wrap (:mod:`prevail_py.domains.zones`).
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+from prevail_py.domains.lattice import NO_SYMBOL, Range, Term, constant
+from prevail_py.platforms.model import FieldKind
+from prevail_py.verifier.assertions import AssertionKind, Mode
+from prevail_py.verifier.scalars import compute, truncate, unknown
+from prevail_py.verifier.setting import Setting, Unsupported
+from prevail_py.verifier.state import Frame, State
+from prevail_py.verifier.values import NEVER_NULL, STACK_SIZE, ZERO, Pointer, Region, RegionKind, Special, Value
+from prevail_py.words import Comparison, OpKind, WordOp, mask
+
+__all__ = ["Violation", "learn_access", "load", "offset_by", "overwrite", "store", "violation"]
+
+PACKET: Final = Region(RegionKind.PACKET)
+
+
+class Violation(NamedTuple):
+    """An assertion that does not (or cannot be shown to) hold: the kind, why, and what would be needed."""
+
+    kind: AssertionKind
+    message: str
+    needed: str = ""
+
+
+def offset_by(pointer: Pointer, amount: int) -> Pointer:
+    """``pointer`` moved by a constant number of bytes."""
+    symbol, offset = pointer.offset
+    return Pointer(pointer.region, pointer.base, Term(symbol, offset + amount & mask(64)))
+
+
+def violation(
+    setting: Setting, state: State, value: Value, size: Range, mode: Mode, initialise: bool = True
+) -> Violation | None:
+    """Why ``size.lo .. size.hi`` bytes at ``value`` may not be touched as ``mode`` says; None where they may.
+
+    ``initialise`` False allows reading (by a helper that only writes) bytes that were never written.
+    """
+    if not isinstance(value, Pointer):
+        what = f"a number ({state.show(value)})" if isinstance(value, Term) else value.value
+        return Violation(AssertionKind.NOT_A_POINTER, f"{what} is used as an address", "a pointer")
+    if state.facts.range(value.base).lo == 0:
+        return Violation(
+            AssertionKind.NULL_DEREFERENCE, f"pointer to {value.region} may be null", "a null check before the access"
+        )
+    match value.region.kind:
+        case RegionKind.CONTEXT:
+            return _context_violation(setting, state, value, size, mode)
+        case RegionKind.STACK:
+            found = _bounds_violation(state, value, size, STACK_SIZE)
+            if found is None and mode is not Mode.WRITE and initialise:
+                found = _uninitialised(state, value, size)
+            return found
+        case RegionKind.PACKET:
+            if mode is not Mode.READ and not setting.program_type.read_write_packet:
+                return Violation(AssertionKind.READ_ONLY, f"{setting.program_type.name} programs may not write packets")
+            return _packet_violation(state, value, size)
+        case RegionKind.MAP_VALUE:
+            spec, map_type = setting.map_of(value.region), setting.map_type_of(value.region)
+            found = _bounds_violation(state, value, size, spec.value_size)
+            if found is None and mode is not Mode.READ and (spec.read_only or "w" not in map_type.value_access):
+                return Violation(AssertionKind.READ_ONLY, f"map {spec.name} is read-only")
+            if found is None and mode is not Mode.WRITE and "r" not in map_type.value_access:
+                return Violation(AssertionKind.READ_ONLY, f"values of map {spec.name} cannot be read")
+            return found
+        case RegionKind.MEMORY:
+            return _bounds_violation(state, value, size, value.region.size)
+        case RegionKind.OBJECT:
+            raise Unsupported(f"access to the fields of a {value.region.name}")
+        case RegionKind.MAP | RegionKind.FUNCTION:
+            return Violation(AssertionKind.NOT_A_POINTER, f"{value.region} is not memory the program may touch")
+
+
+def _bounds_violation(state: State, pointer: Pointer, size: Range, limit: int) -> Violation | None:
+    known = state.facts.range(pointer.offset, signed=True)
+    if known.lo >= 0 and known.hi + size.hi <= limit:
+        return None
+    return Violation(
+        AssertionKind.OUT_OF_BOUNDS,
+        f"access to {pointer.region} at offset {_span(known)}, {_bytes(size)}, of {limit} bytes",
+        f"0 <= offset and offset + {size.hi} <= {limit}",
+    )
+
+
+def _span(known: Range) -> str:
+    if known.lo == known.hi:
+        return str(known.lo)
+    if known.lo == -(1 << 63) and known.hi == (1 << 63) - 1:
+        return "unknown"
+    return f"[{known.lo}, {known.hi}]"
+
+
+def _bytes(size: Range) -> str:
+    count = str(size.hi) if size.lo == size.hi else f"up to {size.hi}"
+    return f"{count} byte{'' if size.hi == 1 else 's'}"
+
+
+def _packet_violation(state: State, pointer: Pointer, size: Range) -> Violation | None:
+    offset = pointer.offset
+    known = state.facts.range(offset, signed=True)
+    if known.lo < 0 and state.facts.difference(offset, state.packet_meta).lo < 0:
+        return Violation(
+            AssertionKind.OUT_OF_BOUNDS,
+            f"access to the packet at offset {_span(known)}, before its start",
+            "packet start <= pointer",
+        )
+    room = state.facts.difference(state.packet_size, offset)
+    if room.lo >= size.hi or known.hi + size.hi <= 0:
+        return None
+    least = max(state.facts.range(state.packet_size).lo, 0)
+    return Violation(
+        AssertionKind.OUT_OF_BOUNDS,
+        f"access to the packet at offset {_span(known)}, {_bytes(size)}, of at least {least} bytes",
+        f"pointer + {size.hi} <= packet end"
+        + (f"; known: pointer + {room.lo} <= packet end" if room.lo > -(1 << 62) else "; nothing known"),
+    )
+
+
+def _context_violation(setting: Setting, state: State, pointer: Pointer, size: Range, mode: Mode) -> Violation | None:
+    if not setting.program_type.context_known:
+        raise Unsupported(f"context of {setting.program_type.name} programs")
+    known = state.facts.range(pointer.offset)
+    if known.lo != known.hi or size.lo != size.hi:
+        return Violation(AssertionKind.CONTEXT_ACCESS, "context access at an offset that is not constant")
+    offset, count = known.lo, size.lo
+    if mode is Mode.READ:
+        allowed = setting.program_type.context_read(offset, count) is not None
+    else:
+        allowed = mode is Mode.WRITE and setting.program_type.context_write(offset, count)
+    if allowed:
+        return None
+    return Violation(
+        AssertionKind.CONTEXT_ACCESS,
+        f"{setting.program_type.name} programs may not {mode.value} {_bytes(size)} at offset {offset} of the context",
+    )
+
+
+def _uninitialised(state: State, pointer: Pointer, size: Range) -> Violation | None:
+    known = state.facts.range(pointer.offset)
+    lo, hi = known.lo, known.hi + size.hi
+    if hi <= lo:
+        return None
+    missing = ~_frame(state, pointer).initialised & (mask(hi) & ~mask(lo) if lo else mask(hi))
+    if not missing:
+        return None
+    first = (missing & -missing).bit_length() - 1
+    return Violation(
+        AssertionKind.UNINITIALISED_MEMORY,
+        f"reads the stack at r10{first - STACK_SIZE}, which may not have been written",
+        f"all of r10{lo - STACK_SIZE} .. r10{hi - 1 - STACK_SIZE} initialised on every path",
+    )
+
+
+def _frame(state: State, pointer: Pointer) -> Frame:
+    return state.frames[pointer.region.index]
+
+
+def learn_access(state: State, value: Value, size: int) -> None:
+    """What holds after an access of ``size`` bytes that did not trap: the pointer is not null, the packet is that long.
+
+    Runs in which the access is not allowed end there, so this is sound in any state.
+    """
+    if not isinstance(value, Pointer):
+        return
+    if value.base.symbol != NO_SYMBOL and state.facts.range(value.base).lo == 0:
+        known = state.facts.assume(Comparison.NE, value.base, ZERO, 64)
+        state.facts = state.facts if known.is_bottom() else known
+    if value.region.kind is RegionKind.PACKET:
+        bounds = state.facts.range(value.offset, signed=True)
+        if bounds.lo >= 0 and bounds.hi + size < 1 << 32:
+            end = Term(value.offset.symbol, value.offset.offset + size & mask(64))
+            known = state.facts.assume(Comparison.ULE, end, state.packet_size, 64)
+            state.facts = state.facts if known.is_bottom() else known
+
+
+# Loads ------------------------------------------------------------------------------------------------------------
+
+
+def load(setting: Setting, state: State, value: Value, size: int, signed: bool = False) -> Value:
+    """What a load of ``size`` bytes at ``value`` yields, in runs in which it is allowed."""
+    if not isinstance(value, Pointer):
+        return Special.POISON
+    raw = _load_raw(setting, state, value, size)
+    if signed and isinstance(raw, Term):
+        return compute(setting, state, WordOp(OpKind.SEXT, 64, 8 * size), (raw,))
+    return raw
+
+
+def _load_raw(setting: Setting, state: State, pointer: Pointer, size: int) -> Value:
+    match pointer.region.kind:
+        case RegionKind.CONTEXT:
+            return _load_context(setting, state, pointer, size)
+        case RegionKind.STACK:
+            return _load_stack(setting, state, pointer, size)
+        case RegionKind.MAP_VALUE:
+            known = state.facts.range(pointer.offset)
+            spec = setting.map_of(pointer.region)
+            if spec.read_only and spec.initial is not None and known.lo == known.hi:
+                # Read-only for the program and frozen for everybody else: the contents are constants.
+                content = spec.initial[known.lo : known.lo + size]
+                if len(content) == size:
+                    return constant(int.from_bytes(content, "little"))
+            return unknown(setting, state, 0, mask(8 * size))
+        case _:
+            # Packets, map values and helper memory may change under us: every load is a new unknown.
+            return unknown(setting, state, 0, mask(8 * size))
+
+
+def _load_context(setting: Setting, state: State, pointer: Pointer, size: int) -> Value:
+    known = state.facts.range(pointer.offset)
+    field = setting.program_type.context_read(known.lo, size) if known.lo == known.hi else None
+    match field:
+        case None:
+            return Special.POISON
+        case FieldKind.SCALAR:
+            return unknown(setting, state, 0, mask(8 * size))
+        case FieldKind.PACKET:
+            return Pointer(PACKET, NEVER_NULL, ZERO)
+        case FieldKind.PACKET_END:
+            return Pointer(PACKET, NEVER_NULL, state.packet_size)
+        case FieldKind.PACKET_META:
+            return Pointer(PACKET, NEVER_NULL, state.packet_meta)
+        case FieldKind.SOCK | FieldKind.FLOW_KEYS | FieldKind.NF_HOOK_STATE | FieldKind.SK_BUFF:
+            return Pointer(Region(RegionKind.OBJECT, name=field.value), NEVER_NULL, ZERO)
+        case FieldKind.SOCK_OR_NULL | FieldKind.SOCK_COMMON_OR_NULL:
+            name = field.value.removesuffix(" or null")
+            return Pointer(Region(RegionKind.OBJECT, name=name), unknown(setting, state), ZERO)
+        case _:
+            raise Unsupported(f"context field of kind {field.value}")
+
+
+def _load_stack(setting: Setting, state: State, pointer: Pointer, size: int) -> Value:
+    frame = _frame(state, pointer)
+    known = state.facts.range(pointer.offset)
+    if known.lo != known.hi:
+        touched = [v for o, (s, v) in frame.cells.items() if o + s > known.lo and o < known.hi + size]
+        if any(not isinstance(content, Term) for content in touched):
+            return Special.UNUSABLE
+        return unknown(setting, state, 0, mask(8 * size))
+    return _load_bytes(setting, state, frame, known.lo, size)
+
+
+def _load_bytes(setting: Setting, state: State, frame: Frame, offset: int, size: int) -> Value:
+    cell = frame.cells.get(offset)
+    if cell is not None and cell[0] == size:
+        return cell[1]
+    for start in range(max(offset - 7, 0), offset + 1):
+        cell = frame.cells.get(start)
+        if cell is None or start + cell[0] < offset + size:
+            continue
+        content = cell[1]
+        if not isinstance(content, Term):
+            break  # a part of a pointer: some number
+        shifted = compute(setting, state, WordOp(OpKind.RSH), (content, constant(8 * (offset - start))))
+        return truncate(setting, state, shifted, 8 * size)
+    assembled = _assemble(frame, offset, size)
+    return unknown(setting, state, 0, mask(8 * size)) if assembled is None else constant(assembled)
+
+
+def _assemble(frame: Frame, offset: int, size: int) -> int | None:
+    """The constant made of the constant cells that exactly cover the bytes, None where there is a gap."""
+    result, at = 0, offset
+    while at < offset + size:
+        cell = frame.cells.get(at)
+        if cell is None or not isinstance(cell[1], Term) or cell[1].symbol != NO_SYMBOL or at + cell[0] > offset + size:
+            return None
+        result |= cell[1].offset << 8 * (at - offset)
+        at += cell[0]
+    return result
+
+
+# Stores -----------------------------------------------------------------------------------------------------------
+
+
+def store(setting: Setting, state: State, value: Value, size: int, content: Value) -> None:
+    """The effect of storing the low ``size`` bytes of ``content`` at ``value``, in runs in which it is allowed.
+
+    Only stacks are tracked: what is stored elsewhere may be changed by others and is loaded as unknown.
+    """
+    if not isinstance(value, Pointer) or value.region.kind is not RegionKind.STACK:
+        return
+    frame = _frame(state, value)
+    known = state.facts.range(value.offset)
+    lo, hi = known.lo, min(known.hi + size, STACK_SIZE)
+    frame.clobber(min(lo, STACK_SIZE), hi)
+    if known.lo != known.hi or lo + size > STACK_SIZE:
+        return
+    frame.initialised |= mask(size) << lo
+    if isinstance(content, Term):
+        frame.cells[lo] = (size, truncate(setting, state, content, 8 * size))
+    elif size == 8 and lo % 8 == 0:
+        # Provenance is kept for aligned slots only, as in the interpreter.
+        frame.cells[lo] = (8, content)
+
+
+def overwrite(state: State, pointer: Pointer, size: Range) -> None:
+    """The effect of a helper writing ``size.lo .. size.hi`` unknown bytes at ``pointer``."""
+    if pointer.region.kind is not RegionKind.STACK:
+        return
+    frame = _frame(state, pointer)
+    known = state.facts.range(pointer.offset)
+    frame.clobber(min(known.lo, STACK_SIZE), min(known.hi + size.hi, STACK_SIZE))
+    if known.lo == known.hi and size.lo > 0 and known.lo + size.lo <= STACK_SIZE:
+        frame.initialised |= mask(size.lo) << known.lo

@@ -1,0 +1,70 @@
+"""What stays the same throughout one analysis: the program, its platform, and the supply of symbols."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final, TypeAlias
+
+from prevail_py.domains.lattice import Facts, Symbol, Term
+from prevail_py.objects.program import MapSpec, Program
+from prevail_py.platforms.model import MapType, Platform, ProgramType
+from prevail_py.verifier.values import Region
+from prevail_py.words import WordOp
+
+__all__ = ["MAX_PACKET_SIZE", "Setting", "Unsupported"]
+
+MAX_PACKET_SIZE: Final = (1 << 31) - 1
+"""Bytes between data and data_end: an assumption about the host, far above what any driver delivers."""
+
+MAX_METADATA: Final = 256
+"""Bytes between data_meta and data."""
+
+Definitions: TypeAlias = dict[Symbol, tuple[WordOp, tuple[Term, ...]]]
+
+
+class Unsupported(Exception):  # noqa: N818 - not a mistake of anybody's
+    """The program uses something the verifier does not model; caught where the verdict is made."""
+
+    def __init__(self, what: str, pc: int | None = None) -> None:
+        super().__init__(what)
+        self.what = what
+        self.pc = pc
+
+
+class Setting:
+    """Program, platform and symbols of one analysis.
+
+    ``definitions`` records how each symbol was computed.  A symbol is bound once, so the record never changes.
+    """
+
+    def __init__(self, program: Program, platform: Platform, top: Callable[[], Facts]) -> None:
+        self.program = program
+        self.platform = platform
+        self.top = top
+        self.program_type: ProgramType = platform.program_type(program.program_type, program.expected_attach_type)
+        self.definitions: Definitions = {}
+        self._last = 0
+
+    def fresh(self) -> Symbol:
+        """A symbol that was never used before."""
+        self._last += 1
+        return self._last
+
+    def map_of(self, region: Region) -> MapSpec:
+        """The definition of the map that a MAP or MAP_VALUE region belongs to.  Raises Unsupported if unknown."""
+        if region.index >= len(self.program.maps):
+            raise Unsupported(f"reference to map #{region.index}, of which the program has {len(self.program.maps)}")
+        spec = self.program.maps[region.index]
+        if region.inner:
+            if spec.inner is None:
+                raise Unsupported(f"map {spec.name}: the definition of its inner maps is not known")
+            return spec.inner
+        return spec
+
+    def map_type_of(self, region: Region) -> MapType:
+        """The map type of :meth:`map_of`.  Raises Unsupported for a number the platform does not know."""
+        spec = self.map_of(region)
+        found = self.platform.map_type(spec.type)
+        if found is None:
+            raise Unsupported(f"map {spec.name} has the unknown type {spec.type}")
+        return found

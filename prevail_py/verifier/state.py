@@ -1,0 +1,183 @@
+"""One abstract state: registers, stack frames, the packet's extent, references held, and facts about symbols.
+
+States are plain mutable data inside a block (the hot path) and must not be changed once stored at a block head:
+``copy`` first.  A dead register is ``UNINITIALISED``, which allows any value, so dropping what liveness calls dead is
+sound whatever liveness says; if it were wrong, the read would be rejected.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+
+from prevail_py.domains.lattice import NO_SYMBOL, Facts, Symbol, Term
+from prevail_py.verifier.values import NEVER_NULL, STACK_SIZE, Pointer, Special, Value
+from prevail_py.words import WordOp, to_signed
+
+__all__ = ["Frame", "State"]
+
+_KEPT_DEFINITIONS = 2
+"""Symbols that a live one was computed from are kept this many steps back, for what backward operators learn."""
+
+
+class Frame:
+    """A stack frame.
+
+    ``cells`` maps the offset of a tracked value to its size in bytes and the value; ``initialised`` has bit k set where
+    byte k was certainly written.  Bytes outside of all cells hold unknown values.  ``saved`` are the caller's R6-R9.
+    """
+
+    __slots__ = ("cells", "initialised", "saved")
+
+    def __init__(self, cells: dict[int, tuple[int, Value]], initialised: int, saved: tuple[Value, ...]) -> None:
+        self.cells = cells
+        self.initialised = initialised
+        self.saved = saved
+
+    def copy(self) -> Frame:
+        """A frame that can be changed independently."""
+        return Frame(dict(self.cells), self.initialised, self.saved)
+
+    def clobber(self, lo: int, hi: int) -> None:
+        """Forget the values of the bytes ``lo..hi`` (exclusive); whether they were initialised stays."""
+        for start in range(max(lo - 7, 0), hi):
+            cell = self.cells.get(start)
+            if cell is not None and start + cell[0] > lo:
+                del self.cells[start]
+
+
+class State:
+    """See the module's text.  ``packet_size`` and ``packet_meta`` are the offsets of data_end and data_meta."""
+
+    __slots__ = ("facts", "frames", "packet_meta", "packet_size", "references", "registers")
+
+    def __init__(
+        self,
+        registers: list[Value],
+        frames: list[Frame],
+        facts: Facts,
+        packet_size: Term,
+        packet_meta: Term,
+        references: tuple[Term, ...] = (),
+    ) -> None:
+        self.registers = registers
+        self.frames = frames
+        self.facts = facts
+        self.packet_size = packet_size
+        self.packet_meta = packet_meta
+        self.references = references
+
+    def copy(self) -> State:
+        """A state that can be changed independently."""
+        return State(
+            list(self.registers),
+            [frame.copy() for frame in self.frames],
+            self.facts,
+            self.packet_size,
+            self.packet_meta,
+            self.references,
+        )
+
+    def values(self) -> Iterator[Value]:
+        """Every value the state holds, in a fixed order."""
+        yield from self.registers
+        for frame in self.frames:
+            yield from frame.saved
+            for offset in sorted(frame.cells):
+                yield frame.cells[offset][1]
+
+    def map_values(self, change: Callable[[Value], Value]) -> None:
+        """Replace every value the state holds by ``change(value)``."""
+        self.registers = [change(value) for value in self.registers]
+        for frame in self.frames:
+            frame.saved = tuple(change(value) for value in frame.saved)
+            frame.cells = {offset: (size, change(value)) for offset, (size, value) in frame.cells.items()}
+
+    def live_symbols(self, definitions: Mapping[Symbol, tuple[WordOp, tuple[Term, ...]]]) -> set[Symbol]:
+        """The symbols that some value refers to, and what they were computed from a few steps back."""
+        live = {self.packet_size.symbol, self.packet_meta.symbol}
+        live.update(term.symbol for term in self.references)
+        for value in self.values():
+            if isinstance(value, Term):
+                live.add(value.symbol)
+            elif isinstance(value, Pointer):
+                live.add(value.base.symbol)
+                live.add(value.offset.symbol)
+        live.discard(NO_SYMBOL)
+        newest = live
+        for _ in range(_KEPT_DEFINITIONS):
+            newest = {
+                term.symbol
+                for symbol in newest
+                if symbol in definitions
+                for term in definitions[symbol][1]
+                if term.symbol != NO_SYMBOL
+            } - live
+            live |= newest
+        return live
+
+    def collect(self, definitions: Mapping[Symbol, tuple[WordOp, tuple[Term, ...]]]) -> None:
+        """Forget the symbols that nothing refers to."""
+        dead = self.facts.symbols() - self.live_symbols(definitions)
+        if dead:
+            self.facts = self.facts.forget(dead)
+
+    def drop_dead(self, live_registers: int, live_stack: int) -> None:
+        """Drop registers and cells of the innermost frame that are not in the liveness masks."""
+        for number in range(10):
+            if not live_registers >> number & 1:
+                self.registers[number] = Special.UNINITIALISED
+        frame = self.frames[-1]
+        for offset in [o for o, (size, _) in frame.cells.items() if not live_stack >> o & ((1 << size) - 1)]:
+            del frame.cells[offset]
+        # Initialised-ness of dead bytes is dropped too: one representation for states that differ only there.
+        frame.initialised &= live_stack
+
+    # For people ---------------------------------------------------------------------------------------------------
+
+    def show_term(self, term: Term) -> str:
+        """A term with the range of its value."""
+        if term.symbol == NO_SYMBOL:
+            return str(to_signed(term.offset, 64))
+        shift = to_signed(term.offset, 64)
+        name = f"s{term.symbol}{f'{shift:+}' if shift else ''}"
+        unsigned, signed = self.facts.range(term), self.facts.range(term, signed=True)
+        if unsigned.lo == 0 and unsigned.hi == (1 << 64) - 1 and signed.hi == (1 << 63) - 1 and signed.lo == -(1 << 63):
+            return name
+        lo, hi = signed if signed.hi - signed.lo < unsigned.hi - unsigned.lo else unsigned
+        return f"{name} in [{lo}, {hi}]"
+
+    def show(self, value: Value) -> str:
+        """A value as the invariants print it."""
+        if isinstance(value, Special):
+            return value.value
+        if isinstance(value, Term):
+            return self.show_term(value)
+        text = str(value.region)
+        if value.offset != Term(NO_SYMBOL, 0):
+            text += (
+                f" + ({self.show_term(value.offset)})" if value.offset.symbol else f" + {self.show_term(value.offset)}"
+            )
+        if value.base != NEVER_NULL:
+            low = self.facts.range(value.base).lo
+            text += f" (n{value.base.symbol}{', maybe null' if low == 0 else ''})"
+        return text
+
+    def lines(self) -> list[str]:
+        """The state as text, one fact a line: registers, stack cells, packet, relations."""
+        out = [
+            f"r{number} = {self.show(value)}"
+            for number, value in enumerate(self.registers)
+            if value is not Special.UNINITIALISED and number != 10
+        ]
+        for depth, frame in enumerate(self.frames):
+            where = f"frame {depth} " if len(self.frames) > 1 else ""
+            out += [
+                f"{where}*(u{8 * size} *)(r10 {offset - STACK_SIZE}) = {self.show(value)}"
+                for offset, (size, value) in sorted(frame.cells.items())
+            ]
+        if self.packet_size.symbol:
+            out.append(f"packet size = {self.show_term(self.packet_size)}")
+        return out
+
+    def __str__(self) -> str:
+        return "\n".join(self.lines())

@@ -1,0 +1,242 @@
+"""The abstract effect of one instruction on one state, changed in place.
+
+The semantics is that of the checked interpreter: a run that violates an assertion ends there.  So after an access has
+been analysed the state may assume that it was allowed, which also keeps one cause from being reported twice.
+Values that would only exist after a violation are POISON.
+"""
+
+from __future__ import annotations
+
+from typing import Final, assert_never
+
+from prevail_py.domains.lattice import NO_SYMBOL, Term, constant
+from prevail_py.isa.instructions import (
+    AddressSpaceCast,
+    Alu,
+    Atomic,
+    AtomicOp,
+    Branch,
+    Call,
+    CallKfunc,
+    CallLocal,
+    CallRegister,
+    EndianSwap,
+    Exit,
+    Immediate,
+    Instruction,
+    Jump,
+    Load,
+    LoadAcquire,
+    LoadImmediate64,
+    LoadPacket,
+    MayGoto,
+    MoveSignExtend,
+    Negate,
+    Operand,
+    Pseudo,
+    Register,
+    Store,
+    StoreRelease,
+)
+from prevail_py.isa.semantics import immediate_word, operands, operation
+from prevail_py.verifier.contracts import call_helper
+from prevail_py.verifier.regions import learn_access, load, offset_by, store
+from prevail_py.verifier.scalars import assume, compute, unknown
+from prevail_py.verifier.setting import Setting, Unsupported
+from prevail_py.verifier.state import State
+from prevail_py.verifier.values import NEVER_NULL, ZERO, Pointer, Region, RegionKind, Special, Value
+from prevail_py.words import Comparison, OpKind, WordOp, mask
+
+__all__ = ["MAX_POINTER_OFFSET", "branch", "step"]
+
+MAX_POINTER_OFFSET: Final = 1 << 32
+"""Pointers this near to their region are compared by offset: ``docs/safety.md`` assumes that no region lies nearer
+than this to either end of the address space, so that their addresses cannot wrap and none of them is 0."""
+
+_ADD: Final = WordOp(OpKind.ADD)
+_SUB: Final = WordOp(OpKind.SUB)
+
+
+def operand(state: State, source: Operand) -> Value:
+    """The value of a register or immediate."""
+    return constant(immediate_word(source.value)) if isinstance(source, Immediate) else state.registers[source]
+
+
+def step(setting: Setting, state: State, pc: int, instruction: Instruction) -> None:
+    """Execute one instruction that stays in its function and does not branch.  Raises Unsupported."""
+    registers = state.registers
+    match instruction:
+        case Alu() | MoveSignExtend() | Negate() | EndianSwap():
+            _alu(setting, state, instruction)
+        case Load(dst, base, offset, size, signed):
+            address = _address(state, base, offset)
+            result = load(setting, state, address, size, signed)
+            learn_access(state, address, size)
+            registers[dst] = result
+        case LoadAcquire(dst, base, offset, size):
+            address = _address(state, base, offset)
+            result = load(setting, state, address, size)
+            learn_access(state, address, size)
+            registers[dst] = result
+        case Store(base, offset, size, source):
+            address = _address(state, base, offset)
+            learn_access(state, address, size)
+            store(setting, state, address, size, operand(state, source))
+        case StoreRelease(base, offset, size, source):
+            address = _address(state, base, offset)
+            learn_access(state, address, size)
+            store(setting, state, address, size, registers[source])
+        case Atomic():
+            _atomic(setting, state, instruction)
+        case LoadImmediate64():
+            registers[instruction.dst] = _wide(setting, pc, instruction)
+        case Call(helper):
+            call_helper(setting, state, helper)
+        case Jump():
+            pass
+        case LoadPacket():
+            raise Unsupported("legacy packet loads", pc)
+        case CallKfunc():
+            raise Unsupported("kernel functions", pc)
+        case CallRegister():
+            raise Unsupported("callx", pc)
+        case AddressSpaceCast():
+            raise Unsupported("address space casts", pc)
+        case Branch() | MayGoto() | CallLocal() | Exit():
+            raise AssertionError(f"{instruction} changes control and is not for step()")
+        case _:
+            assert_never(instruction)
+
+
+def _address(state: State, base: Register, offset: int) -> Value:
+    value = state.registers[base]
+    return offset_by(value, offset) if isinstance(value, Pointer) and offset else value
+
+
+def _alu(setting: Setting, state: State, instruction: Alu | MoveSignExtend | Negate | EndianSwap) -> None:
+    values = [operand(state, source) for source in operands(instruction)]
+    op = operation(instruction)
+    if op is None:
+        result = values[0]
+    else:
+        terms = tuple(value for value in values if isinstance(value, Term))
+        if len(terms) == len(values):
+            result = compute(setting, state, op, terms)
+        else:
+            result = _pointer_arithmetic(setting, state, op, values)
+    state.registers[instruction.dst] = result
+
+
+def _pointer_arithmetic(setting: Setting, state: State, op: WordOp, values: list[Value]) -> Value:
+    match op, values:
+        case WordOp(OpKind.ADD, 64), [Pointer() as pointer, Term() as amount]:
+            return pointer._replace(offset=compute(setting, state, _ADD, (pointer.offset, amount)))
+        case WordOp(OpKind.ADD, 64), [Term() as amount, Pointer() as pointer]:
+            return pointer._replace(offset=compute(setting, state, _ADD, (pointer.offset, amount)))
+        case WordOp(OpKind.SUB, 64), [Pointer() as pointer, Term() as amount]:
+            return pointer._replace(offset=compute(setting, state, _SUB, (pointer.offset, amount)))
+        case WordOp(OpKind.SUB), [Pointer() as left, Pointer() as right] if _same_instance(left, right):
+            return compute(setting, state, op, (left.offset, right.offset))
+        case _:
+            return Special.POISON
+
+
+def _same_instance(left: Pointer, right: Pointer) -> bool:
+    return left.region == right.region and left.base == right.base
+
+
+def _atomic(setting: Setting, state: State, instruction: Atomic) -> None:
+    address = _address(state, instruction.base, instruction.offset)
+    size, bits = instruction.size, 8 * instruction.size
+    old = load(setting, state, address, size)
+    learn_access(state, address, size)
+    # What is stored depends on the old contents, which on shared memory are unknown; nothing is lost by forgetting it.
+    if isinstance(address, Pointer):
+        store(setting, state, address, size, unknown(setting, state, 0, mask(bits)))
+    if instruction.fetch:
+        fetched = old if isinstance(old, Term) else Special.POISON
+        state.registers[Register.R0 if instruction.op is AtomicOp.CMPXCHG else instruction.src] = fetched
+
+
+def _wide(setting: Setting, pc: int, instruction: LoadImmediate64) -> Value:
+    match instruction.pseudo:
+        case Pseudo.IMMEDIATE:
+            return constant(instruction.value)
+        case Pseudo.MAP_INDEX:
+            region = Region(RegionKind.MAP, instruction.low)
+            setting.map_type_of(region)
+            return Pointer(region, NEVER_NULL, ZERO)
+        case Pseudo.MAP_INDEX_VALUE:
+            region = Region(RegionKind.MAP_VALUE, instruction.low)
+            setting.map_type_of(region)
+            return Pointer(region, NEVER_NULL, constant(instruction.high & 0xFFFFFFFF))
+        case Pseudo.FUNCTION:
+            return Pointer(Region(RegionKind.FUNCTION, pc + 1 + instruction.low), NEVER_NULL, ZERO)
+        case Pseudo.MAP_FD | Pseudo.MAP_VALUE:
+            raise Unsupported("maps by file descriptor", pc)
+        case Pseudo.BTF_ID:
+            raise Unsupported("kernel variables by BTF id", pc)
+        case _:
+            assert_never(instruction.pseudo)
+
+
+# Branches ---------------------------------------------------------------------------------------------------------
+
+
+def branch(state: State, instruction: Branch, taken: bool) -> bool:
+    """Learn that the branch went this way; False where it cannot."""
+    comparison = instruction.comparison if taken else instruction.comparison.negation
+    left, right = operand(state, instruction.dst), operand(state, instruction.src)
+    if isinstance(left, Term) and isinstance(right, Term):
+        return assume(state, comparison, left, right, instruction.width)
+    if instruction.width != 64:
+        return True
+    if isinstance(left, Term):
+        left, right, comparison = right, left, comparison.swapped
+    if isinstance(left, Pointer) and isinstance(right, Term):
+        return _compare_with_number(state, comparison, left, right)
+    if isinstance(left, Pointer) and isinstance(right, Pointer) and _same_instance(left, right):
+        return _compare_offsets(state, comparison, left, right)
+    return True
+
+
+def _compare_with_number(state: State, comparison: Comparison, pointer: Pointer, number: Term) -> bool:
+    """A null check: the only comparison of a pointer with a number that says something about the pointer."""
+    if number != ZERO or comparison not in (Comparison.EQ, Comparison.NE):
+        return True
+    if pointer.offset != ZERO:
+        # A pointer that is not null and near its region is not 0; of a null pointer plus something nothing is learnt.
+        known = state.facts.range(pointer.offset, signed=True)
+        near = known.lo > -MAX_POINTER_OFFSET and known.hi < MAX_POINTER_OFFSET
+        certainly_not_null = state.facts.range(pointer.base).lo > 0
+        return not (near and certainly_not_null and comparison is Comparison.EQ)
+    if not assume(state, comparison, pointer.base, ZERO, 64):
+        return False
+    if comparison is Comparison.EQ and pointer.base.symbol != NO_SYMBOL:
+        _make_null(state, pointer.base)
+    return True
+
+
+def _make_null(state: State, base: Term) -> None:
+    """Pointers known to be null are the numbers they are, and there is no reference to give back."""
+    state.map_values(lambda value: value.offset if isinstance(value, Pointer) and value.base == base else value)
+    state.references = tuple(held for held in state.references if held != base)
+
+
+def _compare_offsets(state: State, comparison: Comparison, left: Pointer, right: Pointer) -> bool:
+    """Addresses in one region compare like offsets, as long as neither address can wrap."""
+    if comparison in (Comparison.SET, Comparison.NOT_SET):
+        return True
+    for pointer in (left, right):
+        known = state.facts.range(pointer.offset, signed=True)
+        if known.lo < -MAX_POINTER_OFFSET or known.hi > MAX_POINTER_OFFSET:
+            return True
+    return assume(state, _SIGNED.get(comparison, comparison), left.offset, right.offset, 64)
+
+
+_SIGNED: Final = {
+    Comparison.ULT: Comparison.SLT,
+    Comparison.ULE: Comparison.SLE,
+    Comparison.UGT: Comparison.SGT,
+    Comparison.UGE: Comparison.SGE,
+}

@@ -1,0 +1,165 @@
+"""Verdicts: what the verifier says of a program, with everything needed to understand it.
+
+SAFE: every assertion is proved.  UNSAFE: a violation was replayed in the reference interpreter.  UNKNOWN: neither; the
+failures name every assertion that is not proved and what is missing.  UNSUPPORTED: the program uses something the
+verifier does not model; ``reason`` says what.  Only SAFE opens the gate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import TYPE_CHECKING
+
+from prevail_py._render import Table, badge, preformatted
+from prevail_py.objects.program import Program, SourceLine
+
+if TYPE_CHECKING:
+    from prevail_py.vm.machine import Machine
+
+__all__ = ["Failure", "Invariants", "Verdict", "VerdictKind"]
+
+
+class VerdictKind(Enum):
+    """The four verdicts, never mixed."""
+
+    SAFE = "SAFE"
+    UNSAFE = "UNSAFE"
+    UNKNOWN = "UNKNOWN"
+    UNSUPPORTED = "UNSUPPORTED"
+
+    def __str__(self) -> str:
+        return self.value
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """An assertion that is not proved.
+
+    ``assertion`` is its kind, as in ``docs/safety.md``; ``state`` the abstract state in which it may fail, one fact a
+    line; ``needed`` what would have to be known.
+    """
+
+    pc: int
+    assertion: str
+    message: str
+    line: SourceLine | None = None
+    state: str = ""
+    needed: str = ""
+
+    def __str__(self) -> str:
+        where = f"{self.line}: " if self.line else ""
+        needed = f" (needed: {self.needed})" if self.needed else ""
+        return f"{where}slot {self.pc}: {self.assertion}: {self.message}{needed}"
+
+
+class Invariants(Mapping[tuple[tuple[int, ...], int], tuple[str, ...]]):
+    """What holds at block heads: (call string, first slot) to the states, each as text with one fact a line.
+
+    The call string holds the slots of the active calls, outermost first.  Blocks that are never reached have no states.
+    :meth:`before` gives the states in front of any instruction, recomputed from the head of its block.
+    """
+
+    def __init__(
+        self,
+        states: Mapping[tuple[tuple[int, ...], int], tuple[str, ...]],
+        before: Callable[[tuple[int, ...], int], tuple[str, ...]],
+        excludes: Callable[[Machine], str | None],
+    ) -> None:
+        self._states = states
+        self._before = before
+        self._excludes = excludes
+
+    def __getitem__(self, key: tuple[tuple[int, ...], int]) -> tuple[str, ...]:
+        return self._states[key]
+
+    def __iter__(self) -> Iterator[tuple[tuple[int, ...], int]]:
+        return iter(self._states)
+
+    def __len__(self) -> int:
+        return len(self._states)
+
+    def before(self, pc: int, calls: tuple[int, ...] = ()) -> tuple[str, ...]:
+        """The states, as text, in which slot ``pc`` may be executed; empty where it is never reached."""
+        return self._before(calls, pc)
+
+    def excludes(self, machine: Machine) -> str | None:
+        """Why the concrete state of a running interpreter is in none of the states found for its slot.
+
+        None where it is in one, as it must be after SAFE: meant for an observer of
+        :func:`prevail_py.vm.interpreter.run`.
+        """
+        return self._excludes(machine)
+
+    def __str__(self) -> str:
+        out = []
+        for (calls, pc), states in sorted(self._states.items()):
+            where = f"slot {pc}" + (f", called from {', '.join(map(str, calls))}" if calls else "")
+            if not states:
+                out.append(f"{where}: unreachable")
+            for number, state in enumerate(states, 1):
+                label = f"{where} ({number} of {len(states)})" if len(states) > 1 else where
+                out.append("\n".join([f"{label}:", *(f"    {line}" for line in state.splitlines())]))
+        return "\n".join(out)
+
+
+_MOODS = {
+    VerdictKind.SAFE: "good",
+    VerdictKind.UNSAFE: "bad",
+    VerdictKind.UNKNOWN: "unsure",
+    VerdictKind.UNSUPPORTED: "neutral",
+}
+
+
+def _no_invariants() -> Invariants:
+    return Invariants({}, lambda calls, pc: (), lambda machine: None)
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What was found about ``program``.
+
+    ``failures`` are in program order.  ``reason`` is set where there is no failure to blame: what is unsupported, or
+    ``budget``.  ``seconds`` is CPU time; ``steps`` counts abstract steps (instructions times states), the measure of
+    the budget.  ``disjuncts`` is the number of states kept apart per block in the run that decided.
+    ``assumptions`` lists facts about the host on which the verdict rests.
+    """
+
+    kind: VerdictKind
+    program: Program
+    failures: tuple[Failure, ...] = ()
+    reason: str = ""
+    seconds: float = 0.0
+    steps: int = 0
+    disjuncts: int = 1
+    assumptions: tuple[str, ...] = ()
+    invariants: Invariants = field(default_factory=_no_invariants, compare=False, repr=False)
+
+    @property
+    def is_safe(self) -> bool:
+        """Whether the gate may open."""
+        return self.kind is VerdictKind.SAFE
+
+    def __str__(self) -> str:
+        reason = f": {self.reason}" if self.reason else ""
+        return "\n".join([f"{self.program.name}: {self.kind}{reason}", *(f"  {failure}" for failure in self.failures)])
+
+    def _repr_html_(self) -> str:
+        reason = f" {self.reason}" if self.reason else ""
+        head = f"<p>{badge(str(self.kind), _MOODS[self.kind])} <b>{self.program.name}</b>{reason}</p>"
+        if not self.failures:
+            return head
+        rows = tuple(
+            (
+                str(failure.line or f"slot {failure.pc}"),
+                failure.line.text.strip() if failure.line else "",
+                failure.assertion,
+                failure.message,
+                failure.needed,
+            )
+            for failure in self.failures
+        )
+        table = Table(("where", "source", "assertion", "what may happen", "needed"), rows)
+        states = "".join(f"<b>slot {f.pc}</b>{preformatted(f.state)}" for f in self.failures if f.state)
+        return f"{head}{table._repr_html_()}<details><summary>states</summary>{states}</details>"
