@@ -1,0 +1,1 @@
+"""Object files: ELF, BTF and maps, turned into programs."""

@@ -28,6 +28,7 @@ class Row(NamedTuple):
 
 
 PROGRAM_TYPES: Mapping[str, Row] = {
+    "unspec":                  Row(0),
     "socket_filter":           Row(1, "__sk_buff", 192),
     "kprobe":                  Row(2, "pt_regs", 168),
     "sched_cls":               Row(3, "__sk_buff", 192, "rw"),

@@ -1,0 +1,143 @@
+"""Object files: :func:`load_object` turns what a compiler wrote into programs that are linked and self-contained.
+
+One parse serves all programs of an object.  Whatever is wrong with the input, the answer is an
+:class:`~prevail_py.objects.errors.ObjectError` with place and reason; what is well-formed but not modelled is listed
+in ``Program.unsupported`` or, where no verdict depends on it, in ``ObjectFile.notes``.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Final
+
+from prevail_py.objects.btf import Btf, parse_btf
+from prevail_py.objects.btf_ext import BtfExt, parse_btf_ext
+from prevail_py.objects.container import Container, parse_container, printable
+from prevail_py.objects.errors import ObjectError
+from prevail_py.objects.functions import Function, collect_functions
+from prevail_py.objects.linker import Linker
+from prevail_py.objects.maps import collect_maps
+from prevail_py.objects.program import MapSpec, Program
+from prevail_py.platforms import Platform, platform
+
+__all__ = ["ObjectFile", "load_object"]
+
+MAX_FILE: Final = 16 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectFile:
+    """A loaded object: its programs by name, in the order of the file.
+
+    ``maps`` lists all maps of the object; a program lists those it uses, the very same :class:`MapSpec` objects.
+    ``notes`` says what was left out that no verdict depends on, such as initial map elements.
+    """
+
+    name: str
+    programs: Mapping[str, Program]
+    maps: tuple[MapSpec, ...] = ()
+    licence: str = ""
+    btf: Btf | None = field(default=None, compare=False)
+    notes: tuple[str, ...] = ()
+
+
+def load_object(source: str | os.PathLike[str] | bytes, name: str | None = None) -> ObjectFile:
+    """Load an object file, given by its path or its bytes.
+
+    ``name`` is what messages and reports call it, by default the file's name.  Raises :class:`ObjectError`.
+
+    >>> load_object(b"MZ")
+    Traceback (most recent call last):
+    ...
+    prevail_py.objects.errors.ObjectError: file: not an ELF file
+    """
+    if isinstance(source, bytes | bytearray | memoryview):
+        data, default = bytes(source), "<bytes>"
+        _check_size(len(data))
+    else:
+        data, default = _read(source), Path(source).name
+    container = parse_container(data)
+    target = platform()
+    btf = _btf(container)
+    info = _btf_ext(container, btf)
+    maps = collect_maps(container, btf, target)
+    functions = collect_functions(container, maps, btf)
+    licence = _licence(container)
+    linker = Linker(functions, maps, btf, info, licence, target)
+    programs: dict[str, Program] = {}
+    for function in _entries(functions, target):
+        label = _unique(function, programs)
+        programs[label] = linker.link(function, label)
+    return ObjectFile(
+        name=name if name is not None else default,
+        programs=MappingProxyType(programs),
+        maps=tuple(maps.maps),
+        licence=licence,
+        btf=btf,
+        notes=tuple(maps.notes),
+    )
+
+
+def _check_size(size: int) -> None:
+    if size > MAX_FILE:
+        raise ObjectError("file", f"larger than {MAX_FILE >> 20} MiB")
+
+
+def _read(path: str | os.PathLike[str]) -> bytes:
+    try:
+        # Neither a pipe nor a device may block or never end.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        with open(descriptor, "rb") as file:
+            status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode):
+                raise ObjectError("file", "not a regular file")
+            _check_size(status.st_size)
+            return file.read(MAX_FILE)
+    except OSError as error:
+        raise ObjectError("file", error.strerror or type(error).__name__) from None
+    except ValueError as error:
+        if isinstance(error, ObjectError):
+            raise
+        raise ObjectError("file", f"no path ({error})") from None
+
+
+def _btf(container: Container) -> Btf | None:
+    section = container.section(".BTF")
+    return None if section is None else parse_btf(section.data)
+
+
+def _btf_ext(container: Container, btf: Btf | None) -> BtfExt:
+    section = container.section(".BTF.ext")
+    return BtfExt() if section is None or btf is None else parse_btf_ext(section.data, btf)
+
+
+def _licence(container: Container) -> str:
+    section = container.section("license")
+    return "" if section is None else printable(bytes(section.data[:128]).split(b"\0", 1)[0])
+
+
+def _entries(functions: Sequence[Function], target: Platform) -> list[Function]:
+    """The functions that are programs: as for libbpf, all global ones outside of ``.text``.
+
+    A lone function in ``.text`` is one too.  Static functions elsewhere (which libbpf refuses) are subprograms.
+    """
+    if len(functions) == 1:
+        return list(functions)
+    return [function for function in functions if function.section.name != ".text" and function.is_global]
+
+
+def _unique(function: Function, taken: Mapping[str, object]) -> str:
+    """The function's name; ``section/name`` if another program has that, and a number after it if need be."""
+    label = function.name
+    if label in taken:
+        label = f"{function.section.name}/{function.name}"
+    number, stem = 2, label
+    while label in taken:
+        label = f"{stem}#{number}"
+        number += 1
+    return label

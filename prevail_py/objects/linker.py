@@ -1,0 +1,163 @@
+"""Linking: an entry function and all it needs become one self-contained :class:`Program`.
+
+Like libbpf, each function that is called, or whose address is taken, is appended once: where the first reference to
+it is met, walking the functions in the order in which they were appended and going into a new one at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Final, assert_never
+
+from prevail_py.isa.instructions import CallLocal, Instruction, LoadImmediate64, Pseudo
+from prevail_py.objects.btf import Btf
+from prevail_py.objects.btf_ext import BtfExt, between
+from prevail_py.objects.errors import ObjectError
+from prevail_py.objects.functions import (
+    SLOT,
+    CallTarget,
+    DataAddress,
+    Fixup,
+    Function,
+    FunctionAddress,
+    MapReference,
+)
+from prevail_py.objects.maps import MapTable
+from prevail_py.objects.program import Program, SourceLine, Subprogram
+from prevail_py.platforms.model import Platform
+
+__all__ = ["Linker"]
+
+MAX_LINKED_SLOTS: Final = 4_000_000
+_NO_TYPE: Final = "unspec"
+
+
+class Linker:
+    """Links programs of one object.  Methods raise :class:`ObjectError`."""
+
+    def __init__(
+        self,
+        functions: Sequence[Function],
+        maps: MapTable,
+        btf: Btf | None,
+        info: BtfExt,
+        licence: str,
+        platform: Platform,
+    ) -> None:
+        self._maps: Final = maps
+        self._btf: Final = btf
+        self._info: Final = info
+        self._licence: Final = licence
+        self._platform: Final = platform
+        self._starts: Final[dict[tuple[int, int], Function]] = {}
+        for function in functions:
+            self._starts.setdefault((function.section.index, function.start), function)
+        self._lines: Final[dict[tuple[str, int], SourceLine]] = {}
+        self._slots = 0
+
+    def link(self, entry: Function, name: str) -> Program:
+        """The program that starts with ``entry``."""
+        starts = self._layout(entry)
+        used = sorted({f.map for g in starts for f in g.fixups.values() if isinstance(f, MapReference | DataAddress)})
+        numbers = {number: i for i, number in enumerate(used)}
+        code: list[Instruction | None] = []
+        lines: dict[int, SourceLine] = {}
+        subprograms = []
+        for function, start in starts.items():
+            code += function.code
+            for slot, fixup in function.fixups.items():
+                code[start + slot] = self._fixed(code[start + slot], fixup, start + slot, starts, numbers)
+            subprograms.append(Subprogram(function.name, start, start + len(function.code), function.is_global))
+            lines.update(self._source_lines(function, start))
+        section = entry.section.name
+        rule = self._platform.section_rule(section)
+        return Program(
+            name=name,
+            section=section,
+            program_type=rule.program_type if rule is not None else _NO_TYPE,
+            code=tuple(code),
+            maps=tuple(self._maps.maps[number] for number in used),
+            subprograms=tuple(subprograms),
+            lines=lines,
+            licence=self._licence,
+            expected_attach_type=rule.attach_type if rule is not None else "",
+            platform=self._platform.name,
+            unsupported=self._unsupported(starts, used, None if rule is not None else section),
+        )
+
+    def _layout(self, entry: Function) -> dict[Function, int]:
+        """The functions to link and the slots at which they start, in order."""
+        starts = {entry: 0}
+        end = len(entry.code)
+        walks: list[Iterator[Function]] = [self._references(entry)]
+        while walks:
+            callee = next(walks[-1], None)
+            if callee is None:
+                walks.pop()
+            elif callee not in starts:
+                starts[callee] = end
+                end += len(callee.code)
+                walks.append(self._references(callee))
+        self._slots += end
+        if self._slots > MAX_LINKED_SLOTS:
+            raise ObjectError(entry.place, f"the linked programs have more than {MAX_LINKED_SLOTS} instruction slots")
+        return starts
+
+    def _references(self, function: Function) -> Iterator[Function]:
+        for slot, fixup in function.fixups.items():
+            if isinstance(fixup, CallTarget | FunctionAddress):
+                callee = self._starts.get((fixup.section, fixup.offset))
+                if callee is None:
+                    raise ObjectError(f"{function.place} slot {slot}", "refers to code where no function starts")
+                yield callee
+
+    def _fixed(
+        self,
+        instruction: Instruction | None,
+        fixup: Fixup,
+        pc: int,
+        starts: Mapping[Function, int],
+        numbers: Mapping[int, int],
+    ) -> Instruction:
+        if isinstance(fixup, CallTarget):
+            return CallLocal(starts[self._starts[fixup.section, fixup.offset]] - pc - 1)
+        assert isinstance(instruction, LoadImmediate64)
+        dst = instruction.dst
+        match fixup:
+            case FunctionAddress(section, offset):
+                return LoadImmediate64(dst, starts[self._starts[section, offset]] - pc - 1, 0, Pseudo.FUNCTION)
+            case MapReference(number):
+                return LoadImmediate64(dst, numbers[number], 0, Pseudo.MAP_INDEX)
+            case DataAddress(number, offset):
+                return LoadImmediate64(dst, numbers[number], offset, Pseudo.MAP_INDEX_VALUE)
+            case _:
+                assert_never(fixup)
+
+    def _source_lines(self, function: Function, start: int) -> Iterator[tuple[int, SourceLine]]:
+        records = self._info.lines.get(function.section.name)
+        if records is None or self._btf is None:
+            return
+        for i in between(records, function.start, function.end):
+            record = records[i]
+            key = (function.section.name, i)
+            line = self._lines.get(key)
+            if line is None:
+                file, text = self._btf.text(record.file), self._btf.text(record.text)
+                line = self._lines[key] = SourceLine(file, record.line, record.column, text)
+            yield start + (record.offset - function.start) // SLOT, line
+
+    def _unsupported(
+        self, functions: Mapping[Function, int], used: Sequence[int], unknown_section: str | None
+    ) -> tuple[str, ...]:
+        found: dict[str, None] = {}
+        if unknown_section is not None:
+            found[f"section name {unknown_section}"] = None
+        for function in functions:
+            records = self._info.core.get(function.section.name)
+            if records is not None and any(True for _ in between(records, function.start, function.end)):
+                found["co-re"] = None
+            found.update(dict.fromkeys(function.unsupported))
+        for number in used:
+            if number in self._maps.special:
+                found[f"{self._maps.special[number]} in map {self._maps.maps[number].name}"] = None
+        return tuple(found)
