@@ -42,6 +42,15 @@ class Table:
             for line in lines
         )
 
+    def compact(self) -> Table:
+        """The same table without the columns in which every row is empty."""
+        kept = [column for column in range(len(self.header)) if any(row[column] for row in self.rows)]
+        return Table(
+            tuple(self.header[column] for column in kept),
+            tuple(tuple(row[column] for column in kept) for row in self.rows),
+            frozenset(place for place, column in enumerate(kept) if column in self.right),
+        )
+
     def _repr_html_(self) -> str:
         def row(tag: str, cells: tuple[str, ...]) -> str:
             styles = (_CELL.format(align="right" if column in self.right else "left") for column in range(len(cells)))

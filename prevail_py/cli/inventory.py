@@ -101,7 +101,7 @@ def _print(path: str, loaded: ObjectFile) -> None:
     )
     if programs:
         header = ("program", "section", "type", "instructions", "subprograms", "unsupported")
-        print_table(Table(header, programs, right=frozenset({3})))
+        print_table(Table(header, programs, right=frozenset({3})).compact())
     if maps:
-        header = ("map", "type", "key", "value", "entries", "")
-        print_table(Table(header, maps, right=frozenset({2, 3, 4})))
+        header = ("map", "type", "key", "value", "entries", "access")
+        print_table(Table(header, maps, right=frozenset({2, 3, 4})).compact())

@@ -74,9 +74,9 @@ def _lines(program: Program, source: bool) -> Iterator[str]:
             yield f"{names[pc]}:"
             shown = None
         line = program.lines.get(pc)
-        if source and line is not None and line != shown:
+        if source and line is not None and (line.file, line.line) != shown:
             yield f"  ; {line}: {line.text.strip()}".rstrip(": ")
-            shown = line
+            shown = (line.file, line.line)
         text = f"  {pc:{digits}}: {instruction_text(instruction, pc)}"
         comment = _comment(program, pc, instruction, names)
         yield f"{text:<48}  ; {comment}" if comment else text

@@ -37,10 +37,15 @@ def _program(verdict: Verdict, invariants: bool) -> dict[str, Any]:
         "reason": verdict.reason,
         "seconds": round(verdict.seconds, 6),
         "steps": verdict.steps,
+        "disjuncts": verdict.disjuncts,
+        "assumptions": list(verdict.assumptions),
         "failures": [_failure(verdict, failure) for failure in verdict.failures],
     }
     if invariants:
-        document["invariants"] = str(verdict.invariants)
+        document["invariants"] = [
+            {"pc": pc, "calls": list(calls), "states": list(states)}
+            for (calls, pc), states in sorted(verdict.invariants.items())
+        ]
     return document
 
 
