@@ -12,8 +12,8 @@ back edge (any jump, may_goto or local call that can lead to a lower address, an
    the amounts of the sign-extension idiom, or NEG, at either width.  Derived: through moves, arithmetic, memory, calls.
 2. *nearby*: AND or OR on the register of a **possible source**, or on a copy of it, at most :data:`WINDOW` instructions
    away in layout, before or after.  Possible sources are all of the above, ARSH by any amount, and whatever else turns
-   a small range into [-1, 0]: minus one, subtraction of registers, multiplication, signed division, a mask of ones,
-   signed comparison with a bound that cuts at -1.
+   a small range into [-1, 0]: minus one, not, subtraction of registers, multiplication, signed division, signed
+   comparison with a bound that cuts at -1.
 
 Both rules over-approximate; refusing is cheap, and an oops is not.  *Generated* programs, of which nobody knows what
 they look like, must have no back edge at all and fewer than :data:`GENERATED_LIMIT` instructions.
@@ -241,7 +241,7 @@ def _is_possible_source(slot: _Slot) -> bool:
     match slot.op:
         case _AluOp.ARSH | _AluOp.NEG:
             return True
-        case _AluOp.ADD | _AluOp.MOV | _AluOp.XOR:
+        case _AluOp.ADD | _AluOp.XOR:
             return not slot.reads_register and slot.imm == -1
         case _AluOp.SUB:
             return slot.reads_register or slot.imm == 1

@@ -39,8 +39,7 @@ from prevail_py.vm.kernel.memory import MemoryRun, run_memory, run_memory_in_ker
 from prevail_py.vm.kernel.wire import Reply, Request
 from prevail_py.words import Comparison
 
-REASON = engine.available()
-needs_kernel = pytest.mark.skipif(REASON is not None, reason=f"kernel engine: {REASON}")
+needs_kernel = pytest.mark.usefixtures("kernel")
 
 R = Register
 KEY = bytes(4)

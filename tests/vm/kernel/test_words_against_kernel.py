@@ -26,12 +26,11 @@ from prevail_py.isa.instructions import (
 )
 from prevail_py.isa.semantics import immediate_word, operands, operation
 from prevail_py.vm.kernel.answer import KernelAnswer
-from prevail_py.vm.kernel.engine import Session, available
+from prevail_py.vm.kernel.engine import Session
 from prevail_py.vm.kernel.memory import run_memory
 from prevail_py.words import INT, Comparison, IntAlgebra, compare, evaluate, to_signed
 
-REASON = available()
-pytestmark = pytest.mark.skipif(REASON is not None, reason=f"kernel engine: {REASON}")
+pytestmark = pytest.mark.usefixtures("kernel")
 
 R = Register
 # r1 keeps the address of the memory, through which the words come in and, at the end, go out again.
