@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from prevail_py.cli.support import EXIT_OK, add_program_argument, bad_input, the_program, write_output
+from prevail_py.cli.support import EXIT_OK, InputError, add_program_argument, bad_input, the_program, write_output
 
 NAME = "cfg"
 HELP = "draw the control-flow graph of a program"
@@ -23,10 +23,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Draw; 0, or 2 where the object cannot be read, has no such graph, or graphviz is missing."""
     from prevail_py.cfg.builder import build
-    from prevail_py.cfg.dot import to_dot, to_svg
+    from prevail_py.cfg.dot import GraphvizError, to_dot, to_svg
 
     program = the_program(arguments.object, arguments.program)
     with bad_input(f"{arguments.object}: {program.name}"):
         graph = build(program)
-        write_output(arguments.output, to_svg(graph) if arguments.svg else to_dot(graph))
+    try:
+        drawing = to_svg(graph) if arguments.svg else to_dot(graph)
+    except GraphvizError as error:
+        raise InputError(str(error)) from error
+    write_output(arguments.output, drawing)
     return EXIT_OK

@@ -70,6 +70,7 @@ def _document(path: str, loaded: ObjectFile) -> dict[str, Any]:
             }
             for spec in loaded.maps
         ],
+        "notes": list(loaded.notes),
     }
 
 
@@ -105,3 +106,5 @@ def _print(path: str, loaded: ObjectFile) -> None:
     if maps:
         header = ("map", "type", "key", "value", "entries", "access")
         print_table(Table(header, maps, right=frozenset({2, 3, 4})).compact())
+    for note in loaded.notes:
+        print(f"note: {note}")

@@ -96,8 +96,7 @@ def _print_text(arguments: argparse.Namespace) -> list[Result]:
     rows = [(path, verdict) for path, result in found for verdict in _verdicts([result])]
     if rows:
         print_table(verdict_table(rows), colours=_COLOURS)
-        print()
-    print(summary(_verdicts(results)))
+        print(f"\n{summary(_verdicts(results))}")
     for path, verdict in rows:
         if not verdict.is_safe:
             print(f"\n{verdict_text(path, verdict)}")

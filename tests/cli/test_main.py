@@ -46,7 +46,7 @@ def test_wrong_usage_is_bad_input(argv: list[str], capsys: pytest.CaptureFixture
 def test_missing_file(command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = str(tmp_path / "absent.o")
     assert cli.main([command, path]) == 2
-    assert _one_line(capsys.readouterr().err) == f"prevail-py: {path}: No such file or directory\n"
+    assert _one_line(capsys.readouterr().err) == f"prevail-py: {path}: file: No such file or directory\n"
 
 
 @pytest.mark.parametrize("command", ["verify", "list", "disasm", "cfg"])
@@ -59,7 +59,7 @@ def test_garbage(command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str
 
 def test_directory_instead_of_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["verify", str(tmp_path)]) == 2
-    assert _one_line(capsys.readouterr().err) == f"prevail-py: {tmp_path}: Is a directory\n"
+    assert _one_line(capsys.readouterr().err) == f"prevail-py: {tmp_path}: file: Is a directory\n"
 
 
 def _broken(arguments: argparse.Namespace) -> int:
