@@ -145,7 +145,10 @@ class Session:
         if system_call_number() is None:
             return Reply(KernelAnswer(AnswerKind.NOT_LOADED, "no bpf(2) on this machine"))
         if self._worker is None:
-            self._worker = _Worker()
+            try:
+                self._worker = _Worker()
+            except OSError as error:
+                return Reply(KernelAnswer(AnswerKind.NOT_LOADED, f"no worker process: {error.strerror}"))
         answer = self._worker.ask(json.dumps(request.to_json()), self.timeout)
         if isinstance(answer, bytes):
             return Reply.from_json(json.loads(answer))
@@ -248,14 +251,19 @@ class _Worker:
     def __init__(self) -> None:
         root = str(Path(__file__).resolve().parents[3])
         path = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
-        self._errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 -- open as long as the worker
-        self._process = subprocess.Popen(
-            _COMMAND,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._errors,
-            env={**os.environ, "PYTHONPATH": path},
-        )
+        errors = tempfile.TemporaryFile()  # noqa: SIM115 -- open as long as the worker
+        try:
+            self._process = subprocess.Popen(
+                _COMMAND,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                env={**os.environ, "PYTHONPATH": path},
+            )
+        except OSError:
+            errors.close()
+            raise
+        self._errors: IO[bytes] = errors
 
     def ask(self, line: str, timeout: float) -> bytes | _Gone:
         stdin, stdout = self._process.stdin, self._process.stdout

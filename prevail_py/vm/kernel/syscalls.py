@@ -18,6 +18,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import cache
 from typing import Final
 
 from prevail_py.vm.kernel.hazard import hazard
@@ -191,12 +192,17 @@ def system_call_number() -> int | None:
     return _NR_BPF.get(platform.machine()) if sys.platform == "linux" and sys.maxsize > 2**32 else None
 
 
+@cache
+def _libc() -> ctypes.CDLL:
+    return ctypes.CDLL(None, use_errno=True)
+
+
 def _bpf(command: _Command, attributes: ctypes.Structure, log: ctypes.Array[ctypes.c_char] | None = None) -> int:
     """One call; raises :class:`BpfError`.  EAGAIN is what an interrupted verification answers: try again."""
     number = system_call_number()
     if number is None:
         raise BpfError(errno.ENOSYS, command.name)
-    libc = ctypes.CDLL(None, use_errno=True)
+    libc = _libc()
     for _ in range(_INTERRUPTED_RETRIES):
         ctypes.set_errno(0)
         result = int(

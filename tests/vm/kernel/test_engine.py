@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import struct
 import sys
 from dataclasses import replace
@@ -39,6 +40,7 @@ from prevail_py.vm.kernel.memory import MemoryRun, run_memory, run_memory_in_ker
 from prevail_py.vm.kernel.wire import Reply, Request
 from prevail_py.words import Comparison
 
+has_call = pytest.mark.skipif(syscalls.system_call_number() is None, reason="kernel engine: no bpf(2) is known here")
 needs_kernel = pytest.mark.usefixtures("kernel")
 
 R = Register
@@ -135,7 +137,7 @@ def test_not_loaded(program: Program, reason: str) -> None:
     assert reason in answer.reason
 
 
-@pytest.mark.skipif(syscalls.system_call_number() is None, reason="no bpf(2) known on this machine")
+@has_call
 @pytest.mark.parametrize(
     ("script", "reason", "goes_on"),
     [
@@ -160,6 +162,23 @@ def test_a_lost_worker_is_an_answer(monkeypatch: pytest.MonkeyPatch, script: str
         else:  # whatever killed it may have hurt the kernel
             assert following.kind is AnswerKind.NOT_ASKED
             assert reason in following.reason
+
+
+@has_call
+def test_no_worker_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "_COMMAND", ("/nonexistent",))
+    assert ask_kernel(PASS) == KernelAnswer(AnswerKind.NOT_LOADED, "no worker process: No such file or directory")
+
+
+@needs_kernel
+def test_without_rights(monkeypatch: pytest.MonkeyPatch) -> None:
+    setpriv = shutil.which("setpriv")
+    if setpriv is None:
+        pytest.skip("setpriv is not installed")
+    monkeypatch.setattr(engine, "_COMMAND", (setpriv, "--bounding-set", "-all", "--inh-caps", "-all", *engine._COMMAND))
+    answer = ask_kernel(PASS)
+    assert answer == KernelAnswer(AnswerKind.NOT_LOADED, "EPERM from the kernel, without a message")
+    assert engine.available.__wrapped__() == f"bpf(2) does not load programs here: {answer.reason}"
 
 
 def test_the_wire_gives_back_what_it_got() -> None:
@@ -355,6 +374,16 @@ def test_per_cpu_maps_have_all_values() -> None:
     value = runs[-1].maps[0][KEY]
     assert len(value) == 8 * possible_cpus()
     assert sorted(struct.unpack(f"<{possible_cpus()}Q", value))[-1] == 3
+
+
+@needs_kernel
+@pytest.mark.parametrize("number", [1, 2, 5, 6, 9, 10, 11])
+def test_contents_go_in_and_out(number: int) -> None:
+    key = struct.pack("<II", 32, 7) if number == 11 else KEY  # an LPM trie's key starts with the prefix length
+    size = 8 * possible_cpus() if number in (5, 6, 10) else 8
+    spec = MapSpec("map", number, len(key), 8, 1, flags=1 if number == 11 else 0)
+    value = bytes(range(size))
+    assert ran(run_in_kernel(replace(PASS, maps=(spec,)), bytes(64), maps={0: {key: value}})).maps[0] == {key: value}
 
 
 @needs_kernel
