@@ -14,12 +14,17 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from shutil import which
+from typing import Final, Protocol
 
-from prevail_py.isa.instructions import Exit
+from prevail_py._render import Table
 from prevail_py.objects.program import Program
 
 __all__ = ["Block", "CfgError", "ControlFlowGraph", "Digraph", "Edge", "FunctionGraph", "Rooted"]
+
+_MAX_PICTURE: Final = 250  # blocks in a picture in a notebook; with more, dot takes long and nobody sees a thing
+_MAX_LINES: Final = 40  # instructions of one block in such a picture
+_MAX_ROWS: Final = 50  # blocks of one function in a table instead
 
 
 class CfgError(ValueError):
@@ -188,10 +193,33 @@ class ControlFlowGraph:
         """The block that holds slot ``pc``; LookupError where no path from the entry of its function reaches it."""
         return self.function_at(pc).block_of(pc)
 
-    def exits(self, function: FunctionGraph) -> tuple[Block, ...]:
-        """The blocks of ``function`` that end in an ``exit``."""
-        code = self.program.code
-        return tuple(block for block in function.blocks if isinstance(code[block.last], Exit))
-
     def __str__(self) -> str:
         return "\n".join(map(str, self.functions))
+
+    def _repr_svg_(self) -> str | None:
+        """The picture, for a notebook; None where graphviz is missing or the graph too large to look at."""
+        from prevail_py.cfg.dot import GraphvizError, to_svg
+
+        if not self._has_picture():
+            return None
+        try:
+            return to_svg(self, max_lines=_MAX_LINES)
+        except GraphvizError:
+            return None
+
+    def _repr_html_(self) -> str | None:
+        """A table of the blocks, for a notebook, where there is no picture."""
+        return None if self._has_picture() else self._table()._repr_html_()
+
+    def _has_picture(self) -> bool:
+        return which("dot") is not None and sum(len(function.blocks) for function in self.functions) <= _MAX_PICTURE
+
+    def _table(self) -> Table:
+        rows = []
+        for function in self.functions:
+            for block in function.blocks[:_MAX_ROWS]:
+                ways = ", ".join(f"{edge.target}{' taken' if edge.taken else ''}" for edge in block.edges)
+                rows.append((function.name, str(block.id), f"{block.start}-{block.end - 1}", ways or "exit"))
+            if len(function.blocks) > _MAX_ROWS:
+                rows.append((function.name, "...", f"{len(function.blocks) - _MAX_ROWS} more blocks", ""))
+        return Table(("function", "block", "slots", "then"), tuple(rows), right=frozenset({1}))
