@@ -34,6 +34,8 @@ class FactsProduct:
                 term = Term(symbol, 0)
                 for signed in (False, True):
                     ranges = [member.range(term, 64, signed) for member in members]
+                    if ranges.count(ranges[0]) == len(ranges):
+                        continue
                     lo, hi = max(r.lo for r in ranges), min(r.hi for r in ranges)
                     for i, known in enumerate(ranges):
                         if lo > known.lo or hi < known.hi:
@@ -64,6 +66,8 @@ class FactsProduct:
         return type(self)(tuple(member.forget(gone) for member in self.members))
 
     def range(self, term: Term, width: int = 64, signed: bool = False) -> Range:
+        if term.symbol == NO_SYMBOL:
+            return self.members[0].range(term, width, signed)
         ranges = [member.range(term, width, signed) for member in self.members]
         return Range(max(r.lo for r in ranges), min(r.hi for r in ranges))
 

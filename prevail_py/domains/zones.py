@@ -32,7 +32,7 @@ Edges: TypeAlias = dict[tuple[Symbol, Symbol], int]
 class Zones:
     """Upper bounds on differences of symbols, and a signed range per symbol; never changed once it is handed out."""
 
-    __slots__ = ("_adjacent", "_bottom", "_edges", "_ranges", "_subtractions")
+    __slots__ = ("_adjacent", "_bottom", "_edges", "_ranges", "_related", "_subtractions")
 
     def __init__(
         self,
@@ -47,6 +47,7 @@ class Zones:
         self._subtractions: dict[Symbol, tuple[Symbol, Symbol, int]] = {} if subtractions is None else subtractions
         self._bottom = bottom
         self._adjacent: dict[Symbol, list[tuple[Symbol, int]]] | None = None
+        self._related: frozenset[Symbol] | None = None
 
     @classmethod
     def top(cls) -> Self:
@@ -73,11 +74,17 @@ class Zones:
         lo, hi = self._range(symbol)
         return (symbol, shift) if lo + shift >= _MIN and hi + shift <= _MAX else None
 
+    def _is_related(self, symbol: Symbol) -> bool:
+        """Whether the symbol has an edge, so that more is known of it than its range."""
+        if self._related is None:
+            self._related = frozenset([symbol for pair in self._edges for symbol in pair])
+        return symbol in self._related
+
     def _upper(self, u: Symbol, v: Symbol) -> int | None:
         """The least known ``c`` with ``u - v <= c``, by shortest path; None where there is no bound."""
         if u == v:
             return 0
-        if not self._edges:
+        if not self._edges or not (self._is_related(u) or self._is_related(v)):
             hi = 0 if u == NO_SYMBOL else self._range(u).hi
             lo = 0 if v == NO_SYMBOL else self._range(v).lo
             return hi - lo
@@ -115,6 +122,9 @@ class Zones:
         symbol, shift = linear
         if symbol == NO_SYMBOL:
             lo = hi = shift
+        elif not self._edges or not self._is_related(symbol):
+            lo, hi = self._range(symbol)
+            lo, hi = lo + shift, hi + shift
         else:
             upper, lower = self._upper(symbol, NO_SYMBOL), self._lower(symbol)
             lo, hi = lower + shift, (_MAX if upper is None else upper) + shift

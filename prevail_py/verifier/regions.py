@@ -21,7 +21,7 @@ from prevail_py.verifier.state import Frame, State
 from prevail_py.verifier.values import NEVER_NULL, STACK_SIZE, ZERO, Pointer, Region, RegionKind, Special, Value
 from prevail_py.words import Comparison, OpKind, WordOp, mask
 
-__all__ = ["Violation", "learn_access", "load", "offset_by", "overwrite", "store", "violation"]
+__all__ = ["Violation", "learn_access", "load", "offset_by", "overwrite", "poison", "store", "violation"]
 
 PACKET: Final = Region(RegionKind.PACKET)
 
@@ -166,22 +166,51 @@ def _frame(state: State, pointer: Pointer) -> Frame:
     return state.frames[pointer.region.index]
 
 
-def learn_access(state: State, value: Value, size: int) -> None:
-    """What holds after an access of ``size`` bytes that did not trap: the pointer is not null, the packet is that long.
+def learn_access(setting: Setting, state: State, value: Value, size: int) -> bool:
+    """What holds after an access of ``size`` bytes that did not trap: not null, and within bounds.
 
-    Runs in which the access is not allowed end there, so this is sound in any state.
+    Runs in which the access is not allowed end there, so this is sound in any state.  False where no run goes on.
     """
     if not isinstance(value, Pointer):
-        return
-    if value.base.symbol != NO_SYMBOL and state.facts.range(value.base).lo == 0:
-        known = state.facts.assume(Comparison.NE, value.base, ZERO, 64)
-        state.facts = state.facts if known.is_bottom() else known
-    if value.region.kind is RegionKind.PACKET:
-        bounds = state.facts.range(value.offset, signed=True)
-        if bounds.lo >= 0 and bounds.hi + size < 1 << 32:
-            end = Term(value.offset.symbol, value.offset.offset + size & mask(64))
-            known = state.facts.assume(Comparison.ULE, end, state.packet_size, 64)
-            state.facts = state.facts if known.is_bottom() else known
+        return value in (Special.POISON, Special.UNUSABLE)
+    facts = state.facts
+    if value.base.symbol != NO_SYMBOL and facts.range(value.base).lo == 0:
+        facts = facts.assume(Comparison.NE, value.base, ZERO, 64)
+    offset, known = value.offset, facts.range(value.offset, signed=True)
+    limit = _limit(setting, state, value.region)
+    if limit is not None and (known.lo < 0 or known.hi + size > limit.offset or limit.symbol != NO_SYMBOL):
+        if known.lo >= 0 and known.hi < 1 << 32:
+            end = Term(offset.symbol, offset.offset + size & mask(64))
+            facts = facts.assume(Comparison.ULE, end, limit, 64)
+        elif limit.symbol == NO_SYMBOL:
+            if limit.offset < size:
+                return False
+            facts = facts.assume(Comparison.ULE, offset, constant(limit.offset - size), 64)
+    if facts.is_bottom():
+        return False
+    state.facts = facts
+    return True
+
+
+def _limit(setting: Setting, state: State, region: Region) -> Term | None:
+    """The size of a region that has one."""
+    match region.kind:
+        case RegionKind.STACK:
+            return constant(STACK_SIZE)
+        case RegionKind.PACKET:
+            return state.packet_size
+        case RegionKind.MAP_VALUE:
+            return constant(setting.map_of(region).value_size)
+        case RegionKind.MEMORY:
+            return constant(region.size)
+        case _:
+            return None
+
+
+def poison(state: State, culprit: Value) -> None:
+    """Mark a value that cannot have been what it was used as, and its copies, so that they are not blamed again."""
+    if not isinstance(culprit, Term):
+        state.map_values(lambda value: Special.POISON if value == culprit else value)
 
 
 # Loads ------------------------------------------------------------------------------------------------------------

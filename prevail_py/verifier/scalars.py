@@ -108,7 +108,7 @@ def _unchanged(setting: Setting, state: State, op: WordOp, args: tuple[Term, ...
 
 
 def _range(state: State, term: Term) -> Range:
-    return state.facts.range(term)
+    return Range(term.offset, term.offset) if term.symbol == NO_SYMBOL else state.facts.range(term)
 
 
 def _fits(state: State, term: Term, width: int) -> bool:

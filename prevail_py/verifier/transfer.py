@@ -40,7 +40,7 @@ from prevail_py.isa.instructions import (
 )
 from prevail_py.isa.semantics import immediate_word, operands, operation
 from prevail_py.verifier.contracts import call_helper
-from prevail_py.verifier.regions import learn_access, load, offset_by, store
+from prevail_py.verifier.regions import learn_access, load, offset_by, poison, store
 from prevail_py.verifier.scalars import assume, compute, unknown
 from prevail_py.verifier.setting import Setting, Unsupported
 from prevail_py.verifier.state import State
@@ -69,22 +69,14 @@ def step(setting: Setting, state: State, pc: int, instruction: Instruction) -> N
         case Alu() | MoveSignExtend() | Negate() | EndianSwap():
             _alu(setting, state, instruction)
         case Load(dst, base, offset, size, signed):
-            address = _address(state, base, offset)
-            result = load(setting, state, address, size, signed)
-            learn_access(state, address, size)
-            registers[dst] = result
+            _load(setting, state, dst, base, offset, size, signed)
         case LoadAcquire(dst, base, offset, size):
-            address = _address(state, base, offset)
-            result = load(setting, state, address, size)
-            learn_access(state, address, size)
-            registers[dst] = result
+            _load(setting, state, dst, base, offset, size)
         case Store(base, offset, size, source):
-            address = _address(state, base, offset)
-            learn_access(state, address, size)
+            address = _access(setting, state, base, offset, size)
             store(setting, state, address, size, operand(state, source))
         case StoreRelease(base, offset, size, source):
-            address = _address(state, base, offset)
-            learn_access(state, address, size)
+            address = _access(setting, state, base, offset, size)
             store(setting, state, address, size, registers[source])
         case Atomic():
             _atomic(setting, state, instruction)
@@ -108,9 +100,22 @@ def step(setting: Setting, state: State, pc: int, instruction: Instruction) -> N
             assert_never(instruction)
 
 
-def _address(state: State, base: Register, offset: int) -> Value:
+def _access(setting: Setting, state: State, base: Register, offset: int, size: int) -> Value:
+    """The address ``base + offset`` after an access of ``size`` bytes there; POISON where none can be allowed."""
     value = state.registers[base]
-    return offset_by(value, offset) if isinstance(value, Pointer) and offset else value
+    address = offset_by(value, offset) if isinstance(value, Pointer) else value
+    if learn_access(setting, state, address, size):
+        return address
+    poison(state, value)
+    state.registers[base] = Special.POISON
+    return Special.POISON
+
+
+def _load(
+    setting: Setting, state: State, dst: Register, base: Register, offset: int, size: int, signed: bool = False
+) -> None:
+    address = _access(setting, state, base, offset, size)
+    state.registers[dst] = load(setting, state, address, size, signed)
 
 
 def _alu(setting: Setting, state: State, instruction: Alu | MoveSignExtend | Negate | EndianSwap) -> None:
@@ -146,10 +151,9 @@ def _same_instance(left: Pointer, right: Pointer) -> bool:
 
 
 def _atomic(setting: Setting, state: State, instruction: Atomic) -> None:
-    address = _address(state, instruction.base, instruction.offset)
     size, bits = instruction.size, 8 * instruction.size
+    address = _access(setting, state, instruction.base, instruction.offset, size)
     old = load(setting, state, address, size)
-    learn_access(state, address, size)
     # What is stored depends on the old contents, which on shared memory are unknown; nothing is lost by forgetting it.
     if isinstance(address, Pointer):
         store(setting, state, address, size, unknown(setting, state, 0, mask(bits)))
