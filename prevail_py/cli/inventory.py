@@ -101,7 +101,7 @@ def _print(path: str, loaded: ObjectFile) -> None:
         for spec in loaded.maps
     )
     if programs:
-        header = ("program", "section", "type", "instructions", "subprograms", "unsupported")
+        header = ("program", "section", "type", "insns", "subprograms", "unsupported")
         print_table(Table(header, programs, right=frozenset({3})).compact())
     if maps:
         header = ("map", "type", "key", "value", "entries", "access")

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+import time
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
     from prevail_py._render import Table
     from prevail_py.objects.elf import ObjectFile
     from prevail_py.objects.program import Program
+
+T = TypeVar("T")
 
 __all__ = [
     "EXIT_DEFECT",
@@ -117,27 +120,38 @@ def print_table(table: Table, *, colours: dict[str, str] | None = None) -> None:
     if not sys.stdout.isatty():
         print(table)
         return
-    from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table as RichTable
     from rich.text import Text
 
-    shown = RichTable(box=SIMPLE_HEAD, pad_edge=False)
+    shown = RichTable(box=None, pad_edge=False, padding=(0, 1))
     for column, name in enumerate(table.header):
-        shown.add_column(name, justify="right" if column in table.right else "left")
+        shown.add_column(name, justify="right" if column in table.right else "left", overflow="fold")
     for row in table.rows:
         shown.add_row(*(Text(cell, style=(colours or {}).get(cell, "")) for cell in row))
     Console().print(shown)
 
 
-def track(items: Sequence[Any], label: str) -> Iterable[Any]:
-    """``items``, with a progress bar on standard error where that is a terminal and there is more than one."""
+def track(items: Sequence[T], label: str) -> Iterator[T]:
+    """``items``; where standard error is a terminal, work of more than a second gets a progress bar there."""
     if len(items) < 2 or not sys.stderr.isatty():
-        return items
+        yield from items
+        return
     from rich.console import Console
-    from rich.progress import track as rich_track
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-    return rich_track(items, description=label, console=Console(stderr=True), transient=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    progress = Progress(*columns, console=Console(stderr=True), transient=True)
+    task = progress.add_task(label, total=len(items))
+    patience = time.monotonic() + 1
+    try:
+        for item in items:
+            if not progress.live.is_started and time.monotonic() > patience:
+                progress.start()
+            yield item
+            progress.advance(task)
+    finally:
+        progress.stop()
 
 
 def write_output(path: str | None, data: str | bytes) -> None:

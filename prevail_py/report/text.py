@@ -27,7 +27,7 @@ def verdict_table(results: Sequence[tuple[str, Verdict]]) -> Table:
         )
         for path, verdict in results
     )
-    header = ("object", "section", "program", "type", "instructions", "verdict", "seconds")
+    header = ("object", "section", "program", "type", "insns", "verdict", "seconds")
     return Table(header, rows, right=frozenset({4, 6}))
 
 
