@@ -22,10 +22,10 @@ def missing() -> str | None:
     """What this machine lacks for compiling the examples."""
     for tool in ("make", "clang-19", "llvm-strip-19"):
         if shutil.which(tool) is None:
-            return f"{tool} is not installed"
+            return f"clang: {tool} is not installed"
     for header in HEADERS:
         if not Path("/usr/include", header).exists():
-            return f"<{header}> is not installed (libbpf-dev, linux-libc-dev)"
+            return f"clang: <{header}> is not installed (libbpf-dev, linux-libc-dev)"
     return None
 
 
