@@ -140,6 +140,7 @@ class Btf:
         self._place: Final = place
         self._offsets: Final = _index(types, place)
         self._decoded: Final[dict[int, BtfType]] = {0: _VOID}
+        self._texts: Final[dict[int, str]] = {}
         self._datasecs: dict[str, BtfType] | None = None
 
     def __len__(self) -> int:
@@ -158,6 +159,12 @@ class Btf:
 
     def text(self, offset: int) -> str:
         """Like :meth:`string`, for source lines: what is too long is cut off."""
+        found = self._texts.get(offset)
+        if found is None:
+            found = self._texts[offset] = self._text(offset)
+        return found
+
+    def _text(self, offset: int) -> str:
         if offset >= len(self._strings):
             raise ObjectError(self._place, f"text at offset {offset} of {len(self._strings)} bytes of strings")
         return printable(bytes(self._strings[offset : offset + _TEXT_LIMIT]).split(b"\0", 1)[0].strip())

@@ -92,12 +92,15 @@ def _read(path: str | os.PathLike[str]) -> bytes:
     try:
         # Neither a pipe nor a device may block or never end.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        with open(descriptor, "rb") as file:
+        try:
             status = os.fstat(descriptor)
             if not stat.S_ISREG(status.st_mode):
                 raise ObjectError("file", "not a regular file")
             _check_size(status.st_size)
-            return file.read(MAX_FILE)
+            with open(descriptor, "rb", closefd=False) as file:
+                return file.read(MAX_FILE)
+        finally:
+            os.close(descriptor)
     except OSError as error:
         raise ObjectError("file", error.strerror or type(error).__name__) from None
     except ValueError as error:

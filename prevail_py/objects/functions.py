@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, assert_never
 
 from prevail_py.isa.decode import DecodeError, decode
 from prevail_py.isa.instructions import CallKfunc, CallLocal, Instruction, LoadImmediate64, Pseudo
@@ -179,12 +179,22 @@ def _find_fixups(
         elif isinstance(instruction, CallKfunc):
             function.unsupported.append("kfunc")
         elif isinstance(instruction, LoadImmediate64):
-            if instruction.pseudo is Pseudo.FUNCTION:
-                function.fixups[slot] = FunctionAddress(function.section.index, offset + (1 + instruction.low) * SLOT)
-            elif instruction.pseudo is not Pseudo.IMMEDIATE:
-                raise ObjectError(
-                    f"{function.place} slot {slot}", f"{instruction.pseudo.name} constant without a relocation"
-                )
+            _unrelocated_load(function, slot, offset, instruction)
+
+
+def _unrelocated_load(function: Function, slot: int, offset: int, load: LoadImmediate64) -> None:
+    match load.pseudo:
+        case Pseudo.IMMEDIATE:
+            pass
+        case Pseudo.FUNCTION:
+            function.fixups[slot] = FunctionAddress(function.section.index, offset + (1 + load.low) * SLOT)
+        case Pseudo.MAP_FD | Pseudo.MAP_VALUE | Pseudo.BTF_ID:
+            function.unsupported.append(f"{load.pseudo.name} constant")
+        case Pseudo.MAP_INDEX | Pseudo.MAP_INDEX_VALUE:
+            # These are ours to write: an index into the maps that the program uses.
+            raise ObjectError(f"{function.place} slot {slot}", f"{load.pseudo.name} constant without a relocation")
+        case _:
+            assert_never(load.pseudo)
 
 
 def _relocate(

@@ -14,13 +14,10 @@ from prevail_py.platforms.linux import generate
 from prevail_py.platforms.model import ArgKind, FieldKind, LookupResult, ReturnKind
 
 LINUX = platform()
-FACTS = Path(__file__).resolve().parents[2] / ".." / "shared" / "facts"
 
 
-def test_tables_are_what_the_generator_makes_of_the_facts() -> None:
-    if not FACTS.exists():
-        pytest.skip("no ../shared/facts next to the repository")
-    for name, text in generate.render(FACTS).items():
+def test_tables_are_what_the_generator_makes_of_the_facts(shared_dir: Path) -> None:
+    for name, text in generate.render(shared_dir / "facts").items():
         assert (Path(generate.__file__).parent / name).read_text() == text
 
 
@@ -263,10 +260,10 @@ def test_maps_and_helpers_go_together(map_type: str, helper: str, accepted: bool
     assert not LINUX.map_accepts(99, helper)
 
 
-def test_numbers_agree_with_the_header(tmp_path: Path) -> None:
+def test_numbers_agree_with_the_header() -> None:
     header = Path("/usr/include/linux/bpf.h")
     if not header.exists():
-        pytest.skip("no /usr/include/linux/bpf.h (linux-libc-dev)")
+        pytest.skip("headers: there is no /usr/include/linux/bpf.h (linux-libc-dev)")
     words = header.read_text().replace(",", " ").split()
     for enum, prefix, table in (
         ("bpf_prog_type", "BPF_PROG_TYPE_", {name: row.number for name, row in LINUX.program_types.items()}),
