@@ -72,7 +72,9 @@ class Loops:
             depth=self.depth(head),
             back_edges=tuple(edge for edge in out if edge[1] == head),
             exits=tuple(edge for edge in out if edge[1] not in inside),
-            side_entries=tuple(edge for edge in into if edge[0] not in inside and edge[1] != head),
+            side_entries=tuple(
+                edge for edge in into if edge[0] not in inside and edge[0] in self.wto and edge[1] != head
+            ),
         )
 
 

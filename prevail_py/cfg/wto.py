@@ -90,6 +90,10 @@ class Wto:
         position = self._position[node]
         return self.ends[position] > position
 
+    def __contains__(self, node: int) -> bool:
+        """Whether the root reaches ``node``."""
+        return node in self._position
+
     def position(self, node: int) -> int:
         """The index of ``node`` in ``order``."""
         return self._position[node]
