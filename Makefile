@@ -64,7 +64,7 @@ $(VENV)/pyvenv.cfg:
 
 # `make` sees from these stamps that the environment is newer than pyproject.toml: then nothing is installed.
 $(VENV)/.ready-%: pyproject.toml | $(VENV)/pyvenv.cfg
-	$(PY) -m pip install --quiet --disable-pip-version-check --editable '.[$*]'
+	$(PY) -m pip install -qq --disable-pip-version-check --editable '.[$*]'
 	@touch $@
 
 .PHONY: setup
