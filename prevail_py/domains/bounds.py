@@ -239,14 +239,10 @@ def smear(x: int) -> int:
     return (1 << x.bit_length()) - 1
 
 
-def common_bits(a: Bounds, half: int) -> tuple[int, int]:
+def common_bits(a: Bounds) -> tuple[int, int]:
     """The bits on which all words of ``a`` agree, as ``(value, mask)`` with the unknown bits set in ``mask``."""
-    umin, umax, _, _ = a
-    if umax < half or umin >= half:
-        mask = smear(umin ^ umax)
-    else:
-        mask = half + half - 1
-    return umin & ~mask, mask
+    mask = smear(a[0] ^ a[1])  # with words of both signs these differ in the sign bit
+    return a[0] & ~mask, mask
 
 
 def next_member(x: int, value: int, mask: int, last: int) -> int:
@@ -289,7 +285,7 @@ def restrict_bits(a: Bounds, value: int, mask: int, half: int) -> Bounds:
 
 
 def _lift(f: Callable[[int, int, int, int, int], Bounds], a: Bounds, b: Bounds, half: int) -> Bounds:
-    """Join of ``f(alo, ahi, blo, bhi, half)`` over the pieces of ``a`` and ``b``."""
+    """Join of ``f(alo, ahi, blo, bhi, half)`` over the pieces of ``a`` and ``b``: at most four."""
     result: Bounds | None = None
     bs = pieces(b, half)
     for alo, ahi in pieces(a, half):
@@ -302,11 +298,22 @@ def _lift(f: Callable[[int, int, int, int, int], Bounds], a: Bounds, b: Bounds, 
 
 def add(a: Bounds, b: Bounds, half: int) -> Bounds:
     """``a + b``; the best bounds."""
-    umin, umax, smin, _ = a
-    umin_, umax_, smin_, _ = b
-    if umin == smin and umin_ == smin_ and umax + umax_ < half:  # two non-negative pieces, no overflow
-        lo, hi = umin + umin_, umax + umax_
-        return (lo, hi, lo, hi)
+    umin, umax, smin, smax = a
+    umin_, umax_, smin_, smax_ = b
+    if umin == smin:  # not negative, so its readings agree
+        if umin_ == smin_:
+            hi = umax + umax_
+            if hi < half:
+                lo = umin + umin_
+                return (lo, hi, lo, hi)
+            return from_unsigned(umin + umin_, hi, half)
+        if smax_ < 0:
+            return from_signed(umin + smin_, umax + smax_, half)
+    elif smax < 0 and umin_ == smin_:
+        return from_signed(smin + umin_, smax + umax_, half)
+    everything = (0, half + half - 1, -half, half - 1)
+    if everything in (a, b):
+        return everything
     return _lift(_add, a, b, half)
 
 
@@ -316,11 +323,13 @@ def _add(alo: int, ahi: int, blo: int, bhi: int, half: int) -> Bounds:
 
 def sub(a: Bounds, b: Bounds, half: int) -> Bounds:
     """``a - b``; the best bounds."""
-    umin, umax, smin, _ = a
-    umin_, umax_, smin_, _ = b
-    if umin == smin and umin_ == smin_ and umin >= umax_:
-        lo, hi = umin - umax_, umax - umin_
-        return (lo, hi, lo, hi)
+    umin, umax, smin, smax = a
+    umin_, umax_, smin_, smax_ = b
+    if (umin == smin and umin_ == smin_) or (smax < 0 and smax_ < 0):  # of one sign: no overflow
+        return from_signed(umin - umax_, umax - umin_, half)
+    everything = (0, half + half - 1, -half, half - 1)
+    if everything in (a, b):
+        return everything
     return _lift(_sub, a, b, half)
 
 
@@ -472,18 +481,28 @@ def _min_xor(a: int, b: int, c: int, d: int) -> int:
 
 def bit_and(a: Bounds, b: Bounds, half: int) -> Bounds:
     """``a & b``; the best bounds."""
+    if a[0] == a[2] and b[0] == b[2]:  # neither is negative
+        return _and(a[0], a[1], b[0], b[1], half)
     return _lift(_and, a, b, half)
 
 
 def _and(alo: int, ahi: int, blo: int, bhi: int, half: int) -> Bounds:
-    last = half + half - 1  # x & y = ~(~x | ~y)
-    lo = last - _max_or(last - ahi, last - alo, last - bhi, last - blo)
-    hi = last - _min_or(last - ahi, last - alo, last - bhi, last - blo)
+    # x & y = ~(~x | ~y), with _max_or and _min_or of the complements written out
+    free, free_ = smear(alo ^ ahi), smear(blo ^ bhi)
+    lo = alo & blo & ~(smear(~alo & ~blo & (free | free_)) >> 1)
+    x_moves = ahi & ~bhi & free
+    through = smear(x_moves | (bhi & ~ahi & free_))
+    if x_moves & (through - (through >> 1)):
+        hi = (ahi | through) & bhi
+    else:
+        hi = ahi & (bhi | through)
     return from_unsigned(lo, hi, half)
 
 
 def bit_or(a: Bounds, b: Bounds, half: int) -> Bounds:
     """``a | b``; the best bounds."""
+    if a[0] == a[2] and b[0] == b[2]:
+        return _or(a[0], a[1], b[0], b[1], half)
     return _lift(_or, a, b, half)
 
 
@@ -493,6 +512,8 @@ def _or(alo: int, ahi: int, blo: int, bhi: int, half: int) -> Bounds:
 
 def bit_xor(a: Bounds, b: Bounds, half: int) -> Bounds:
     """``a ^ b``; the best bounds."""
+    if a[0] == a[2] and b[0] == b[2]:
+        return _xor(a[0], a[1], b[0], b[1], half)
     return _lift(_xor, a, b, half)
 
 
@@ -509,6 +530,10 @@ def _xor(alo: int, ahi: int, blo: int, bhi: int, half: int) -> Bounds:
 def lsh(a: Bounds, s0: int, s1: int, half: int) -> Bounds:
     """``a << s``; the best bounds for a constant amount, or where nothing is shifted out."""
     size = half + half
+    umin, umax, smin, _ = a
+    if umin == smin and umax << s1 < half:
+        lo, hi = umin << s0, umax << s1
+        return (lo, hi, lo, hi)
     ones = (1 << s0) - 1
     result = empty(half)
     for lo, hi in pieces(a, half):
@@ -528,6 +553,10 @@ def lsh(a: Bounds, s0: int, s1: int, half: int) -> Bounds:
 
 def rsh(a: Bounds, s0: int, s1: int, half: int) -> Bounds:
     """``a >> s`` (logical); the best bounds for an exact range of amounts."""
+    umin, umax, smin, _ = a
+    if umin == smin:
+        lo, hi = umin >> s1, umax >> s0
+        return (lo, hi, lo, hi)
     result = empty(half)
     for lo, hi in pieces(a, half):
         if lo >= half and s0 == 0:  # shifting by 0 keeps the sign bit, shifting by more clears it
@@ -541,6 +570,10 @@ def rsh(a: Bounds, s0: int, s1: int, half: int) -> Bounds:
 
 def arsh(a: Bounds, s0: int, s1: int, half: int) -> Bounds:
     """``a >> s`` (arithmetic); the best bounds for an exact range of amounts."""
+    umin, umax, smin, _ = a
+    if umin == smin:
+        lo, hi = umin >> s1, umax >> s0
+        return (lo, hi, lo, hi)
     size = half + half
     result = empty(half)
     for lo, hi in pieces(a, half):
@@ -553,6 +586,8 @@ def arsh(a: Bounds, s0: int, s1: int, half: int) -> Bounds:
 
 def shift_amounts(b: Bounds, half: int, width: int) -> tuple[int, int]:
     """The least and greatest of ``b & (width - 1)``; exact if ``width`` is a power of two or ``b`` a constant."""
+    if b[0] == b[1]:
+        return b[0] & (width - 1), b[0] & (width - 1)
     s0, s1 = width - 1, 0
     for lo, hi in pieces(b, half):
         first, last = lo & (width - 1), hi & (width - 1)

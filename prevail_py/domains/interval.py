@@ -21,7 +21,7 @@ they can be run on symbolic bounds; the exceptions are :meth:`Interval.__hash__`
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, ClassVar, Final, Self
 
 from prevail_py.domains import bounds
@@ -134,35 +134,40 @@ class Interval:
     @classmethod
     def _reduced(cls, full: Bounds, low: Bounds) -> Self:
         """The canonical form of two canonical bounds."""
-        umin, umax, _, _ = full
-        low_umin, low_umax, low_smin, low_smax = low
-        if umin > umax or low_umin > low_umax:
+        umin, umax, smin, smax = full
+        if umin > umax or low[0] > low[1]:
             return cls._bottom  # type: ignore[no-any-return]
-        low_half = cls.LOW_HALF
+        half, low_half = cls.HALF, cls.LOW_HALF
         low_size = low_half + low_half
-        if umax < low_size:  # the word is its low half
+        if umax < low_size:  # the word is the zero extension of its low half
+            if umax < low_half and low == full:
+                return cls(full, low)
             low = bounds.meet(low, bounds.from_unsigned(umin, umax, low_half), low_half)
             umin, umax, _, _ = low
+            return cls((umin, umax, umin, umax), low) if umin <= umax else cls._bottom
+        if smin >= -low_half and smax < low_half:  # the word is the sign extension of its low half
+            more = half + half - low_size
+            view = (umin if umin < half else umin - more, umax - more, smin, smax)
+            if low == view:
+                return cls(full, low)
+            low = bounds.meet(low, view, low_half)
+            umin, umax, smin, smax = low
             if umin > umax:
                 return cls._bottom  # type: ignore[no-any-return]
-            return cls(bounds.from_unsigned(umin, umax, cls.HALF), low)
-        half = cls.HALF
+            full = (umin if umin < low_half else umin + more, umax if umax < low_half else umax + more, smin, smax)
+            return cls(full, low)
         parts = bounds.pieces(full, half)
-        if low_umin == 0 and low_umax == low_size - 1 and low_smin == -low_half and low_smax == low_half - 1:
+        if low == cls._top.low:
             for lo, hi in parts:
                 if hi - lo >= low_size:
                     return cls(full, low)
         else:
-            full = bounds.empty(half)
-            kept = []
-            for lo, hi in parts:
-                lo, hi = _up(lo, low, low_half), _down(hi, low, low_half)
-                if lo <= hi:
-                    full = bounds.join(full, bounds.from_unsigned(lo, hi, half))
-                    kept.append((lo, hi))
-            if not kept:
+            parts = tuple(_within(parts, low, low_half))
+            if not parts:
                 return cls._bottom  # type: ignore[no-any-return]
-            parts = tuple(kept)
+            full = bounds.empty(half)
+            for lo, hi in parts:
+                full = bounds.join(full, bounds.from_unsigned(lo, hi, half))
         halves = bounds.empty(low_half)
         for lo, hi in parts:
             halves = bounds.join(halves, bounds.wrap(lo, hi, low_half))
@@ -200,8 +205,8 @@ class Interval:
 
     def common_bits(self) -> tuple[int, int]:
         """The bits all its words share, as ``(value, mask)`` with the unknown bits in ``mask``; not for bottom."""
-        value, mask = bounds.common_bits(self.full, self.HALF)
-        low_value, low_mask = bounds.common_bits(self.low, self.LOW_HALF)
+        value, mask = bounds.common_bits(self.full)
+        low_value, low_mask = bounds.common_bits(self.low)
         # A bit is known if either view knows it; ~low_mask would call the bits above the low half known.
         known = (self.LOW_HALF + self.LOW_HALF - 1) & ~low_mask
         return value | low_value, mask & ~known
@@ -302,7 +307,7 @@ class Interval:
     def apply(self, op: WordOp, *args: Self) -> Self:
         """``op(self, *args)``; see :meth:`prevail_py.domains.lattice.Word.apply`."""
         width = op.width
-        kind = op.kind.value
+        kind = op.kind._value_
         full = self.full
         if full[0] > full[1]:
             return self
@@ -362,7 +367,7 @@ class Interval:
         if width not in (self.WIDTH, self.LOW):
             return (self, other)
         a, b, result = self._view(width), other._view(width), out._view(width)
-        match op.kind.value:
+        match op.kind._value_:
             case "add":
                 return self._both(other, width, bounds.sub(result, b, half), bounds.sub(result, a, half))
             case "sub":
@@ -378,7 +383,7 @@ class Interval:
             case "lsh" | "rsh" | "arsh":
                 s0, s1 = bounds.shift_amounts(b, half, width)
                 if s0 == s1:
-                    return (self._backward_shift(op.kind.value, width, s0, result), other)
+                    return (self._backward_shift(op.kind._value_, width, s0, result), other)
         return (self, other)
 
     def _both(self, other: Self, width: int, a: Bounds, b: Bounds) -> tuple[Self, Self]:
@@ -390,26 +395,60 @@ class Interval:
 
     def _meet_at(self, width: int, a: Bounds) -> Self:
         """The words of it whose low ``width`` bits are within ``a``; ``self`` if that is no news."""
+        view = self._view(width)
+        return self if bounds.leq(view, a) else self._with(width, bounds.meet(view, a, 1 << (width - 1)))
+
+    def _with(self, width: int, view: Bounds) -> Self:
+        """The words of it whose low ``width`` bits are within ``view``, which is within the present view."""
         if width == self.WIDTH:
-            if bounds.leq(self.full, a):
-                return self
-            return self._reduced(bounds.meet(self.full, a, self.HALF), self.low)
+            return self._reduced(view, self.low)
         if width == self.LOW:
-            if bounds.leq(self.low, a):
-                return self
-            return self._reduced(self.full, bounds.meet(self.low, a, self.LOW_HALF))
-        # No bounds are kept at this width, but ends of pieces can be moved to words that satisfy it.
-        if a[0] > a[1]:
+            return self._reduced(self.full, view)
+        if view[0] > view[1]:
             return self._bottom  # type: ignore[no-any-return]
-        full, low = _tighten(self.full, self.HALF, a, width), self.low
+        # No bounds are kept at this width, but ends of pieces can be moved to words that satisfy it.
+        full, low = _tighten(self.full, self.HALF, view, width), self.low
         if width < self.LOW:
-            low = _tighten(low, self.LOW_HALF, a, width)
+            low = _tighten(low, self.LOW_HALF, view, width)
         return self._reduced(full, low)
+
+    def _at_most(self, width: int, most: int) -> Self:
+        """The words of it whose low ``width`` bits are at most ``most``, unsigned; likewise the three below."""
+        umin, umax, smin, smax = self._view(width)
+        if umax <= most:
+            return self
+        if umin > most:
+            return self._bottom  # type: ignore[no-any-return]
+        return self._with(width, bounds.sync(umin, most, smin, smax, 1 << (width - 1)))
+
+    def _at_least(self, width: int, least: int) -> Self:
+        umin, umax, smin, smax = self._view(width)
+        if umin >= least:
+            return self
+        if umax < least:
+            return self._bottom  # type: ignore[no-any-return]
+        return self._with(width, bounds.sync(least, umax, smin, smax, 1 << (width - 1)))
+
+    def _at_most_signed(self, width: int, most: int) -> Self:
+        umin, umax, smin, smax = self._view(width)
+        if smax <= most:
+            return self
+        if smin > most:
+            return self._bottom  # type: ignore[no-any-return]
+        return self._with(width, bounds.sync(umin, umax, smin, most, 1 << (width - 1)))
+
+    def _at_least_signed(self, width: int, least: int) -> Self:
+        umin, umax, smin, smax = self._view(width)
+        if smin >= least:
+            return self
+        if smax < least:
+            return self._bottom  # type: ignore[no-any-return]
+        return self._with(width, bounds.sync(umin, umax, least, smax, 1 << (width - 1)))
 
     def _backward_unary(self, op: WordOp, out: Self) -> Self:
         width = op.width
         result = out._view(width)
-        match op.kind.value:
+        match op.kind._value_:
             case "neg" if width in (self.WIDTH, self.LOW):
                 return self._meet_at(width, bounds.neg(result, 1 << (width - 1)))
             case "zext":
@@ -448,49 +487,47 @@ class Interval:
         """``(self, other)`` narrowed to where ``self comparison other`` holds on the low ``width`` bits."""
         if self.is_bottom() or other.is_bottom():
             return self._bottom, self._bottom
-        half = 1 << (width - 1)
-        last = half + half - 1
         a, b = self._view(width), other._view(width)
         aumin, aumax, asmin, asmax = a
         bumin, bumax, bsmin, bsmax = b
-        match comparison.value:
+        match comparison._value_:
             case "==":
-                return self._both(other, width, b, a)
+                if width == self.WIDTH:
+                    both = self.meet(other)
+                    return both, both
+                first, second = self._meet_at(width, b), other._meet_at(width, a)
             case "!=":
-                return self._both(
-                    other,
-                    width,
-                    bounds.without(a, bumin, half) if bumin == bumax else a,
-                    bounds.without(b, aumin, half) if aumin == aumax else b,
-                )
+                half = 1 << (width - 1)
+                first, second = self, other
+                if bumin == bumax:
+                    first = self._meet_at(width, bounds.without(a, bumin, half))
+                if aumin == aumax:
+                    second = other._meet_at(width, bounds.without(b, aumin, half))
             case "<":
-                return self._ordered(other, width, (0, bumax - 1, -half, half - 1), (aumin + 1, last, -half, half - 1))
+                first, second = self._at_most(width, bumax - 1), other._at_least(width, aumin + 1)
             case "<=":
-                return self._ordered(other, width, (0, bumax, -half, half - 1), (aumin, last, -half, half - 1))
+                first, second = self._at_most(width, bumax), other._at_least(width, aumin)
             case ">":
-                return self._ordered(other, width, (bumin + 1, last, -half, half - 1), (0, aumax - 1, -half, half - 1))
+                first, second = self._at_least(width, bumin + 1), other._at_most(width, aumax - 1)
             case ">=":
-                return self._ordered(other, width, (bumin, last, -half, half - 1), (0, aumax, -half, half - 1))
+                first, second = self._at_least(width, bumin), other._at_most(width, aumax)
             case "s<":
-                return self._ordered(other, width, (0, last, -half, bsmax - 1), (0, last, asmin + 1, half - 1))
+                first, second = self._at_most_signed(width, bsmax - 1), other._at_least_signed(width, asmin + 1)
             case "s<=":
-                return self._ordered(other, width, (0, last, -half, bsmax), (0, last, asmin, half - 1))
+                first, second = self._at_most_signed(width, bsmax), other._at_least_signed(width, asmin)
             case "s>":
-                return self._ordered(other, width, (0, last, bsmin + 1, half - 1), (0, last, -half, asmax - 1))
+                first, second = self._at_least_signed(width, bsmin + 1), other._at_most_signed(width, asmax - 1)
             case "s>=":
-                return self._ordered(other, width, (0, last, bsmin, half - 1), (0, last, -half, asmax))
+                first, second = self._at_least_signed(width, bsmin), other._at_most_signed(width, asmax)
             case "&" | "!&":
-                holds = comparison is _C.SET
-                return self._both(other, width, _disjoint(a, b, holds, half), _disjoint(b, a, holds, half))
+                holds, half = comparison is _C.SET, 1 << (width - 1)
+                first = self._meet_at(width, _disjoint(a, b, holds, half))
+                second = other._meet_at(width, _disjoint(b, a, holds, half))
             case _:
                 raise AssertionError(comparison)
-
-    def _ordered(self, other: Self, width: int, a: Bounds, b: Bounds) -> tuple[Self, Self]:
-        """:meth:`_both` with bounds that are not canonical, and empty where one of them is inverted."""
-        if a[0] > a[1] or a[2] > a[3] or b[0] > b[1] or b[2] > b[3]:
+        if first.is_bottom() or second.is_bottom():
             return self._bottom, self._bottom
-        half = 1 << (width - 1)
-        return self._both(other, width, bounds.sync(*a, half), bounds.sync(*b, half))
+        return first, second
 
     # Text ---------------------------------------------------------------------------------------------------------
 
@@ -542,7 +579,7 @@ def byte_swap(value: int, width: int) -> int:
 
 def _disjoint(a: Bounds, b: Bounds, holds: bool, half: int) -> Bounds:
     """Bounds of the words x of ``a`` with ``x & y != 0`` for some y in ``b`` (if ``holds``; else ``== 0``)."""
-    value, mask = bounds.common_bits(b, half)
+    value, mask = bounds.common_bits(b)
     last = half + half - 1
     if not holds:  # the ones that all y share are zeros of x
         return bounds.restrict_bits(a, 0, last & ~value, half)
@@ -584,11 +621,17 @@ def _tighten(a: Bounds, half: int, low: Bounds, width: int) -> Bounds:
     """``a`` with the ends of its pieces moved to words whose low ``width`` bits are within ``low``."""
     low_half = 1 << (width - 1)
     result = bounds.empty(half)
-    for lo, hi in bounds.pieces(a, half):
+    for lo, hi in _within(bounds.pieces(a, half), low, low_half):
+        result = bounds.join(result, bounds.from_unsigned(lo, hi, half))
+    return result
+
+
+def _within(parts: Iterable[tuple[int, int]], low: Bounds, low_half: int) -> Iterator[tuple[int, int]]:
+    """The intervals ``parts`` with their ends moved inwards to words whose low part is within ``low``."""
+    for lo, hi in parts:
         lo, hi = _up(lo, low, low_half), _down(hi, low, low_half)
         if lo <= hi:
-            result = bounds.join(result, bounds.from_unsigned(lo, hi, half))
-    return result
+            yield lo, hi
 
 
 def _up(x: int, low: Bounds, low_half: int) -> int:

@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any, ClassVar, Protocol, Self, TypeVar
 
+from prevail_py.domains.bounds import smear
 from prevail_py.domains.interval import Interval
 from prevail_py.domains.lattice import Range, Word
 from prevail_py.domains.tnum import Tnum
@@ -58,13 +59,19 @@ def reduce_bits(interval: Interval, tnum: Tnum) -> tuple[Interval, Tnum]:
     interval are bits that all these ends share.
     """
     value, mask = tnum.value, tnum.mask
-    if interval.is_bottom() or value & mask:
+    if interval.full[0] > interval.full[1] or value & mask:
         return interval.bottom(), tnum.bottom()
     interval = interval.restrict_bits(value, mask)
-    if interval.is_bottom():
+    umin, umax, _, _ = interval.full
+    if umin > umax:
         return interval, tnum.bottom()
-    value, mask = interval.common_bits()
-    return interval, tnum.meet_bits(value, mask)
+    # The bits common to all words of the bounds, or to all their low halves.
+    low_umin, low_umax, _, _ = interval.low
+    unknown, low_unknown = smear(umin ^ umax), smear(low_umin ^ low_umax)
+    left = mask & unknown & ~((interval.LOW_HALF + interval.LOW_HALF - 1) ^ low_unknown)
+    if left == mask:
+        return interval, tnum
+    return interval, tnum.of(value | (umin & ~unknown) | (low_umin & ~low_unknown), left)
 
 
 class Product:
@@ -80,6 +87,7 @@ class Product:
     _first: ClassVar[Any]
     _second: ClassVar[Any]
     _reduce: ClassVar[Any]
+    _by_first: ClassVar[frozenset[Comparison]]
     _top: ClassVar[Any]
     _bottom: ClassVar[Any]
 
@@ -94,12 +102,13 @@ class Product:
     @classmethod
     def of(cls, first: Any, second: Any) -> Self:
         """The words in both ``first`` and ``second``."""
-        return cls(*cls._reduce(first, second))
+        first, second = cls._reduce(first, second)
+        return cls(first, second)
 
     @classmethod
     def at(cls, width: int, low: int) -> type[Self]:
         """The product of the components at this size."""
-        return word_product(cls._first.at(width, low), cls._second.at(width, low), cls._reduce)  # type: ignore[return-value]
+        return word_product(cls._first.at(width, low), cls._second.at(width, low), cls._reduce, cls._by_first)  # type: ignore[return-value]
 
     @classmethod
     def top(cls) -> Self:
@@ -170,13 +179,15 @@ class Product:
             first, second = self.first.apply(op, other.first), self.second.apply(op, other.second)
         else:
             first, second = self.first.apply(op), self.second.apply(op)
-        return type(self)(*self._reduce(first, second))
+        first, second = self._reduce(first, second)
+        return self.__class__(first, second)
 
     def backward(self, op: WordOp, out: Self, *args: Self) -> tuple[Self, ...]:
         """Narrowed ``(self, *args)`` given that ``op(self, *args)`` lies in ``out``."""
         firsts = self.first.backward(op, out.first, *[arg.first for arg in args])
         seconds = self.second.backward(op, out.second, *[arg.second for arg in args])
-        result = tuple(self.of(first, second) for first, second in zip(firsts, seconds, strict=True))
+        args = (self, *args)
+        result = tuple(arg._narrowed(*both) for arg, *both in zip(args, firsts, seconds, strict=True))
         if any(word.is_bottom() for word in result):
             return (self.bottom(),) * len(result)
         return result
@@ -184,9 +195,18 @@ class Product:
     def restrict(self, comparison: Comparison, other: Self, width: int = 64) -> tuple[Self, Self]:
         """``(self, other)`` narrowed to where ``self comparison other`` holds on the low ``width`` bits."""
         first, first_ = self.first.restrict(comparison, other.first, width)
-        second, second_ = self.second.restrict(comparison, other.second, width)
-        a, b = self.of(first, second), self.of(first_, second_)
-        return (self.bottom(), self.bottom()) if a.is_bottom() or b.is_bottom() else (a, b)
+        if comparison in self._by_first:
+            second, second_ = self.second, other.second
+        else:
+            second, second_ = self.second.restrict(comparison, other.second, width)
+        a, b = self._narrowed(first, second), other._narrowed(first_, second_)
+        return (self._bottom, self._bottom) if a.is_bottom() or b.is_bottom() else (a, b)
+
+    def _narrowed(self, first: Any, second: Any) -> Self:
+        """``of(first, second)``, without reducing again what is reduced already."""
+        if first is self.first and second is self.second:
+            return self
+        return self.of(first, second)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, type(self)) and self.first == other.first and self.second == other.second
@@ -206,8 +226,17 @@ class Product:
 
 
 @cache
-def word_product(first: type[SizedWord], second: type[SizedWord], reduce: Reduction = exchange_ranges) -> type[Product]:
-    """The reduced product of two word domains of the same size, as a new class."""
+def word_product(
+    first: type[SizedWord],
+    second: type[SizedWord],
+    reduce: Reduction = exchange_ranges,
+    by_first: frozenset[Comparison] = frozenset(),
+) -> type[Product]:
+    """The reduced product of two word domains of the same size, as a new class.
+
+    ``by_first`` are the comparisons that need not be asked of ``second``: ``restrict`` of ``first`` and reduction
+    find all that it would.
+    """
     if (first.WIDTH, first.LOW) != (second.WIDTH, second.LOW):
         raise ValueError(f"cannot combine words of {first.WIDTH} and {second.WIDTH} bits")
 
@@ -218,6 +247,7 @@ def word_product(first: type[SizedWord], second: type[SizedWord], reduce: Reduct
         _first = first
         _second = second
         _reduce = staticmethod(reduce)
+        _by_first = by_first
 
     Combined.__name__ = Combined.__qualname__ = f"{first.__name__}x{second.__name__}"
     Combined.__doc__ = f"The reduced product of {first.__name__} and {second.__name__}."
@@ -226,5 +256,7 @@ def word_product(first: type[SizedWord], second: type[SizedWord], reduce: Reduct
     return Combined
 
 
-Scalar = word_product(Interval, Tnum, reduce_bits)
+_ORDERS = frozenset(Comparison) - {Comparison.EQ, Comparison.NE, Comparison.SET, Comparison.NOT_SET}
+
+Scalar = word_product(Interval, Tnum, reduce_bits, _ORDERS)
 """The verifier's default word: intervals and tnums, reduced both ways."""

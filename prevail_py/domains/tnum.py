@@ -171,7 +171,7 @@ class Tnum:
         value, mask = self.value, self.mask
         if value & mask:
             return self
-        kind = op.kind.value
+        kind = op.kind._value_
         if args:
             other = args[0]
             if other.value & other.mask:
@@ -197,7 +197,7 @@ class Tnum:
         bv, bm = other.value & last, other.mask & last
         a: Bits
         b: Bits
-        match op.kind.value:
+        match op.kind._value_:
             case "add":
                 a, b = _sub(ov, om, bv, bm, width), _sub(ov, om, value, mask, width)
             case "sub":
@@ -209,7 +209,7 @@ class Tnum:
             case "or":  # dually
                 a, b = _summand(ov, om, bv, bm, last), _summand(ov, om, value, mask, last)
             case "lsh" | "rsh" | "arsh" if bm & (width - 1) == 0:
-                a, b = _unshift(op.kind.value, ov, om, bv & (width - 1), width), (bv, bm)
+                a, b = _unshift(op.kind._value_, ov, om, bv & (width - 1), width), (bv, bm)
             case _:
                 return (self, other)
         first, second = self._meet_low(a, last), other._meet_low(b, last)
@@ -230,7 +230,7 @@ class Tnum:
         last = (1 << width) - 1
         av, am, bv, bm = self.value & last, self.mask & last, other.value & last, other.mask & last
         a, b = (av, am), (bv, bm)
-        match comparison.value:
+        match comparison._value_:
             case "==":
                 a, b = b, a
             case "!=":
@@ -496,7 +496,7 @@ def _backward_unary(op: WordOp, ov: int, om: int) -> Bits:
     """What the low ``op.width`` bits of the argument must be."""
     width = op.width
     last = (1 << width) - 1
-    match op.kind.value:
+    match op.kind._value_:
         case "neg":
             return _sub(0, 0, ov, om, width)
         case "zext":

@@ -1,0 +1,239 @@
+"""Check a word domain against the one semantics, on every word of a few bits.
+
+A set of words of ``n`` bits is a Python int with bit ``w`` set where ``w`` is in it.  With 16 words there are 65,536
+sets, so abstraction is a table, and soundness of an operator on two elements is one inclusion of masks::
+
+    checker = Checker(Interval.at(4, 2))
+    tally = checker.operator(WordOp(OpKind.ADD, 4), itertools.product(checker.arcs(), repeat=2))
+    print(tally.optimal, "of", tally.total, "results are the best ones")
+
+Every method raises :class:`UnsoundError` with the counterexample, or counts how often the result was the best abstraction.
+Nothing in it knows a particular domain: a new one is checked by the same calls.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from prevail_py.words import INT, Comparison, OpKind, WordOp, compare, evaluate
+
+__all__ = ["Checker", "Tally", "UnsoundError", "bits", "operations"]
+
+Element = Any  # an element of the domain under test, which is a class given at run time
+
+
+class UnsoundError(AssertionError):
+    """A domain lost a concrete word, or claimed an inclusion that does not hold."""
+
+
+@dataclass(slots=True)
+class Tally:
+    """How many results were checked, how many were the best possible, and the words too many in the others."""
+
+    total: int = 0
+    optimal: int = 0
+    excess: int = 0
+
+    def count(self, result: int, best: int) -> None:
+        """Count a sound result with words ``result`` where ``best`` are those of the best abstraction."""
+        self.total += 1
+        if result == best:
+            self.optimal += 1
+        else:
+            self.excess += (result & ~best).bit_count()
+
+
+def bits(mask: int) -> Iterator[int]:
+    """The positions of the ones of ``mask``, ascending."""
+    while mask:
+        low = mask & -mask
+        yield low.bit_length() - 1
+        mask ^= low
+
+
+def operations(width: int, low: int) -> list[WordOp]:
+    """Every operation on words of ``width`` bits, as for 64 and 32: extensions at each width, BSWAP where bytes fit."""
+    result = []
+    for kind in OpKind:
+        if kind in (OpKind.ZEXT, OpKind.SEXT, OpKind.BSWAP):
+            continue
+        result += [WordOp(kind, width), WordOp(kind, low)]
+    result += [WordOp(OpKind.ZEXT, w) for w in range(1, width + 1)]
+    result += [WordOp(OpKind.SEXT, w, source) for w in (width, low) for source in range(1, w)]
+    result += [WordOp(OpKind.BSWAP, w) for w in range(8, width + 1, 8)]
+    return result
+
+
+class Checker:
+    """The tables for one domain class at one size (at most 4 bits for :attr:`elements`, 8 for the rest)."""
+
+    def __init__(self, domain: Any) -> None:
+        self.domain = domain
+        self.width: int = domain.WIDTH
+        self.low: int = domain.LOW
+        self.words = range(1 << self.width)
+        self.constants = [domain.constant(word) for word in self.words]
+        self._gamma: dict[Element, int] = {}
+        self._alpha: dict[int, Element] = {0: domain.bottom()}
+        self._tables: dict[WordOp, list[list[int]]] = {}
+        self._images: dict[tuple[WordOp, int], list[int]] = {}
+
+    # Concretization and abstraction -------------------------------------------------------------------------------
+
+    def gamma(self, x: Element) -> int:
+        """The words in ``x``."""
+        mask = self._gamma.get(x)
+        if mask is None:
+            mask = sum(1 << word for word in self.words if x.contains(word))
+            self._gamma[x] = mask
+        return mask
+
+    def alpha(self, mask: int) -> Element:
+        """The join of the constants in ``mask``: the best abstraction, if joins are least upper bounds."""
+        x = self._alpha.get(mask)
+        if x is None:
+            rest = mask & (mask - 1)
+            x = self.alpha(rest).join(self.constants[(mask ^ rest).bit_length() - 1])
+            self._alpha[mask] = x
+        return x
+
+    def elements(self) -> list[Element]:
+        """Every best abstraction of a set of words, without repetition: bottom, constants, ..., top."""
+        if self.width > 4:
+            raise ValueError(f"there are 2**{1 << self.width} sets of words of {self.width} bits")
+        return list({self.alpha(mask): None for mask in range(1 << (1 << self.width))})
+
+    def arcs(self) -> list[Element]:
+        """The best abstractions of all ``lo, lo + 1, ..., hi`` modulo the word size, without repetition."""
+        size = len(self.words)
+        found: dict[Element, None] = {}
+        for start in self.words:
+            mask = 0
+            for length in range(size):
+                mask |= 1 << ((start + length) % size)
+                found[self.alpha(mask)] = None
+        return list(found)
+
+    # Checks -------------------------------------------------------------------------------------------------------
+
+    def _sound(self, exact: int, result: Element, what: str) -> int:
+        """The words of ``result``, which must include ``exact``."""
+        mask = self.gamma(result)
+        if exact & ~mask:
+            missing = next(bits(exact & ~mask))
+            raise UnsoundError(f"{self.domain.__name__}: {what} = {result}, which lacks {missing}")
+        return mask
+
+    def operator(self, op: WordOp, arguments: Iterable[tuple[Element, ...]]) -> Tally:
+        """``apply`` on each tuple of arguments."""
+        tally = Tally()
+        for args in arguments:
+            result = args[0].apply(op, *args[1:])
+            exact = self._image(op, *map(self.gamma, args))
+            mask = self._sound(exact, result, f"{op}{tuple(map(str, args))}")
+            tally.count(mask, self.gamma(self.alpha(exact)))
+        return tally
+
+    def backward(self, op: WordOp, cases: Iterable[tuple[Element, ...]]) -> Tally:
+        """``backward`` on each ``(out, *args)``; optimal where every argument is narrowed as far as possible."""
+        tally = Tally()
+        for out, *args in cases:
+            results = args[0].backward(op, out, *args[1:])
+            what = f"arguments {tuple(map(str, args))} of {op} with result {out}"
+            tally_best = tally_mask = 0
+            exacts = self._preimages(op, self.gamma(out), *map(self.gamma, args))
+            for position, (arg, exact, result) in enumerate(zip(args, exacts, results, strict=True)):
+                mask = self._sound(exact, result, f"{what}: number {position}")
+                if mask & ~self.gamma(arg):
+                    raise UnsoundError(f"{self.domain.__name__}: {what}: number {position} grew to {result}")
+                tally_mask = tally_mask << len(self.words) | mask
+                tally_best = tally_best << len(self.words) | self.gamma(self.alpha(exact))
+            tally.count(tally_mask, tally_best)
+        return tally
+
+    def comparison(self, comparison: Comparison, width: int, arguments: Iterable[tuple[Element, Element]]) -> Tally:
+        """``restrict`` on each pair of arguments; optimal where both are narrowed as far as possible."""
+        right = [
+            sum(1 << b for b in self.words if compare(INT, comparison, a, b, width, self.width)) for a in self.words
+        ]
+        left = [sum(1 << a for a in self.words if right[a] >> b & 1) for b in self.words]
+        tally = Tally()
+        for a, b in arguments:
+            first, second = a.restrict(comparison, b, width)
+            ga, gb = self.gamma(a), self.gamma(b)
+            exact_a = sum(1 << word for word in bits(ga) if right[word] & gb)
+            exact_b = sum(1 << word for word in bits(gb) if left[word] & ga)
+            what = f"{a} {comparison.value} {b} on {width} bits"
+            mask_a = self._sound(exact_a, first, f"left of {what}")
+            mask_b = self._sound(exact_b, second, f"right of {what}")
+            if mask_a & ~ga or mask_b & ~gb:
+                raise UnsoundError(f"{self.domain.__name__}: {what} grew to {first}, {second}")
+            both = len(self.words)
+            best = self.gamma(self.alpha(exact_a)) << both | self.gamma(self.alpha(exact_b))
+            tally.count(mask_a << both | mask_b, best)
+        return tally
+
+    def lattice(self, pairs: Iterable[tuple[Element, Element]], thresholds: Sequence[int] = ()) -> dict[str, Tally]:
+        """``join``, ``meet``, ``widen``, ``narrow`` and ``leq`` on each pair."""
+        tallies = {name: Tally() for name in ("join", "meet", "widen", "narrow")}
+        for a, b in pairs:
+            ga, gb = self.gamma(a), self.gamma(b)
+            if a.leq(b) and ga & ~gb:
+                raise UnsoundError(f"{self.domain.__name__}: {a} is not within {b}")
+            joined, met, wide, narrowed = a.join(b), a.meet(b), a.widen(b, thresholds), a.narrow(b)
+            mask = self._sound(ga | gb, joined, f"join of {a} and {b}")
+            tallies["join"].count(mask, self.gamma(self.alpha(ga | gb)))
+            mask = self._sound(ga & gb, met, f"meet of {a} and {b}")
+            tallies["meet"].count(mask, self.gamma(self.alpha(ga & gb)))
+            mask = self._sound(ga | gb, wide, f"widening of {a} by {b}")
+            tallies["widen"].count(mask, self.gamma(self.alpha(ga | gb)))
+            mask = self._sound(ga & gb, narrowed, f"narrowing of {a} by {b}")
+            if mask & ~ga:
+                raise UnsoundError(f"{self.domain.__name__}: narrowing {a} by {b} grew to {narrowed}")
+            tallies["narrow"].count(mask, self.gamma(self.alpha(ga & gb)))
+        return tallies
+
+    # Tables -------------------------------------------------------------------------------------------------------
+
+    def _table(self, op: WordOp) -> list[list[int]]:
+        """``table[a][b]``, or ``table[a][0]`` for one argument."""
+        table = self._tables.get(op)
+        if table is None:
+            if op.kind.arity == 1:
+                table = [[evaluate(INT, op, (a,), self.width)] for a in self.words]
+            else:
+                table = [[evaluate(INT, op, (a, b), self.width) for b in self.words] for a in self.words]
+            self._tables[op] = table
+        return table
+
+    def _row_images(self, op: WordOp, b: int) -> list[int]:
+        """For each word a, the results of ``op`` on it and the words of ``b``."""
+        images = self._images.get((op, b))
+        if images is None:
+            images = []
+            for row in self._table(op):
+                image = 0
+                for position in bits(b):
+                    image |= 1 << row[position]
+                images.append(image)
+            self._images[op, b] = images
+        return images
+
+    def _image(self, op: WordOp, a: int, b: int = 1) -> int:
+        rows = self._row_images(op, b)
+        image = 0
+        for word in bits(a):
+            image |= rows[word]
+        return image
+
+    def _preimages(self, op: WordOp, out: int, a: int, b: int = 1) -> tuple[int, ...]:
+        """The words of ``a`` (and those of ``b``) that take part in a result in ``out``."""
+        rows = self._row_images(op, b)
+        first = sum(1 << word for word in bits(a) if rows[word] & out)
+        if op.kind.arity == 1:
+            return (first,)
+        table = self._table(op)
+        second = sum(1 << y for y in bits(b) if any(out >> table[x][y] & 1 for x in bits(first)))
+        return first, second
