@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Final
 
 from prevail_py.cfg.graph import CfgError
 from prevail_py.domains import DEFAULT, facts
-from prevail_py.isa.instructions import Call, Instruction
+from prevail_py.isa.instructions import Call
 from prevail_py.objects.program import Program, SourceLine
 from prevail_py.platforms import platform
+from prevail_py.verifier.assertions import Assertion
 from prevail_py.verifier.check import Finding, findings
 from prevail_py.verifier.concretization import excludes
 from prevail_py.verifier.fixpoint import BudgetExhausted, CallString, Fixpoint
@@ -27,8 +28,12 @@ __all__ = ["BUDGET", "DISJUNCTS", "verify"]
 DISJUNCTS: Final = (1, 8, 64)
 """States kept apart per block and type signature, tried in this order until the program is proved."""
 
-BUDGET: Final = 1_000_000
-"""Abstract steps (instructions times states) per attempt."""
+BUDGET: Final = 100_000
+"""Abstract steps (instructions times states) of one attempt at most."""
+
+_RETRY_FACTOR: Final = 32
+"""An attempt with more disjuncts may take this many times the steps of the first: enough for what disjuncts can prove,
+and a bound on what is spent on a program that has a real fault."""
 
 
 def verify(program: Program, domain: str = DEFAULT, disjuncts: int | None = None, budget: int = BUDGET) -> Verdict:
@@ -50,8 +55,8 @@ def verify(program: Program, domain: str = DEFAULT, disjuncts: int | None = None
     steps = 0
     verdict: Verdict | None = None
     for bound in DISJUNCTS if disjuncts is None else (disjuncts,):
-        attempt = _Attempt(Setting(program, platform(program.platform), top), bound, budget)
-        found = attempt.verdict()
+        allowed = budget if verdict is None else min(budget, _RETRY_FACTOR * verdict.steps)
+        found = _Attempt(Setting(program, platform(program.platform), top), bound, allowed).verdict()
         steps += found.steps
         # An attempt that ran out of budget says less than the failures of the one before.
         if verdict is None or not found.reason:
@@ -113,9 +118,9 @@ class _Attempt:
         line = self._line(pc)
         return f"slot {pc} ({line})" if line else f"slot {pc}"
 
-    def _check(self, calls: CallString, pc: int, instruction: Instruction, state: State) -> None:
+    def _check(self, pc: int, assertions: Sequence[Assertion], state: State) -> None:
         try:
-            found = findings(self.setting, state, instruction)
+            found = findings(self.setting, state, assertions)
         except Unsupported as unsupported:
             raise Unsupported(unsupported.what, pc) from unsupported
         for finding in found:

@@ -7,10 +7,11 @@ must not call a program SAFE on the strength of violations left out.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple, assert_never
 
 from prevail_py.domains.lattice import Range, Term
-from prevail_py.isa.instructions import AluOp, Instruction, Operand, Register
+from prevail_py.isa.instructions import AluOp, Operand, Register
 from prevail_py.verifier.assertions import (
     Access,
     Arithmetic,
@@ -22,7 +23,6 @@ from prevail_py.verifier.assertions import (
     Initialised,
     NoLeak,
     Result,
-    assertions_of,
 )
 from prevail_py.verifier.contracts import contract_violations
 from prevail_py.verifier.regions import Violation, offset_by, violation
@@ -41,11 +41,11 @@ class Finding(NamedTuple):
     consequential: bool = False
 
 
-def findings(setting: Setting, state: State, instruction: Instruction) -> list[Finding]:
-    """Every assertion of ``instruction`` that may fail in ``state``, the first one per cause."""
+def findings(setting: Setting, state: State, assertions: Iterable[Assertion]) -> list[Finding]:
+    """Those of an instruction's assertions that may fail in ``state``, the first one per cause."""
     found: list[Finding] = []
     blamed: set[Register] = set()
-    for assertion in assertions_of(instruction):
+    for assertion in assertions:
         for problem, registers in _decide(setting, state, assertion):
             if blamed & set(registers):
                 continue

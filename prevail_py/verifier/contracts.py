@@ -261,7 +261,7 @@ def call_helper(setting: Setting, state: State, helper: int) -> None:
         if arg.writes and isinstance(value, Pointer):
             extent = _extent(setting, state, prototype, index, arg)
             overwrite(state, value, Range(0, _MAX_SIZE) if extent is None else extent)
-        if arg.releases and isinstance(value, Pointer):
+        if arg.releases:
             _release(state, value)
     result = _result(setting, state, prototype, handle)
     if prototype.changes_packet:
@@ -274,8 +274,11 @@ def _leave(state: State, result: Value) -> None:
     state.registers[1:6] = [Special.UNINITIALISED] * 5
 
 
-def _release(state: State, pointer: Pointer) -> None:
-    base = pointer.base
+def _release(state: State, value: Value) -> None:
+    if not isinstance(value, Pointer):
+        state.references = ()  # this run trapped before: what it held is not to be reported again
+        return
+    base = value.base
     if base.symbol == NO_SYMBOL:
         return
     state.references = tuple(held for held in state.references if held != base)

@@ -22,9 +22,10 @@ from prevail_py.cfg.liveness import Liveness, liveness
 from prevail_py.cfg.wto import Wto, weak_topological_order
 from prevail_py.domains.lattice import constant
 from prevail_py.isa.flow import target
-from prevail_py.isa.instructions import Branch, CallLocal, Exit, Immediate, Instruction, MayGoto
+from prevail_py.isa.instructions import Branch, CallLocal, Exit, Immediate, Instruction, MayGoto, Register
 from prevail_py.isa.semantics import immediate_word
 from prevail_py.platforms.model import FieldKind
+from prevail_py.verifier.assertions import Assertion, Initialised, assertions_of
 from prevail_py.verifier.merge import Merge, subsumes
 from prevail_py.verifier.partition import add_state
 from prevail_py.verifier.scalars import unknown
@@ -55,8 +56,8 @@ _COLLECT_EVERY: Final = 48
 CallString: TypeAlias = tuple[int, ...]
 """The slots of the calls that are active, outermost first; empty in the main program."""
 
-Checker: TypeAlias = Callable[[CallString, int, Instruction, State], None]
-"""Called with each reachable instruction and every state in which it is reached, before it is executed."""
+Checker: TypeAlias = Callable[[int, Sequence[Assertion], State], None]
+"""Called with the slot and the assertions of each reachable instruction and every state in which it is reached."""
 
 
 class BudgetExhausted(Exception):  # noqa: N818 - an answer, not a mistake
@@ -105,6 +106,7 @@ class Fixpoint:
         self.invariants: dict[tuple[CallString, int], list[State]] = {}
         self.returns: dict[tuple[CallString, int], list[State]] = {}
         self._functions: dict[int, _Function] = {}
+        self._demands: dict[int, tuple[tuple[Assertion, ...], tuple[Register, ...]]] = {}
 
     def run(self) -> None:
         """Solve and check the whole program.  Raises Unsupported, BudgetExhausted."""
@@ -163,6 +165,15 @@ class Fixpoint:
                 word = immediate_word(instruction.src.value)
                 found.update((word - 1 & mask(64), word, word + 1 & mask(64)))
         return tuple(sorted(found)[:_MAX_THRESHOLDS])
+
+    def _demands_of(self, pc: int) -> tuple[tuple[Assertion, ...], tuple[Register, ...]]:
+        """The assertions of an instruction, and the registers it may only read when they are initialised."""
+        known = self._demands.get(pc)
+        if known is None:
+            assertions = assertions_of(self._instruction(pc))
+            reads = tuple(demand.register for demand in assertions if isinstance(demand, Initialised))
+            known = self._demands[pc] = (assertions, reads)
+        return known
 
     def _instruction(self, pc: int) -> Instruction:
         instruction = self.setting.program.code[pc]
@@ -302,9 +313,14 @@ class Fixpoint:
             self.steps += len(states)
             if self.steps > self.budget:
                 raise BudgetExhausted
+            assertions, reads = self._demands_of(pc)
             if final:
                 for state in states:
-                    self.check(calls, pc, instruction, state)
+                    self.check(pc, assertions, state)
+            for state in states:
+                for register in reads:
+                    if state.registers[register] is Special.UNINITIALISED:
+                        state.registers[register] = Special.POISON  # this run traps: not to be blamed again
             if isinstance(instruction, CallLocal):
                 states = self._call(pc, instruction, states, calls, final)
                 if final:
