@@ -29,7 +29,7 @@ demo: $(TEST_ENV) ## verify the examples, see an unsafe one rejected, run the fi
 
 .PHONY: test
 test: $(TEST_ENV) ## run the tests; whatever this machine lacks is skipped and named
-	$(PY) -m pytest -q -rs $(PYTEST_ARGS)
+	$(PY) -m pytest -q $(PYTEST_ARGS)
 
 ##### Checks while developing
 

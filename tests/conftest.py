@@ -15,7 +15,7 @@ import re
 import shutil
 import subprocess
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cache
 from pathlib import Path
 
@@ -127,7 +127,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """One line per resource: how many of the tests that need it ran."""
+    """One line per resource with how many of the tests that need it ran, and one per reason for skipping."""
     ran: Counter[str] = Counter()
     skipped: Counter[str] = Counter()
     for outcome, counter in (("passed", ran), ("failed", ran), ("skipped", skipped)):
@@ -135,7 +135,10 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
             counter.update({value for key, value in getattr(report, "user_properties", ()) if key == RESOURCE})
     for name in sorted({*ran, *skipped}):
         terminalreporter.write_line(f"tests that need {name}: {ran[name]} ran, {skipped[name]} skipped")
-    for reason in sorted(_forbidden_skips(terminalreporter)):
+    reasons = _skips(terminalreporter)
+    for reason, count in sorted(reasons.items()):
+        terminalreporter.write_line(f"skipped {count}: {reason}")
+    for reason in sorted(_forbidden(reasons)):
         terminalreporter.write_line(f"may not be skipped here: {reason}", red=True)
 
 
@@ -143,17 +146,21 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Fail the run for skips that the environment does not allow."""
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
-    if reporter is not None and session.exitstatus == pytest.ExitCode.OK and _forbidden_skips(reporter):
+    if reporter is not None and session.exitstatus == pytest.ExitCode.OK and _forbidden(_skips(reporter)):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
-def _forbidden_skips(reporter: pytest.TerminalReporter) -> set[str]:
-    allowed = os.environ.get("PREVAIL_PY_MAY_SKIP")
-    if allowed is None:
-        return set()
-    reasons = {
+def _skips(reporter: pytest.TerminalReporter) -> Counter[str]:
+    """The reasons for skipping, with how many tests each skipped."""
+    return Counter(
         report.longrepr[2].removeprefix("Skipped: ")
         for report in reporter.getreports("skipped")
         if isinstance(report.longrepr, tuple)
-    }
+    )
+
+
+def _forbidden(reasons: Iterable[str]) -> set[str]:
+    allowed = os.environ.get("PREVAIL_PY_MAY_SKIP")
+    if allowed is None:
+        return set()
     return {reason for reason in reasons if not allowed or not re.search(allowed, reason)}

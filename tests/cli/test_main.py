@@ -59,7 +59,7 @@ def test_garbage(command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str
 
 def test_directory_instead_of_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["verify", str(tmp_path)]) == 2
-    assert _one_line(capsys.readouterr().err) == f"prevail-py: {tmp_path}: file: Is a directory\n"
+    assert _one_line(capsys.readouterr().err).startswith(f"prevail-py: {tmp_path}: file: ")
 
 
 def _broken(arguments: argparse.Namespace) -> int:
