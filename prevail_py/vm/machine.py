@@ -1,0 +1,271 @@
+"""The state of one run: registers, stack, memory, maps, packet, and what the program holds or has asked for.
+
+The interpreter changes it instruction by instruction, helpers change it through the same methods, and observers look
+at it.  Registers are 64-bit words, None while uninitialised, and beside each is its provenance
+(:mod:`prevail_py.vm.memory`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final
+
+from prevail_py.isa.instructions import Alu, Atomic, EndianSwap, Instruction, Load, MoveSignExtend, Negate, Operand
+from prevail_py.isa.semantics import Computing, atomic_op, load_op, operands, operation
+from prevail_py.objects.program import Program
+from prevail_py.platforms import Platform
+from prevail_py.platforms.model import ProgramType
+from prevail_py.vm.context import Context
+from prevail_py.vm.environment import Environment
+from prevail_py.vm.fault import Fault
+from prevail_py.vm.maps import Map, ValueMap
+from prevail_py.vm.maps.streams import RingBuffer
+from prevail_py.vm.memory import FRAME_SIZE, AddressSpace, Region
+from prevail_py.vm.outcome import TrapKind
+from prevail_py.vm.packet import Packet
+from prevail_py.words import WordOp
+
+__all__ = ["MAX_FRAMES", "Code", "Frame", "Machine", "Redirect", "prepare"]
+
+MAX_FRAMES: Final = 8
+"""How deep calls may nest, the main program included (MAX_CALL_FRAMES in Linux)."""
+
+_CALLEE_SAVED: Final = range(6, 10)
+
+
+@dataclass(frozen=True, slots=True)
+class Code:
+    """A program prepared for execution.
+
+    ``operations`` says what each instruction computes, where that is more than a copy, and ``operands`` of what, for
+    those that compute from registers and constants.  ``program_type`` is None in plain mode.
+    """
+
+    program: Program
+    program_type: ProgramType | None
+    instructions: tuple[Instruction | None, ...]
+    operations: tuple[WordOp | None, ...]
+    operands: tuple[tuple[Operand, ...], ...]
+
+
+def prepare(platform: Platform, program: Program) -> Code:
+    """Look up once what need not be looked up at every step.
+
+    Raises ValueError for a program of a type that the platform does not have; one without a type runs in plain mode.
+    """
+    program_type = None
+    if program.program_type:
+        try:
+            program_type = platform.program_type(program.program_type, program.expected_attach_type)
+        except KeyError:
+            raise ValueError(f"platform {platform.name} has no program type {program.program_type!r}") from None
+    return Code(
+        program,
+        program_type,
+        program.code,
+        tuple([_operation(instruction) for instruction in program.code]),
+        tuple([operands(i) if isinstance(i, Computing) else () for i in program.code]),
+    )
+
+
+def _operation(instruction: Instruction | None) -> WordOp | None:
+    match instruction:
+        case Alu() | MoveSignExtend() | Negate() | EndianSwap():
+            return operation(instruction)
+        case Load(size=size, signed=True):
+            return load_op(size, signed=True)
+        case Atomic(op, size=size):
+            return atomic_op(op, size)
+        case _:
+            return None  # the bytes of an unsigned load are the word already
+
+
+@dataclass(slots=True, eq=False)
+class Frame:
+    """One activation: the main program's, or a subprogram's.
+
+    ``maps`` gives the position in :attr:`Machine.maps` of each map of the program.  ``call_pc`` is the slot of the call
+    that made the frame, ``saved`` holds R6-R9 of the caller with their provenance; the main program has neither.
+    ``may_goto_left`` is how often the frame's ``may_goto`` instructions may still fall through.
+    """
+
+    code: Code
+    maps: tuple[int, ...]
+    stack: Region
+    may_goto_left: int
+    call_pc: int | None = None
+    saved: tuple[tuple[int | None, Region | None], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Redirect:
+    """Where a program asked to send the packet: an interface, or the entry ``key`` of a map."""
+
+    ifindex: int | None = None
+    map: str | None = None
+    key: int | None = None
+    flags: int = 0
+
+
+@dataclass(slots=True, eq=False)
+class Machine:
+    """See the module's text.
+
+    ``pc`` is the slot of the current instruction, ``next_pc`` where to go on after it.  ``maps`` are those of the
+    program in their order, then others that the run came across.  ``references`` holds the regions that a helper
+    handed out and wants back, each with the record it is.  ``plain`` turns off the checks that only make sense for a
+    program of some type: of leaked pointers, and of which helpers it may call.
+    """
+
+    platform: Platform
+    environment: Environment
+    plain: bool = False
+    memory: AddressSpace = field(default_factory=AddressSpace)
+    registers: list[int | None] = field(default_factory=lambda: [None] * 11)
+    provenance: list[Region | None] = field(default_factory=lambda: [None] * 11)
+    pc: int = 0
+    next_pc: int = 0
+    steps: int = 0
+    calls: list[Frame] = field(default_factory=list)
+    maps: list[Map] = field(default_factory=list)
+    packet: Packet | None = None
+    context: Context | None = None
+    references: dict[Region, tuple[RingBuffer, int]] = field(default_factory=dict)
+    redirect: Redirect | None = None
+    tail_calls: int = 0
+    _map_regions: list[Region] = field(default_factory=list)
+    _value_windows: dict[int, int] = field(default_factory=dict)
+
+    # For observers --------------------------------------------------------------------------------------------------
+
+    @property
+    def program(self) -> Program:
+        """The program that is running: another one after a tail call."""
+        return self.calls[-1].code.program
+
+    @property
+    def frames(self) -> tuple[Region, ...]:
+        """The stack frames, innermost last."""
+        return tuple(call.stack for call in self.calls)
+
+    @property
+    def call_pcs(self) -> tuple[int, ...]:
+        """The slots of the active calls of subprograms, outermost first."""
+        return tuple(call.call_pc for call in self.calls if call.call_pc is not None)
+
+    @property
+    def packet_region(self) -> Region | None:
+        """The packet from its metadata to its end; :attr:`packet` knows where the data starts."""
+        return None if self.packet is None else self.packet.region
+
+    # Registers ------------------------------------------------------------------------------------------------------
+
+    def read(self, register: int) -> int:
+        """The value of a register that must be initialised."""
+        value = self.registers[register]
+        if value is None:
+            raise Fault(TrapKind.UNINITIALISED_REGISTER, f"r{register} was never written")
+        return value
+
+    def write(self, register: int, value: int | None, provenance: Region | None = None) -> None:
+        """Set a register; R10 cannot be set."""
+        if register == 10:
+            raise Fault(TrapKind.READ_ONLY, "r10 is read-only")
+        self.registers[register] = value
+        self.provenance[register] = provenance
+
+    def clobber_arguments(self) -> None:
+        """After a call R1-R5 hold nothing that may be used (RFC 9669 section 2)."""
+        self.registers[1:6] = [None] * 5
+        self.provenance[1:6] = [None] * 5
+
+    # Calls ----------------------------------------------------------------------------------------------------------
+
+    def enter(self, code: Code, maps: tuple[int, ...], call_pc: int | None = None) -> None:
+        """Begin a frame with its own stack; R0 and R6-R9 are uninitialised in it."""
+        if len(self.calls) == MAX_FRAMES:
+            raise Fault(TrapKind.CALL_DEPTH, f"more than {MAX_FRAMES} frames")
+        saved = tuple((self.registers[r], self.provenance[r]) for r in _CALLEE_SAVED) if self.calls else ()
+        stack = self.memory.stack_frame(len(self.calls))
+        self.calls.append(Frame(code, maps, stack, self.environment.may_goto_limit, call_pc, saved))
+        for register in (0, *_CALLEE_SAVED):
+            self.write(register, None)
+        self._set_frame_pointer()
+
+    def leave(self) -> None:
+        """End the innermost frame, which is not the only one, and go on after the call."""
+        frame = self.calls.pop()
+        self.memory.release(frame.stack)
+        for register, (value, provenance) in zip(_CALLEE_SAVED, frame.saved, strict=True):
+            self.write(register, value, provenance)
+        self.clobber_arguments()
+        self._set_frame_pointer()
+        assert frame.call_pc is not None
+        self.next_pc = frame.call_pc + 1
+
+    def replace(self, code: Code, maps: tuple[int, ...]) -> None:
+        """Run another program in place of the innermost frame, with a new stack: a tail call."""
+        frame = self.calls[-1]
+        self.next_pc = 0
+        self.memory.release(frame.stack)
+        stack = self.memory.stack_frame(len(self.calls) - 1)
+        self.calls[-1] = Frame(code, maps, stack, self.environment.may_goto_limit, frame.call_pc, frame.saved)
+        for register in range(10):
+            self.write(register, None)
+        self._set_frame_pointer()
+
+    def _set_frame_pointer(self) -> None:
+        stack = self.calls[-1].stack
+        self.registers[10] = stack.base + FRAME_SIZE
+        self.provenance[10] = stack
+
+    # Maps -----------------------------------------------------------------------------------------------------------
+
+    def attach(self, map: Map) -> int:
+        """The position of a map in :attr:`maps`, where it is put if it was not there."""
+        for index, known in enumerate(self.maps):
+            if known is map:
+                return index
+        if isinstance(map, ValueMap) and 1 < map.cpus <= self.environment.cpu:
+            raise ValueError(
+                f"map {map.spec.name!r} was made for {map.cpus} CPUs and cannot be used on CPU {self.environment.cpu}"
+            )
+        index = len(self.maps)
+        self.maps.append(map)
+        self._map_regions.append(self.memory.map_object(index))
+        return index
+
+    def map_of(self, region: Region) -> Map:
+        """The map that a reference or a value belongs to."""
+        assert region.map_index is not None
+        return self.maps[region.map_index]
+
+    def map_region(self, index: int) -> Region:
+        """What references to the map at ``index`` point to."""
+        return self._map_regions[index]
+
+    def value_region(self, index: int, slot: int, cpu: int | None = None) -> Region:
+        """The memory of a value of the map at ``index``, by default that of the CPU we run on."""
+        map = self.maps[index]
+        assert isinstance(map, ValueMap)
+        if index not in self._value_windows:
+            self._value_windows[index] = self.memory.reserve_map_values(map.slots * map.cpus)
+        if cpu is None:
+            cpu = self.environment.cpu if map.cpus > 1 else 0
+        number = slot * map.cpus + cpu
+        return self.memory.map_value(
+            self._value_windows[index], number, map.value(slot, cpu), index, writable=map.writable
+        )
+
+    # References -----------------------------------------------------------------------------------------------------
+
+    def acquire(self, buffer: RingBuffer, number: int, size: int) -> Region:
+        """Memory for a record of a ring buffer, which the program must give back."""
+        region = self.memory.memory(bytes(size))
+        self.references[region] = (buffer, number)
+        return region
+
+    def give_back(self, region: Region) -> tuple[RingBuffer, int]:
+        """End the life of acquired memory: the record that it was."""
+        self.memory.release(region)
+        return self.references.pop(region)

@@ -1,0 +1,64 @@
+"""From a map's definition to a map."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Final
+
+from prevail_py.objects.program import MapSpec
+from prevail_py.vm.environment import Environment
+from prevail_py.vm.maps.array import ArrayMap
+from prevail_py.vm.maps.hash import HashMap
+from prevail_py.vm.maps.model import Map, MapFlag
+from prevail_py.vm.maps.streams import PerfEventArray, RingBuffer
+from prevail_py.vm.maps.targets import MapOfMaps, ProgramArray
+
+__all__ = ["UnsupportedMap", "create_map", "create_maps"]
+
+
+class UnsupportedMap:
+    """A map that the machine does not model: a program may refer to it, and traps when it gives it to a helper."""
+
+    def __init__(self, spec: MapSpec) -> None:
+        self.spec = spec
+
+    def __repr__(self) -> str:
+        return f"<unsupported map {self.spec.name!r} of type {self.spec.type}>"
+
+
+# By the numbers of enum bpf_map_type (uapi linux/bpf.h).
+_MAKERS: Final[Mapping[int, Callable[[MapSpec, int], Map]]] = {
+    1: lambda spec, cpus: HashMap(spec),
+    2: lambda spec, cpus: ArrayMap(spec),
+    3: lambda spec, cpus: ProgramArray(spec),
+    4: lambda spec, cpus: PerfEventArray(spec, cpus),
+    5: lambda spec, cpus: HashMap(spec, cpus),
+    6: lambda spec, cpus: ArrayMap(spec, cpus),
+    9: lambda spec, cpus: HashMap(spec, evicts=True),
+    10: lambda spec, cpus: HashMap(spec, cpus, evicts=True),
+    12: lambda spec, cpus: MapOfMaps(spec, indexed=True),
+    13: lambda spec, cpus: MapOfMaps(spec, indexed=False),
+    14: lambda spec, cpus: HashMap(spec, indexed=True, writable=False),  # devmap
+    16: lambda spec, cpus: HashMap(spec, indexed=True, writable=False),  # cpumap
+    17: lambda spec, cpus: HashMap(spec, indexed=True, writable=False),  # xskmap
+    25: lambda spec, cpus: HashMap(spec, writable=False),  # devmap_hash
+    27: lambda spec, cpus: RingBuffer(spec),
+}
+
+
+def create_map(spec: MapSpec, environment: Environment | None = None) -> Map:
+    """An empty map (an array of zeros, or of ``spec.initial``) with this definition.
+
+    Per-CPU maps have a value for each of ``environment.cpus``.  Raises :class:`MapError` for a definition that Linux
+    refuses or that would take too much memory; a type that is not modelled gives an :class:`UnsupportedMap`.
+    """
+    maker = _MAKERS.get(spec.type)
+    if maker is None or spec.flags & MapFlag.WRONLY_PROG:
+        return UnsupportedMap(spec)
+    return maker(spec, (environment or Environment()).cpus)
+
+
+def create_maps(specs: Iterable[MapSpec], environment: Environment | None = None) -> tuple[Map, ...]:
+    """A map for each definition, as the ``maps`` of a run."""
+    environment = environment or Environment()
+    return tuple(create_map(spec, environment) for spec in specs)

@@ -1,0 +1,65 @@
+"""Flat storage for map values: one block of memory per map, the same layout for every engine.
+
+Value ``slot`` of CPU ``cpu`` is at ``(slot * cpus + cpu) * stride``, where the stride is the value's size rounded up
+to 8 bytes, as in Linux.  The block is an anonymous memory map, so that a large map that is hardly used costs nothing.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Sequence
+from mmap import mmap
+from typing import Final
+
+from prevail_py.objects.program import MapSpec
+from prevail_py.vm.maps.model import Content, MapError
+
+__all__ = ["MAX_STORAGE", "Storage"]
+
+MAX_STORAGE: Final = 1 << 30
+"""Bytes that the values of one map may take."""
+
+
+class Storage:
+    """``slots`` values for each of ``cpus`` CPUs, zero at first."""
+
+    __slots__ = ("_bytes", "_spec", "_stride", "cpus", "size", "slots")
+
+    def __init__(self, spec: MapSpec, slots: int, cpus: int) -> None:
+        """Raises :class:`MapError` (ENOMEM) where the values would take more than :data:`MAX_STORAGE` bytes."""
+        self._spec = spec
+        self._stride = (spec.value_size + 7) & ~7
+        self.size = spec.value_size
+        self.slots = slots
+        self.cpus = cpus
+        total = slots * cpus * self._stride
+        if total > MAX_STORAGE:
+            raise MapError(spec.name, errno.ENOMEM, f"{total} bytes of values are more than {MAX_STORAGE}")
+        self._bytes = memoryview(mmap(-1, total))
+
+    def value(self, slot: int, cpu: int) -> memoryview:
+        """The memory of one value."""
+        start = (slot * self.cpus + cpu) * self._stride
+        return self._bytes[start : start + self.size]
+
+    def read(self, slot: int, per_cpu: bool) -> Content:
+        """A value as the user sees it."""
+        if per_cpu:
+            return [bytes(self.value(slot, cpu)) for cpu in range(self.cpus)]
+        return bytes(self.value(slot, 0))
+
+    def checked(self, content: Content, per_cpu: bool) -> list[bytes]:
+        """The value of each CPU in what the user gave; raises :class:`MapError` where sizes do not fit."""
+        values = content if isinstance(content, list) else [content]
+        if isinstance(content, list) != per_cpu or len(values) != self.cpus:
+            wanted = f"a list of {self.cpus} values, one per CPU" if per_cpu else "one value in bytes"
+            raise MapError(self._spec.name, errno.EINVAL, f"{wanted} is wanted")
+        for value in values:
+            if len(value) != self.size:
+                raise MapError(self._spec.name, errno.EINVAL, f"a value has {self.size} bytes, not {len(value)}")
+        return values
+
+    def write(self, slot: int, values: Sequence[bytes]) -> None:
+        """Set the value of every CPU."""
+        for cpu, value in enumerate(values):
+            self.value(slot, cpu)[:] = value
