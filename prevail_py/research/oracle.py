@@ -1,0 +1,237 @@
+"""The oracle of soundness: run what is SAFE and check every step against its invariants.
+
+Before each instruction the concrete state must lie in the concretization of the invariant the verifier computed for
+that place, and the run must not trap.  Inputs are random packets and map contents by seed; keys that the program looks
+up are remembered and put into the maps of later runs, and where chance does not reach a block the solver is asked for
+an input that does (:mod:`prevail_py.research.concolic`).  The report says how many blocks were reached: an oracle
+that executes little proves little.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, MutableMapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from random import Random
+from typing import Final
+
+from prevail_py.isa.instructions import Call
+from prevail_py.objects.program import Program
+from prevail_py.platforms import platform
+from prevail_py.research.packets import packets
+from prevail_py.verifier.verdict import Verdict
+from prevail_py.vm.environment import Environment
+from prevail_py.vm.interpreter import Execution, Observer, run
+from prevail_py.vm.machine import Machine
+from prevail_py.vm.maps import Map, MapError, ValueMap, create_map, create_maps
+from prevail_py.vm.maps.targets import MapOfMaps
+from prevail_py.vm.outcome import TrapKind, Trapped
+
+__all__ = ["Report", "Scenario", "examine"]
+
+_FUEL: Final = 20_000
+_KEYED_HELPERS: Final = frozenset({1, 2, 3})
+"""Map lookup, update and delete: R1 is the map, R2 points to the key."""
+
+_MAX_KEYS: Final = 64
+_MAX_VIOLATIONS: Final = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """One input: everything a run depends on.
+
+    ``contents`` holds (index of the map, key, value) to be stored before the run; for per-CPU maps the value goes to
+    every CPU.  ``context`` is the scalar part of the context, None for the default.
+    """
+
+    packet: bytes | None
+    contents: tuple[tuple[int, bytes, bytes], ...] = ()
+    seed: int = 0
+    context: bytes | None = None
+
+
+@dataclass(slots=True)
+class Report:
+    """What the oracle saw.
+
+    ``blocks`` are the first slots of blocks that the invariants call reachable.  ``unsupported`` says what the
+    interpreter could not execute: such runs ended early, and are neither violations nor evidence.
+    """
+
+    program: str
+    runs: int = 0
+    steps: int = 0
+    steered: int = 0
+    violations: list[str] = field(default_factory=list)
+    unsupported: set[str] = field(default_factory=set)
+    blocks: frozenset[int] = frozenset()
+    covered: set[int] = field(default_factory=set)
+
+    @property
+    def coverage(self) -> float:
+        """The share of blocks that some run entered, 0 to 1."""
+        return len(self.covered) / len(self.blocks) if self.blocks else 1.0
+
+    @property
+    def uncovered(self) -> tuple[int, ...]:
+        """The blocks no run entered, by first slot."""
+        return tuple(sorted(self.blocks - self.covered))
+
+    def __str__(self) -> str:
+        state = f"{len(self.violations)} VIOLATIONS" if self.violations else "no violation"
+        return (
+            f"{self.program}: {self.runs} runs ({self.steered} steered), {self.steps} steps, {state}, "
+            f"{len(self.covered)} of {len(self.blocks)} blocks ({self.coverage:.0%})"
+            + "".join(f", {reason}" for reason in sorted(self.unsupported))
+        )
+
+
+Steer = Callable[[Program, Scenario, frozenset[int]], Iterator[Scenario]]
+"""Makes scenarios from one that ran, meant to reach the given slots."""
+
+
+def examine(
+    program: Program, verdict: Verdict, runs: int = 200, seed: int = 0, steer: Steer | None = None, steered: int = 100
+) -> Report:
+    """Run a SAFE program ``runs`` times on random inputs, then up to ``steered`` times on inputs chosen by ``steer``.
+
+    The report lists violations: traps, and states that the invariants exclude.  Raises ValueError for a program that
+    is not SAFE, of which nothing is claimed.
+    """
+    if not verdict.is_safe:
+        raise ValueError(f"{program.name} is {verdict.kind}, so there is nothing to check")
+    oracle = _Oracle(program, verdict)
+    scenarios = []
+    for number, packet in enumerate(packets(seed, runs)):
+        scenario = oracle.scenario(packet, Random(f"{seed}/{number}"))
+        if oracle.run(scenario):
+            scenarios.append(scenario)
+    if steer is not None:
+        oracle.chase(steer, scenarios or [Scenario(b"")], steered)
+    return oracle.report
+
+
+class _Oracle:
+    def __init__(self, program: Program, verdict: Verdict) -> None:
+        self.program = program
+        self.invariants = verdict.invariants
+        reachable = frozenset(pc for (_, pc), states in self.invariants.items() if states)
+        self.report = Report(program.name, blocks=reachable)
+        self._keys: dict[int, list[bytes]] = {}
+
+    def scenario(self, packet: bytes, random: Random) -> Scenario:
+        """A packet with random contents for the maps, among them keys that earlier runs looked for."""
+        contents = []
+        for index, spec in enumerate(self.program.maps):
+            if spec.read_only:
+                continue
+            keys = [key for key in self._keys.get(index, ()) if random.random() < 0.5]
+            keys += [random.randbytes(spec.key_size) for _ in range(random.randrange(3))]
+            keys += [random.randrange(max(spec.max_entries, 1)).to_bytes(4, "little")] * (spec.key_size == 4)
+            contents += [(index, key, _value(random, spec.value_size)) for key in keys]
+        return Scenario(packet, tuple(contents), random.randrange(1 << 32))
+
+    def run(self, scenario: Scenario) -> bool:
+        """Run once; True where a block was entered for the first time."""
+        before = len(self.report.covered)
+        execution = execute(self.program, scenario, (self._observe,))
+        self.report.runs += 1
+        self.report.steps += execution.steps
+        if isinstance(execution.outcome, Trapped):
+            trap = execution.outcome.trap
+            if trap.kind is TrapKind.UNSUPPORTED:
+                self.report.unsupported.add(trap.message)
+            else:
+                self._violation(f"slot {trap.pc}: {trap.kind.value}: {trap.message}")
+        return len(self.report.covered) > before
+
+    def chase(self, steer: Steer, scenarios: list[Scenario], limit: int) -> None:
+        """Ask for inputs that reach what is missing, starting from those that reached something new."""
+        while scenarios and limit > 0:
+            scenario = scenarios.pop(0)
+            missing = self.report.blocks - self.report.covered
+            if not missing:
+                return
+            for candidate in islice(steer(self.program, scenario, missing), limit):
+                limit -= 1
+                self.report.steered += 1
+                if self.run(candidate):
+                    scenarios.append(candidate)
+
+    def _observe(self, machine: Machine) -> None:
+        if machine.program is not self.program:
+            return  # after a tail call: another program, with invariants of its own
+        pc = machine.pc
+        if pc in self.report.blocks:
+            self.report.covered.add(pc)
+        reason = self.invariants.excludes(machine)
+        if reason is not None:
+            self._violation(f"slot {pc}: {reason}")
+        instruction = self.program.code[pc]
+        if isinstance(instruction, Call) and instruction.helper in _KEYED_HELPERS:
+            self._remember_key(machine)
+
+    def _violation(self, text: str) -> None:
+        if len(self.report.violations) < _MAX_VIOLATIONS:
+            self.report.violations.append(text)
+
+    def _remember_key(self, machine: Machine) -> None:
+        handle, memory, address = machine.provenance[1], machine.provenance[2], machine.registers[2]
+        if handle is None or memory is None or address is None or handle.map_index is None:
+            return
+        if handle.map_index >= len(self.program.maps):
+            return
+        size = self.program.maps[handle.map_index].key_size
+        start = address - memory.base
+        key = bytes(memory.data[start : start + size])
+        known = self._keys.setdefault(handle.map_index, [])
+        if len(key) == size and key not in known and len(known) < _MAX_KEYS:
+            known.append(key)
+
+
+def _value(random: Random, size: int) -> bytes:
+    """Random bytes, small numbers or few bits: what programs compare values with."""
+    match random.randrange(4):
+        case 0:
+            return bytes(size)
+        case 1:
+            return random.randrange(1 << 8).to_bytes(max(size, 1), "little")[:size]
+        case 2:
+            return bytes([random.choice((0, 1, 2, 4, 8, 16, 255))]) * size
+        case _:
+            return random.randbytes(size)
+
+
+def execute(program: Program, scenario: Scenario, observers: Sequence[Observer] = ()) -> Execution:
+    """Run ``program`` on ``scenario`` in the reference interpreter."""
+    environment = Environment(seed=scenario.seed)
+    maps = create_maps(program.maps, environment)
+    for index, key, value in scenario.contents:
+        _fill(maps[index], key, value)
+    return run(
+        program,
+        packet=scenario.packet,
+        context=scenario.context,
+        maps=maps,
+        environment=environment,
+        fuel=_FUEL,
+        observers=observers,
+    )
+
+
+def _fill(target: Map, key: bytes, value: bytes) -> None:
+    """Store one element; a map that cannot take it (a key out of range, another kind of entries) stays as it is."""
+    if isinstance(target, MapOfMaps):
+        content: object = create_map(target.spec.inner) if target.spec.inner is not None else None
+    elif isinstance(target, ValueMap) and isinstance(target, MutableMapping):
+        known = platform().map_type(target.spec.type)
+        content = [value] * target.cpus if known is not None and known.per_cpu else value
+    else:
+        content = None
+    if content is None or not isinstance(target, MutableMapping):
+        return
+    try:
+        target[key] = content
+    except MapError:
+        return
