@@ -36,7 +36,6 @@ from prevail_py.words import Comparison
 __all__ = [
     "ADDRESS_SPACE_CAST",
     "ATOMIC_CODES",
-    "FETCH",
     "LOAD_ACQUIRE",
     "OPCODES",
     "SIGNED_VARIANTS",
@@ -176,14 +175,14 @@ SIGNED_VARIANTS: Final[Mapping[AluOp, AluOp]] = MappingProxyType({AluOp.DIV: Alu
 ADDRESS_SPACE_CAST: Final = 1
 """Linux: the offset that turns a 64-bit register MOV into an address space cast (``BPF_ADDR_SPACE_CAST``)."""
 
-FETCH: Final = 0x01
 ATOMIC_CODES: Final[Mapping[int, tuple[AtomicOp, bool]]] = MappingProxyType(
     {
-        **{code: (op, False) for code, op in ((0x00, AtomicOp.ADD), (0x40, AtomicOp.OR), (0x50, AtomicOp.AND),
-                                              (0xA0, AtomicOp.XOR))},
-        **{code | FETCH: (op, True) for code, op in ((0x00, AtomicOp.ADD), (0x40, AtomicOp.OR), (0x50, AtomicOp.AND),
-                                                     (0xA0, AtomicOp.XOR), (0xE0, AtomicOp.XCHG),
-                                                     (0xF0, AtomicOp.CMPXCHG))},
+        0x00: (AtomicOp.ADD, False), 0x01: (AtomicOp.ADD, True),
+        0x40: (AtomicOp.OR, False), 0x41: (AtomicOp.OR, True),
+        0x50: (AtomicOp.AND, False), 0x51: (AtomicOp.AND, True),
+        0xA0: (AtomicOp.XOR, False), 0xA1: (AtomicOp.XOR, True),
+        0xE1: (AtomicOp.XCHG, True),
+        0xF1: (AtomicOp.CMPXCHG, True),
     }
 )  # fmt: skip
 """The ``imm`` of an atomic of 4 or 8 bytes -> operation and fetch (RFC 9669 section 5.3): XCHG and CMPXCHG fetch."""
@@ -195,7 +194,7 @@ STORE_RELEASE: Final = 0x110
 SINGLE_IMMEDIATE: Final = frozenset({Pseudo.MAP_FD, Pseudo.FUNCTION, Pseudo.MAP_INDEX})
 """The subtypes of the wide load whose second immediate is unused (RFC 9669 section 5.4).
 
-Linux puts a BTF descriptor there for ``BTF_ID``; the RFC and Linux agree on the others.
+For ``BTF_ID`` the RFC leaves it unused too, but Linux reads the descriptor of a module's BTF there.
 """
 
 

@@ -53,7 +53,7 @@ def signed_word(text: str, bits: int) -> int:
     value = number(text)
     if not -(1 << bits - 1) <= value < 1 << bits:
         raise StatementError(f"{text} does not fit into {bits} bits")
-    return value - (1 << bits) if value >> bits - 1 > 0 else value
+    return value - (1 << bits) if value >= 1 << bits - 1 else value
 
 
 def immediate(text: str) -> Immediate:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from prevail_py.isa.assembler import AssemblerError, assemble_text
+from prevail_py.isa.disassembler import disassemble
+from prevail_py.isa.encode import encode
 from prevail_py.isa.instructions import (
     Alu,
     AluOp,
@@ -30,6 +34,7 @@ from prevail_py.isa.instructions import (
     StoreRelease,
 )
 from prevail_py.isa.mnemonic_syntax import MNEMONICS
+from prevail_py.research.strategies import instructions
 from prevail_py.words import Comparison
 
 R = Register
@@ -211,3 +216,21 @@ def test_refusals_name_the_line_and_the_reason(text: str, reason: str) -> None:
     assert reason in caught.value.reason
     assert "\n" not in str(caught.value)
     assert isinstance(caught.value, ValueError)
+
+
+NOISE = st.text("rw0189+-*/&|^=<>!s()[]{}:.,;#%x \t\r\n\u0663\u2028ulk", max_size=12)
+
+
+@given(st.lists(instructions(), max_size=3), st.data())
+def test_garbage_is_refused_with_a_line_or_can_be_encoded(code: list[Instruction], data: st.DataObject) -> None:
+    text = "\n".join(disassemble(instruction) for instruction in code)
+    at = data.draw(st.integers(0, len(text)))
+    cut = data.draw(st.integers(0, 3))
+    text = text[:at] + data.draw(NOISE) + text[at + cut :]
+    try:
+        assembled = assemble_text(text)
+    except AssemblerError as error:
+        assert 1 <= error.line <= text.count("\n") + 1  # noqa: PT017
+        assert "\n" not in str(error)  # noqa: PT017
+    else:
+        encode(assembled)
