@@ -49,13 +49,13 @@ from prevail_py.vm.environment import Environment
 from prevail_py.vm.fault import Fault
 from prevail_py.vm.helpers.table import call_helper
 from prevail_py.vm.machine import Code, Machine, Redirect, prepare
-from prevail_py.vm.maps import Map, ValueMap, create_maps
+from prevail_py.vm.maps import Map, create_maps, has_values
 from prevail_py.vm.memory import Region, RegionKind
 from prevail_py.vm.outcome import Outcome, OutOfFuel, Returned, Trap, TrapKind, Trapped
 from prevail_py.vm.packet import Packet
 from prevail_py.words import INT, WORD_BITS, Comparison, OpKind, WordOp, compare, evaluate, to_signed
 
-__all__ = ["DEFAULT_FUEL", "Execution", "Observer", "View", "run", "run_memory"]
+__all__ = ["DEFAULT_FUEL", "Execution", "Interpreter", "Observer", "View", "run", "run_memory"]
 
 DEFAULT_FUEL: Final = 1_000_000
 """Instructions that a run may execute unless told otherwise."""
@@ -85,6 +85,55 @@ class Execution:
     redirect: Redirect | None = None
 
 
+class Interpreter:
+    """The reference engine: a program that is ready to run, any number of times."""
+
+    name: Final = "interpreter"
+
+    def __init__(self, program: Program) -> None:
+        """Raises ValueError for a program whose type the platform does not have."""
+        self.program: Final = program
+        self._platform: Final = platform(program.platform)
+        self._codes: Final[dict[int, Code]] = {}
+        code = prepare(self._platform, program, self._codes)
+        if code.program_type is None:
+            raise ValueError(f"program {program.name!r} has no type")
+        self._code: Final = code
+        self._type: Final = code.program_type
+
+    def run(
+        self,
+        *,
+        packet: bytes | None = None,
+        context: bytes | None = None,
+        maps: Sequence[Map] | None = None,
+        environment: Environment | None = None,
+        fuel: int = DEFAULT_FUEL,
+        observers: Sequence[Observer] = (),
+    ) -> Execution:
+        """Run the program once: see :func:`run`."""
+        environment = environment or Environment()
+        machine = Machine(self._platform, environment, codes=self._codes)
+        if takes_packet(self._type):
+            machine.packet = Packet(machine.memory, packet or b"", writable=self._type.read_write_packet)
+        elif packet is not None:
+            raise ValueError(f"{self._type.name} programs do not run on packets")
+        machine.context = Context(machine.memory, self._type, context, machine.packet)
+        logged = len(environment.log)
+        machine.enter(self._code, _attach(machine, self.program, maps))
+        machine.write(Register.R1, machine.context.region.base, machine.context.region)
+        outcome = _execute(machine, fuel, observers)
+        return Execution(
+            outcome,
+            machine.steps,
+            packet=None if machine.packet is None else bytes(machine.packet),
+            context=bytes(machine.context.region.data),
+            maps=tuple(machine.maps),
+            log=tuple(environment.log[logged:]),
+            redirect=machine.redirect,
+        )
+
+
 def run(
     program: Program,
     *,
@@ -95,34 +144,14 @@ def run(
     fuel: int = DEFAULT_FUEL,
     observers: Sequence[Observer] = (),
 ) -> Execution:
-    """Run ``program`` as a program of its type.
+    """Run ``program`` once, as a program of its type.
 
     ``packet`` is empty where a program that runs on packets is given none; ``context`` holds the scalar fields of the
     context (see :class:`Context`); ``maps`` are those of the program in order, fresh ones by default, and are
     changed by the run.  Raises ValueError for inputs that do not fit the program.
     """
-    environment = environment or Environment()
-    machine = Machine(platform(program.platform), environment)
-    code = prepare(machine.platform, program)
-    if code.program_type is None:
-        raise ValueError(f"program {program.name!r} has no type")
-    if takes_packet(code.program_type):
-        machine.packet = Packet(machine.memory, packet or b"", writable=code.program_type.read_write_packet)
-    elif packet is not None:
-        raise ValueError(f"{code.program_type.name} programs do not run on packets")
-    machine.context = Context(machine.memory, code.program_type, context, machine.packet)
-    logged = len(environment.log)
-    machine.enter(code, _attach(machine, program, maps))
-    machine.write(1, machine.context.region.base, machine.context.region)
-    outcome = _execute(machine, fuel, observers)
-    return Execution(
-        outcome,
-        machine.steps,
-        packet=None if machine.packet is None else bytes(machine.packet),
-        context=bytes(machine.context.region.data),
-        maps=tuple(machine.maps),
-        log=tuple(environment.log[logged:]),
-        redirect=machine.redirect,
+    return Interpreter(program).run(
+        packet=packet, context=context, maps=maps, environment=environment, fuel=fuel, observers=observers
     )
 
 
@@ -142,7 +171,7 @@ def run_memory(
     environment = environment or Environment()
     program = Program("memory", "", "", tuple(code))
     machine = Machine(platform(), environment, plain=True)
-    machine.enter(prepare(machine.platform, program), ())
+    machine.enter(prepare(machine.platform, program, {}), ())
     region = machine.memory.memory(memory, holds_pointers=True)
     machine.write(1, region.base, region)
     machine.write(2, region.size)
@@ -344,7 +373,7 @@ def _wide(machine: Machine, instruction: LoadImmediate64) -> tuple[int, Region |
         case Pseudo.MAP_INDEX_VALUE:
             index = _map_index(machine, instruction)
             map = machine.maps[index]
-            if not isinstance(map, ValueMap):
+            if not has_values(map):
                 raise Fault(TrapKind.UNSUPPORTED, f"map {map.spec.name!r} has no values to point to")
             region = machine.value_region(index, 0)
             return region.base + (instruction.high & 0xFFFFFFFF), region

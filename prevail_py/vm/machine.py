@@ -18,7 +18,7 @@ from prevail_py.platforms.model import ProgramType
 from prevail_py.vm.context import Context
 from prevail_py.vm.environment import Environment
 from prevail_py.vm.fault import Fault
-from prevail_py.vm.maps import Map, ValueMap
+from prevail_py.vm.maps import Map, has_values
 from prevail_py.vm.maps.streams import RingBuffer
 from prevail_py.vm.memory import FRAME_SIZE, AddressSpace, Region
 from prevail_py.vm.outcome import TrapKind
@@ -48,24 +48,29 @@ class Code:
     operands: tuple[tuple[Operand, ...], ...]
 
 
-def prepare(platform: Platform, program: Program) -> Code:
+def prepare(platform: Platform, program: Program, known: dict[int, Code]) -> Code:
     """Look up once what need not be looked up at every step.
 
-    Raises ValueError for a program of a type that the platform does not have; one without a type runs in plain mode.
+    ``known`` keeps what was prepared, by the identity of the program.  A program without a type runs in plain mode.
+    Raises ValueError for a type that the platform does not have.
     """
+    code = known.get(id(program))
+    if code is not None:
+        return code
     program_type = None
     if program.program_type:
         try:
             program_type = platform.program_type(program.program_type, program.expected_attach_type)
         except KeyError:
             raise ValueError(f"platform {platform.name} has no program type {program.program_type!r}") from None
-    return Code(
+    code = known[id(program)] = Code(
         program,
         program_type,
         program.code,
         tuple([_operation(instruction) for instruction in program.code]),
         tuple([operands(i) if isinstance(i, Computing) else () for i in program.code]),
     )
+    return code
 
 
 def _operation(instruction: Instruction | None) -> WordOp | None:
@@ -114,11 +119,12 @@ class Machine:
     ``pc`` is the slot of the current instruction, ``next_pc`` where to go on after it.  ``maps`` are those of the
     program in their order, then others that the run came across.  ``references`` holds the regions that a helper
     handed out and wants back, each with the record it is.  ``plain`` turns off the checks that only make sense for a
-    program of some type: of leaked pointers, and of which helpers it may call.
+    program of some type: of leaked pointers, and of which helpers it may call.  ``codes`` keeps prepared programs.
     """
 
     platform: Platform
     environment: Environment
+    codes: dict[int, Code] = field(default_factory=dict)
     plain: bool = False
     memory: AddressSpace = field(default_factory=AddressSpace)
     registers: list[int | None] = field(default_factory=lambda: [None] * 11)
@@ -226,7 +232,7 @@ class Machine:
         for index, known in enumerate(self.maps):
             if known is map:
                 return index
-        if isinstance(map, ValueMap) and 1 < map.cpus <= self.environment.cpu:
+        if has_values(map) and 1 < map.cpus <= self.environment.cpu:
             raise ValueError(
                 f"map {map.spec.name!r} was made for {map.cpus} CPUs and cannot be used on CPU {self.environment.cpu}"
             )
@@ -247,7 +253,7 @@ class Machine:
     def value_region(self, index: int, slot: int, cpu: int | None = None) -> Region:
         """The memory of a value of the map at ``index``, by default that of the CPU we run on."""
         map = self.maps[index]
-        assert isinstance(map, ValueMap)
+        assert has_values(map)
         if index not in self._value_windows:
             self._value_windows[index] = self.memory.reserve_map_values(map.slots * map.cpus)
         if cpu is None:

@@ -9,7 +9,7 @@ from prevail_py.platforms.model import LookupResult
 from prevail_py.vm.fault import Fault
 from prevail_py.vm.helpers.arguments import Argument
 from prevail_py.vm.machine import Machine
-from prevail_py.vm.maps import Map, ValueMap
+from prevail_py.vm.maps import Map, ValueMap, has_values
 from prevail_py.vm.maps.targets import MapOfMaps
 from prevail_py.vm.memory import Region
 from prevail_py.vm.outcome import TrapKind
@@ -57,7 +57,7 @@ def map_delete_elem(machine: Machine, arguments: Sequence[Argument]) -> int:
 
 def _value(machine: Machine, map: Map, key: bytes, cpu: int | None) -> Region | None:
     map_type = machine.platform.map_type(map.spec.type)
-    if not isinstance(map, ValueMap) or map_type is None or map_type.lookup is not LookupResult.VALUE:
+    if not has_values(map) or map_type is None or map_type.lookup is not LookupResult.VALUE:
         raise _unsupported(map, "look-up")
     slot = map.find(key)
     return None if slot is None else machine.value_region(machine.attach(map), slot, cpu)
@@ -65,7 +65,7 @@ def _value(machine: Machine, map: Map, key: bytes, cpu: int | None) -> Region | 
 
 def _changeable(machine: Machine, argument: Argument) -> ValueMap:
     map = map_argument(machine, argument)
-    if not isinstance(map, ValueMap):
+    if not has_values(map):
         raise _unsupported(map, "change")
     return map
 

@@ -9,7 +9,7 @@ from typing import Final
 from prevail_py.vm.helpers.arguments import Argument
 from prevail_py.vm.helpers.maps import map_argument
 from prevail_py.vm.machine import Machine, Redirect
-from prevail_py.vm.maps import ValueMap
+from prevail_py.vm.maps import has_values
 from prevail_py.vm.packet import Packet
 
 __all__ = [
@@ -162,7 +162,7 @@ def redirect(machine: Machine, arguments: Sequence[Argument]) -> int:
 def redirect_map(machine: Machine, arguments: Sequence[Argument]) -> int:
     """Ask to send the packet to an entry of a map; the low bits of the flags are the answer where there is none."""
     map, index, flags = map_argument(machine, arguments[0]), arguments[1].u32, arguments[2].value
-    assert isinstance(map, ValueMap)  # every map type that the helper takes
+    assert has_values(map)  # every map type that the helper takes
     if flags & ~(3 | _DEVMAP_FLAGS.get(map.spec.type, 0)):
         return _XDP_ABORTED
     if map.find(index.to_bytes(4, "little")) is None and not flags & _F_BROADCAST:

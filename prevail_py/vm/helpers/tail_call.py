@@ -42,7 +42,7 @@ def tail_call(machine: Machine, arguments: Sequence[Argument]) -> None:
     if maps is None:
         maps = tuple(_map_for(machine, spec) for spec in program.maps)
         array.install(index.to_bytes(4, "little"), program, maps)
-    machine.replace(prepare(machine.platform, program), tuple(machine.attach(map) for map in maps))
+    machine.replace(prepare(machine.platform, program, machine.codes), tuple(machine.attach(map) for map in maps))
     machine.write(1, context.value, context.region)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import os
 from enum import IntFlag
-from typing import Protocol, TypeAlias, runtime_checkable
+from typing import Protocol, TypeAlias, TypeGuard
 
 from prevail_py.objects.program import MapSpec
 
@@ -23,6 +23,7 @@ __all__ = [
     "ValueMap",
     "check",
     "flags_error",
+    "has_values",
     "index_of",
     "key_of",
     "require",
@@ -63,7 +64,6 @@ class Map(Protocol):
     def spec(self) -> MapSpec: ...
 
 
-@runtime_checkable
 class ValueMap(Protocol):
     """A map whose values are memory that programs can point to.
 
@@ -88,6 +88,11 @@ class ValueMap(Protocol):
     def value(self, slot: int, cpu: int) -> memoryview: ...
     def insert(self, key: bytes, value: bytes, flags: int, cpu: int) -> int: ...
     def remove(self, key: bytes) -> int: ...
+
+
+def has_values(map: Map) -> TypeGuard[ValueMap]:
+    """Whether programs can point to the values of a map."""
+    return hasattr(map, "find")
 
 
 def flags_error(flags: int, exists: bool) -> int:
