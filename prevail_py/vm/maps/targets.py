@@ -71,6 +71,10 @@ class ProgramArray(MutableMapping[bytes, Program]):
         """What is installed at ``index``."""
         return self._entries.by_key.get(index.to_bytes(4, "little"))
 
+    def targets(self) -> tuple[Target, ...]:
+        """Everything that is installed."""
+        return tuple(self._entries.by_key.values())
+
     def install(self, key: bytes, program: Program, maps: Sequence[Map]) -> None:
         """Set an entry to a program that uses these maps."""
         if len(maps) != len(program.maps):

@@ -1,0 +1,146 @@
+"""XDP without a network: a verified program over the packets of a capture file."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from prevail_py._render import Table
+from prevail_py.host.capture import Captured, CaptureWriter, read_capture
+from prevail_py.host.gate import admit, require_sound
+from prevail_py.objects.program import Program
+from prevail_py.vm.environment import Environment
+from prevail_py.vm.interpreter import DEFAULT_FUEL, Execution, Interpreter
+from prevail_py.vm.machine import Redirect
+from prevail_py.vm.maps import Map, create_maps
+from prevail_py.vm.outcome import OutOfFuel, Returned
+
+if TYPE_CHECKING:
+    from prevail_py.verifier.verdict import Verdict
+
+__all__ = ["ACTIONS", "INVALID", "PacketResult", "ReplayError", "XdpReport", "replay"]
+
+ACTIONS: Final = ("ABORTED", "DROP", "PASS", "TX", "REDIRECT")
+"""The names of ``enum xdp_action``, by number."""
+
+INVALID: Final[str] = "INVALID"
+"""What any other number is called, which Linux treats as ABORTED and warns about."""
+
+
+class ReplayError(ValueError):
+    """The program cannot be replayed: it is no XDP program, does not end, or needs what is not implemented."""
+
+
+@dataclass(frozen=True, slots=True)
+class PacketResult:
+    """What the program did with one packet: the low 32 bits of R0, its name, where to, and the instructions it took."""
+
+    value: int
+    action: str
+    redirect: Redirect | None
+    steps: int
+
+
+@dataclass(frozen=True, slots=True)
+class XdpReport:
+    """The results of a replay in the order of the packets; ``outputs`` are the capture files written, by action."""
+
+    program: Program
+    results: tuple[PacketResult, ...]
+    maps: tuple[Map, ...]
+    log: tuple[str, ...]
+    outputs: Mapping[str, Path]
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many packets met each action, all five actions included; ``INVALID`` only if there was one."""
+        found = Counter(result.action for result in self.results)
+        return {action: found[action] for action in (*ACTIONS, INVALID) if action in ACTIONS or found[action]}
+
+    @property
+    def steps(self) -> int:
+        """Instructions executed for all packets."""
+        return sum(result.steps for result in self.results)
+
+    def table(self) -> Table:
+        """Counts per action, and the capture files."""
+        rows = [(action, str(count), str(self.outputs.get(action, ""))) for action, count in self.counts.items()]
+        rows.append(("total", str(len(self.results)), ""))
+        return Table(("action", "packets", "capture"), tuple(rows), frozenset({1})).compact()
+
+    def __str__(self) -> str:
+        return str(self.table())
+
+    def _repr_html_(self) -> str:
+        return self.table()._repr_html_()
+
+
+def replay(
+    program: Program,
+    verdict: Verdict | None,
+    packets: str | Path | Iterable[bytes],
+    *,
+    out_dir: str | Path | None = None,
+    maps: Sequence[Map] | None = None,
+    environment: Environment | None = None,
+    fuel: int = DEFAULT_FUEL,
+) -> XdpReport:
+    """Run an XDP program over packets, in order, with maps that persist from one to the next.
+
+    ``packets`` is the path of a pcap or pcapng file, or the packets themselves.  In ``out_dir``, which is created,
+    ``pass.pcap`` and so on receive the packets that met each action, as the program left them.  ``fuel`` is per packet.
+    Raises :class:`GateError` for a program that is not SAFE, :class:`SoundnessError` if it traps, :class:`CaptureError`
+    for an unreadable file, and :class:`ReplayError`.
+    """
+    if program.program_type != "xdp":
+        raise ReplayError(f"{program.name} is a {program.program_type or 'plain'} program, not an XDP program")
+    environment = environment or Environment()
+    if maps is None:
+        maps = create_maps(program.maps, environment)
+    admit(program, verdict, maps)
+    frames = _frames(packets)
+    logged = len(environment.log)
+    interpreter = Interpreter(program)
+    results = []
+    with ExitStack() as stack:
+        writers: dict[str, CaptureWriter] = {}
+        if out_dir is not None:
+            Path(out_dir).mkdir(parents=True, exist_ok=True)
+        for number, frame in enumerate(frames, 1):
+            execution = interpreter.run(packet=frame.data, maps=maps, environment=environment, fuel=fuel)
+            result = _result(program, number, execution)
+            results.append(result)
+            if out_dir is not None:
+                if result.action not in writers:
+                    path = Path(out_dir) / f"{result.action.lower()}.pcap"
+                    writers[result.action] = stack.enter_context(CaptureWriter(path))
+                writers[result.action].write(Captured(frame.time, execution.packet or b""))
+    outputs = {action: writers[action].path for action in (*ACTIONS, INVALID) if action in writers}
+    return XdpReport(program, tuple(results), tuple(maps), tuple(environment.log[logged:]), outputs)
+
+
+def _frames(packets: str | Path | Iterable[bytes]) -> list[Captured]:
+    if isinstance(packets, str | Path):
+        return read_capture(packets)
+    return [Captured(number, bytes(data)) for number, data in enumerate(packets)]
+
+
+def _result(program: Program, number: int, execution: Execution) -> PacketResult:
+    outcome = execution.outcome
+    require_sound(program, outcome)
+    match outcome:
+        case Returned(value):
+            value &= 0xFFFFFFFF
+            action = ACTIONS[value] if value < len(ACTIONS) else INVALID
+            return PacketResult(value, action, execution.redirect if action == "REDIRECT" else None, execution.steps)
+        case OutOfFuel(pc):
+            raise ReplayError(
+                f"packet {number}: {program.name} ran out of fuel at slot {pc}, after {execution.steps} steps"
+            )
+        case _:
+            trap = outcome.trap
+            raise ReplayError(f"packet {number}: {program.name} needs what is not implemented: {trap.message}")
