@@ -14,11 +14,12 @@
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
 
-#define PORTS	8
+#define PORT_BITS	3
+#define GOLDEN_RATIO	2654435769u	/* of 2^32 (Knuth, TAOCP 6.4) */
 
 struct {
 	__uint(type, BPF_MAP_TYPE_DEVMAP);
-	__uint(max_entries, PORTS);
+	__uint(max_entries, 1 << PORT_BITS);
 	__type(key, __u32);
 	__type(value, __u32);
 } ports SEC(".maps");
@@ -43,8 +44,9 @@ int xdp_redirect(struct xdp_md *ctx)
 		return XDP_PASS;
 
 	hash = fold(&ip->saddr) ^ fold(&ip->daddr) ^ ctx->rx_queue_index;
-	hash ^= hash >> 16;
-	return bpf_redirect_map(&ports, hash % PORTS, XDP_PASS);
+	/* The highest bits of the product depend on all of the hash. */
+	hash = hash * GOLDEN_RATIO >> (32 - PORT_BITS);
+	return bpf_redirect_map(&ports, hash, XDP_PASS);
 }
 
 char LICENSE[] SEC("license") = "MIT";
