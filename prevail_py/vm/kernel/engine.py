@@ -169,18 +169,19 @@ class Session:
         *,
         repeat: int = 1,
         read_maps: Iterable[int] | None = None,
+        read_each: bool = False,
         generated: bool = False,
     ) -> tuple[KernelRun, ...] | KernelAnswer:
         """Run ``program`` on each input in turn; maps keep their contents from one to the next.
 
-        ``read_maps``: indices of the maps whose contents to give back after every run, by default all that can be
-        listed.  Where the program does not get as far as running, the answer that says why.
+        ``read_maps``: indices of the maps whose contents to give back after the last input (``read_each``: after each),
+        by default all that can be listed.  Where the program does not get as far as running, the answer that says why.
         """
         request = load_request(program, generated=generated)
         if isinstance(request, KernelAnswer):
             return request
         wanted = tuple(range(len(program.maps)) if read_maps is None else read_maps)
-        reply = self.send(Request(request, tuple(inputs), repeat, wanted))
+        reply = self.send(Request(request, tuple(inputs), repeat, wanted, read_each))
         return reply.runs if reply.answer.kind is AnswerKind.ACCEPT else reply.answer
 
 

@@ -85,16 +85,7 @@ class KernelMap:
 
     def read(self) -> dict[bytes, bytes]:
         """All elements, in the kernel's order."""
-        contents: dict[bytes, bytes] = {}
-        key = syscalls.next_key(self.descriptor, None, self.spec.key_size)
-        while key is not None:
-            try:
-                contents[key] = syscalls.lookup_element(self.descriptor, key, self.value_size)
-            except BpfError as error:
-                if error.errno != errno.ENOENT:
-                    raise
-            key = syscalls.next_key(self.descriptor, key, self.spec.key_size)
-        return contents
+        return syscalls.list_elements(self.descriptor, self.spec.key_size, self.value_size, self.spec.max_entries)
 
 
 @dataclass(slots=True)

@@ -85,7 +85,8 @@ def run_memory(
         for memory in memories
     )
     load = memory_request(code, size, generated=generated)
-    reply = session.send(Request(load, inputs, read_maps=(_RESULT, _MEMORY) if size else (_RESULT,)))
+    read_maps = (_RESULT, _MEMORY) if size else (_RESULT,)
+    reply = session.send(Request(load, inputs, read_maps=read_maps, read_each=True))
     if reply.answer.kind is not AnswerKind.ACCEPT:
         return reply.answer
     runs = []

@@ -31,13 +31,11 @@ __all__ = [
     "ProgramFlag",
     "ProgramRun",
     "create_map",
-    "delete_element",
     "enter_worker",
     "freeze_map",
+    "list_elements",
     "load_btf",
     "load_program",
-    "lookup_element",
-    "next_key",
     "run_program",
     "system_call_number",
     "update_element",
@@ -48,15 +46,12 @@ class _Command(IntEnum):
     """``enum bpf_cmd``."""
 
     MAP_CREATE = 0
-    MAP_LOOKUP_ELEM = 1
     MAP_UPDATE_ELEM = 2
-    MAP_DELETE_ELEM = 3
-    MAP_GET_NEXT_KEY = 4
     PROG_LOAD = 5
     PROG_TEST_RUN = 10
     BTF_LOAD = 18
-    MAP_LOOKUP_AND_DELETE_ELEM = 21
     MAP_FREEZE = 22
+    MAP_LOOKUP_BATCH = 24
 
 
 class MapFlag(IntEnum):
@@ -121,7 +116,20 @@ class _MapElement(ctypes.Structure):
         ("map_fd", ctypes.c_uint32),
         ("padding", ctypes.c_uint32),
         ("key", ctypes.c_uint64),
-        ("value", ctypes.c_uint64),  # the next key for MAP_GET_NEXT_KEY
+        ("value", ctypes.c_uint64),
+        ("flags", ctypes.c_uint64),
+    )
+
+
+class _MapBatch(ctypes.Structure):
+    _fields_ = (
+        ("in_batch", ctypes.c_uint64),
+        ("out_batch", ctypes.c_uint64),
+        ("keys", ctypes.c_uint64),
+        ("values", ctypes.c_uint64),
+        ("count", ctypes.c_uint32),
+        ("map_fd", ctypes.c_uint32),
+        ("elem_flags", ctypes.c_uint64),
         ("flags", ctypes.c_uint64),
     )
 
@@ -271,43 +279,38 @@ def update_element(descriptor: int, key: bytes, value: bytes, flags: int = 0) ->
     )
 
 
-def lookup_element(descriptor: int, key: bytes, size: int) -> bytes:
-    """The ``size`` bytes of one element (all CPUs' values for per-CPU maps, each padded to 8 bytes)."""
-    key_buffer = ctypes.create_string_buffer(key, len(key) or 1)
-    value_buffer = ctypes.create_string_buffer(size)
-    _bpf(
-        _Command.MAP_LOOKUP_ELEM,
-        _MapElement(
-            map_fd=descriptor,
-            key=ctypes.addressof(key_buffer) if key else 0,
-            value=ctypes.addressof(value_buffer),
-        ),
-    )
-    return value_buffer.raw
+def list_elements(descriptor: int, key_size: int, value_size: int, max_entries: int) -> dict[bytes, bytes]:
+    """All elements of a hash, array or trie (Linux 5.13), in the map's own order.
 
-
-def delete_element(descriptor: int, key: bytes) -> None:
-    """Remove one element; ENOENT where there is none."""
-    buffer = ctypes.create_string_buffer(key, len(key) or 1)
-    _bpf(_Command.MAP_DELETE_ELEM, _MapElement(map_fd=descriptor, key=ctypes.addressof(buffer)))
-
-
-def next_key(descriptor: int, key: bytes | None, size: int) -> bytes | None:
-    """The key after ``key`` in the map's own order (the first for None), None at the end."""
-    buffer = ctypes.create_string_buffer(key or b"", size)
-    following = ctypes.create_string_buffer(size)
-    attributes = _MapElement(
+    ``value_size`` is that of one element as user space sees it: all CPUs' values for per-CPU maps.
+    """
+    contents: dict[bytes, bytes] = {}
+    # A hash gives whole buckets; a batch as large as the map always has room for one.
+    keys = ctypes.create_string_buffer(key_size * max_entries)
+    values = ctypes.create_string_buffer(value_size * max_entries)
+    position = ctypes.create_string_buffer(max(key_size, 8))
+    attributes = _MapBatch(
         map_fd=descriptor,
-        key=0 if key is None else ctypes.addressof(buffer),
-        value=ctypes.addressof(following),
+        keys=ctypes.addressof(keys),
+        values=ctypes.addressof(values),
+        out_batch=ctypes.addressof(position),
     )
-    try:
-        _bpf(_Command.MAP_GET_NEXT_KEY, attributes)
-    except BpfError as error:
-        if error.errno == errno.ENOENT:
-            return None
-        raise
-    return following.raw
+    finished = False
+    while not finished:
+        attributes.count = max_entries
+        try:
+            _bpf(_Command.MAP_LOOKUP_BATCH, attributes)
+        except BpfError as error:
+            if error.errno != errno.ENOENT:  # which is how the last batch ends
+                raise
+            finished = True
+        found = int(attributes.count)
+        raw_keys, raw_values = keys.raw[: key_size * found], values.raw[: value_size * found]
+        for index in range(found):
+            key = raw_keys[index * key_size : (index + 1) * key_size]
+            contents[key] = raw_values[index * value_size : (index + 1) * value_size]
+        attributes.in_batch = ctypes.addressof(position)
+    return contents
 
 
 def freeze_map(descriptor: int) -> None:

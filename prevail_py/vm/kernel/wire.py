@@ -34,7 +34,8 @@ class KernelRun:
 
     ``return_value`` is the low 32 bits of R0, which is all that PROG_TEST_RUN gives back; ``error`` is empty, or says
     why the kernel would not run the program on this input.  ``maps`` are the contents afterwards, by index, of the
-    maps that were asked for and can be listed.  ``duration_ns`` is the mean of the repetitions, by the kernel's clock.
+    maps that were asked for and can be listed: after the last input only, unless asked for after each.
+    ``duration_ns`` is the mean of the repetitions, by the kernel's clock.
     """
 
     return_value: int
@@ -53,6 +54,7 @@ class Request:
     inputs: tuple[RunInput, ...] = ()
     repeat: int = 1
     read_maps: tuple[int, ...] = ()
+    read_each: bool = False
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -67,6 +69,7 @@ class Request:
             ],
             "repeat": self.repeat,
             "read_maps": self.read_maps,
+            "read_each": self.read_each,
         }
 
     @staticmethod
@@ -84,7 +87,7 @@ class Request:
             )
             for item in data["inputs"]
         )
-        return Request(LoadRequest(**load), inputs, data["repeat"], tuple(data["read_maps"]))
+        return Request(LoadRequest(**load), inputs, data["repeat"], tuple(data["read_maps"]), data["read_each"])
 
 
 @dataclass(frozen=True, slots=True)

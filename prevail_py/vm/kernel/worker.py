@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from prevail_py.vm.kernel import syscalls
@@ -42,20 +42,25 @@ def _serve(request: Request) -> Reply:
         reason = escape(request.load.code, request.load.program_type)
         if reason is not None:
             return Reply(answer, (KernelRun(0, b"", b"", 0, {}, reason),) * len(request.inputs))
+        last = len(request.inputs) - 1
         with _one_cpu():
-            return Reply(answer, tuple(_run(loaded, item, request) for item in request.inputs))
+            runs = [
+                _run(loaded, item, request.repeat, request.read_maps if request.read_each or number == last else ())
+                for number, item in enumerate(request.inputs)
+            ]
+        return Reply(answer, tuple(runs))
 
 
-def _run(loaded: LoadedProgram, item: RunInput, request: Request) -> KernelRun:
+def _run(loaded: LoadedProgram, item: RunInput, repeat: int, read_maps: Sequence[int]) -> KernelRun:
     try:
         for index, contents in item.maps.items():
             loaded.maps[index].write(contents)
-        run = syscalls.run_program(loaded.descriptor, item.packet, item.context, request.repeat)
+        run = syscalls.run_program(loaded.descriptor, item.packet, item.context, repeat)
     except MapError as error:
         return KernelRun(0, b"", b"", 0, {}, str(error))
     except BpfError as error:
         return KernelRun(0, b"", b"", 0, {}, f"the kernel does not run it on this input: {error.code}")
-    maps = {index: loaded.maps[index].read() for index in request.read_maps if loaded.maps[index].readable}
+    maps = {index: loaded.maps[index].read() for index in read_maps if loaded.maps[index].readable}
     return KernelRun(run.return_value, run.data, run.context, run.duration_ns, maps)
 
 

@@ -186,9 +186,9 @@ def test_the_wire_gives_back_what_it_got() -> None:
     load = LoadRequest(
         b"\x95" + bytes(7), 6, "GPL", "name", 37, 32,
         (MapSpec("m", ARRAY_OF_MAPS, 4, 4, 2, inner=inner), MapSpec(".rodata", ARRAY, 4, 3, 1, initial=b"abc")),
-        ((0, "main"), (5, "f")), 1, True,
+        ((0, "main"), (5, "f")), 1, 4096, True,
     )  # fmt: skip
-    request = Request(load, (RunInput(b"packet", b"context", {1: {KEY: b"\0\1"}}),), 3, (0, 1))
+    request = Request(load, (RunInput(b"packet", b"context", {1: {KEY: b"\0\1"}}),), 3, (0, 1), True)
     assert Request.from_json(request.to_json()) == request
     run = KernelRun(2, b"out", b"ctx", 17, {1: {KEY: b"x"}}, "")
     reply = Reply(KernelAnswer(AnswerKind.REJECT, "why", "log", 3, 0.5), (run,))
@@ -353,9 +353,11 @@ def counter(kind: int) -> Program:
 @needs_kernel
 def test_maps_persist_within_a_run_of_inputs() -> None:
     with Session() as session:
-        runs = session.run(
-            counter(ARRAY), (RunInput(bytes(64), maps={0: {KEY: struct.pack("<Q", 5)}}),) + (RunInput(bytes(64)),) * 2
-        )
+        inputs = (RunInput(bytes(64), maps={0: {KEY: struct.pack("<Q", 5)}}), *(RunInput(bytes(64)),) * 2)
+        last = session.run(counter(ARRAY), inputs)
+        assert not isinstance(last, KernelAnswer)
+        assert [len(run.maps) for run in last] == [0, 0, 1]
+        runs = session.run(counter(ARRAY), inputs, read_each=True)
         assert not isinstance(runs, KernelAnswer)
         assert [struct.unpack("<Q", run.maps[0][KEY])[0] for run in runs] == [6, 7, 8]
         fresh = session.run(counter(ARRAY), (RunInput(bytes(64)),))
@@ -374,6 +376,13 @@ def test_per_cpu_maps_have_all_values() -> None:
     value = runs[-1].maps[0][KEY]
     assert len(value) == 8 * possible_cpus()
     assert sorted(struct.unpack(f"<{possible_cpus()}Q", value))[-1] == 3
+
+
+@needs_kernel
+def test_a_map_of_many_elements_is_read_whole() -> None:
+    spec = MapSpec("many", HASH, 4, 8, 3000)
+    contents = {struct.pack("<I", k): struct.pack("<Q", k * k) for k in range(2900)}
+    assert ran(run_in_kernel(replace(PASS, maps=(spec,)), bytes(64), maps={0: contents})).maps[0] == contents
 
 
 @needs_kernel
