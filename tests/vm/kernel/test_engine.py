@@ -259,9 +259,8 @@ def test_map_that_cannot_be_created() -> None:
     assert answer == KernelAnswer(AnswerKind.NOT_LOADED, "map broken: cannot be created: EINVAL")
 
 
-@needs_kernel
-@pytest.mark.parametrize("number", [n for n in range(1, 33) if n != 26])
-def test_every_map_type_can_be_created(number: int) -> None:
+def sample_map(number: int) -> MapSpec:
+    """A map of type ``number`` with the least attributes that Linux takes for it."""
     inner = MapSpec("inner", ARRAY, 4, 8, 1) if number in (12, 13) else None
     indexed = {3, 4, 8, 12, 14, 16, 17, 15, 20, 25}
     key_size, value_size, entries, flags = 4, 4 if number in indexed else 8, 4, 0
@@ -274,8 +273,14 @@ def test_every_map_type_can_be_created(number: int) -> None:
             key_size = 0
         case _:
             pass
-    spec = MapSpec("it's a map", number, key_size, value_size, entries, flags, inner=inner)
-    assert ask_kernel(replace(PASS, maps=(spec,))).kind is AnswerKind.ACCEPT
+    return MapSpec("it's a map", number, key_size, value_size, entries, flags, inner=inner)
+
+
+@needs_kernel
+def test_every_map_type_can_be_created() -> None:
+    numbers = [number for number in range(1, 33) if number != 26]  # struct_ops are tables of functions
+    answers = ask_kernel_many(replace(PASS, maps=(sample_map(number),)) for number in numbers)
+    assert {n: a.reason for n, a in zip(numbers, answers, strict=True) if a.kind is not AnswerKind.ACCEPT} == {}
 
 
 @needs_kernel
