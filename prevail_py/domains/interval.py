@@ -323,6 +323,8 @@ class Interval:
                     return self._extended(binary(full, other.full, half), width, low)
                 return self._extended(binary(self._view(width), other._view(width), half), width)
             s0, s1 = bounds.shift_amounts(other._view(width), half, width)
+            if s1 == 0 and width == self.WIDTH:
+                return self
             low = None
             if width == self.WIDTH and kind == "lsh":
                 low = (0, 0, 0, 0)
@@ -383,7 +385,8 @@ class Interval:
             case "lsh" | "rsh" | "arsh":
                 s0, s1 = bounds.shift_amounts(b, half, width)
                 if s0 == s1:
-                    return (self._backward_shift(op.kind._value_, width, s0, result), other)
+                    first = self._backward_shift(op.kind._value_, width, s0, result)
+                    return first, self._bottom if first.is_bottom() else other
         return (self, other)
 
     def _both(self, other: Self, width: int, a: Bounds, b: Bounds) -> tuple[Self, Self]:

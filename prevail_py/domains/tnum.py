@@ -143,14 +143,16 @@ class Tnum:
 
     def meet(self, other: Self) -> Self:
         """The intersection."""
+        if other.value & other.mask:
+            return other
         return self.meet_bits(other.value, other.mask)
 
     def meet_bits(self, value: int, mask: int) -> Self:
-        """The words of it that agree with ``value`` outside ``mask``; ``self`` if that is no news."""
+        """The words of it that agree with ``value`` outside ``mask`` (inside, it must be 0); ``self`` if no news."""
         mine = self.mask
-        if mine & ~mask == 0 and (self.value ^ value) & ~mask == 0:
+        if (mine | (self.value ^ value)) & ~mask == 0:
             return self
-        if (self.value ^ value) & ~(mine | mask) or self.value & mine or value & mask:
+        if (self.value ^ value) & ~(mine | mask) or self.value & mine:
             return self._bottom  # type: ignore[no-any-return]
         return type(self)(self.value | value, mine & mask)
 

@@ -7,14 +7,15 @@ sets, so abstraction is a table, and soundness of an operator on two elements is
     tally = checker.operator(WordOp(OpKind.ADD, 4), itertools.product(checker.arcs(), repeat=2))
     print(tally.optimal, "of", tally.total, "results are the best ones")
 
-Every method raises :class:`UnsoundError` with the counterexample, or counts how often the result was the best abstraction.
+Every method raises :class:`UnsoundError` with the counterexample, or counts how often the result was the best one.
 Nothing in it knows a particular domain: a new one is checked by the same calls.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from prevail_py.words import INT, Comparison, OpKind, WordOp, compare, evaluate
@@ -45,12 +46,10 @@ class Tally:
             self.excess += (result & ~best).bit_count()
 
 
-def bits(mask: int) -> Iterator[int]:
+@lru_cache(maxsize=1 << 17)
+def bits(mask: int) -> tuple[int, ...]:
     """The positions of the ones of ``mask``, ascending."""
-    while mask:
-        low = mask & -mask
-        yield low.bit_length() - 1
-        mask ^= low
+    return tuple(position for position in range(mask.bit_length()) if mask >> position & 1)
 
 
 def operations(width: int, low: int) -> list[WordOp]:
@@ -118,12 +117,12 @@ class Checker:
 
     # Checks -------------------------------------------------------------------------------------------------------
 
-    def _sound(self, exact: int, result: Element, what: str) -> int:
-        """The words of ``result``, which must include ``exact``."""
+    def _sound(self, exact: int, result: Element, what: str, *parts: object) -> int:
+        """The words of ``result``, which must include ``exact``; ``what`` and its ``parts`` are for the message."""
         mask = self.gamma(result)
         if exact & ~mask:
-            missing = next(bits(exact & ~mask))
-            raise UnsoundError(f"{self.domain.__name__}: {what} = {result}, which lacks {missing}")
+            missing = bits(exact & ~mask)[0]
+            raise UnsoundError(f"{self.domain.__name__}: {what.format(*parts)} is {result}, which lacks {missing}")
         return mask
 
     def operator(self, op: WordOp, arguments: Iterable[tuple[Element, ...]]) -> Tally:
@@ -132,7 +131,7 @@ class Checker:
         for args in arguments:
             result = args[0].apply(op, *args[1:])
             exact = self._image(op, *map(self.gamma, args))
-            mask = self._sound(exact, result, f"{op}{tuple(map(str, args))}")
+            mask = self._sound(exact, result, "{} of {}", op, args)
             tally.count(mask, self.gamma(self.alpha(exact)))
         return tally
 
@@ -141,13 +140,12 @@ class Checker:
         tally = Tally()
         for out, *args in cases:
             results = args[0].backward(op, out, *args[1:])
-            what = f"arguments {tuple(map(str, args))} of {op} with result {out}"
             tally_best = tally_mask = 0
             exacts = self._preimages(op, self.gamma(out), *map(self.gamma, args))
             for position, (arg, exact, result) in enumerate(zip(args, exacts, results, strict=True)):
-                mask = self._sound(exact, result, f"{what}: number {position}")
+                mask = self._sound(exact, result, "argument {} of {} of {} in {}", position, op, args, out)
                 if mask & ~self.gamma(arg):
-                    raise UnsoundError(f"{self.domain.__name__}: {what}: number {position} grew to {result}")
+                    raise UnsoundError(f"{self.domain.__name__}: backward {op} let {arg} grow to {result}")
                 tally_mask = tally_mask << len(self.words) | mask
                 tally_best = tally_best << len(self.words) | self.gamma(self.alpha(exact))
             tally.count(tally_mask, tally_best)
@@ -165,11 +163,12 @@ class Checker:
             ga, gb = self.gamma(a), self.gamma(b)
             exact_a = sum(1 << word for word in bits(ga) if right[word] & gb)
             exact_b = sum(1 << word for word in bits(gb) if left[word] & ga)
-            what = f"{a} {comparison.value} {b} on {width} bits"
-            mask_a = self._sound(exact_a, first, f"left of {what}")
-            mask_b = self._sound(exact_b, second, f"right of {what}")
+            mask_a = self._sound(exact_a, first, "left side of {1} {0.value} {2} on {3} bits", comparison, a, b, width)
+            mask_b = self._sound(
+                exact_b, second, "right side of {1} {0.value} {2} on {3} bits", comparison, a, b, width
+            )
             if mask_a & ~ga or mask_b & ~gb:
-                raise UnsoundError(f"{self.domain.__name__}: {what} grew to {first}, {second}")
+                raise UnsoundError(f"{self.domain.__name__}: {comparison} let {a}, {b} grow to {first}, {second}")
             both = len(self.words)
             best = self.gamma(self.alpha(exact_a)) << both | self.gamma(self.alpha(exact_b))
             tally.count(mask_a << both | mask_b, best)
@@ -183,13 +182,13 @@ class Checker:
             if a.leq(b) and ga & ~gb:
                 raise UnsoundError(f"{self.domain.__name__}: {a} is not within {b}")
             joined, met, wide, narrowed = a.join(b), a.meet(b), a.widen(b, thresholds), a.narrow(b)
-            mask = self._sound(ga | gb, joined, f"join of {a} and {b}")
+            mask = self._sound(ga | gb, joined, "join of {} and {}", a, b)
             tallies["join"].count(mask, self.gamma(self.alpha(ga | gb)))
-            mask = self._sound(ga & gb, met, f"meet of {a} and {b}")
+            mask = self._sound(ga & gb, met, "meet of {} and {}", a, b)
             tallies["meet"].count(mask, self.gamma(self.alpha(ga & gb)))
-            mask = self._sound(ga | gb, wide, f"widening of {a} by {b}")
+            mask = self._sound(ga | gb, wide, "widening of {} by {}", a, b)
             tallies["widen"].count(mask, self.gamma(self.alpha(ga | gb)))
-            mask = self._sound(ga & gb, narrowed, f"narrowing of {a} by {b}")
+            mask = self._sound(ga & gb, narrowed, "narrowing of {} by {}", a, b)
             if mask & ~ga:
                 raise UnsoundError(f"{self.domain.__name__}: narrowing {a} by {b} grew to {narrowed}")
             tallies["narrow"].count(mask, self.gamma(self.alpha(ga & gb)))
@@ -235,5 +234,10 @@ class Checker:
         if op.kind.arity == 1:
             return (first,)
         table = self._table(op)
-        second = sum(1 << y for y in bits(b) if any(out >> table[x][y] & 1 for x in bits(first)))
+        second = 0
+        for x in bits(first):
+            row = table[x]
+            for y in bits(b & ~second):
+                if out >> row[y] & 1:
+                    second |= 1 << y
         return first, second
