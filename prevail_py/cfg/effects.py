@@ -142,11 +142,11 @@ class Effects:
                 reads = self._bit(src) if op is AluOp.MOV else self._bit(src) | 1 << dst
                 values[dst] = self._alu(instruction)
                 return reads, 1 << dst
-            case Load(dst=dst, base=base, offset=offset, size=size):
+            case Load(dst, base, offset, size) | LoadAcquire(dst, base, offset, size):
                 reads = 1 << base | self._accessed(values[base], offset, size)
                 values[dst] = self._loaded(values[base])
                 return reads, 1 << dst
-            case Store(base=base, offset=offset, size=size, src=src):
+            case Store(base, offset, size, src) | StoreRelease(base, offset, size, src):
                 if isinstance(src, Register):
                     self._escaped |= _in_frame(values[src])
                 return 1 << base | self._bit(src), self._overwritten(values[base], offset, size)
@@ -179,13 +179,6 @@ class Effects:
                 return 1 << dst, 1 << dst
             case Atomic():
                 return self._atomic(instruction)
-            case LoadAcquire(dst=dst, base=base, offset=offset, size=size):
-                reads = 1 << base | self._accessed(values[base], offset, size)
-                values[dst] = self._loaded(values[base])
-                return reads, 1 << dst
-            case StoreRelease(base=base, offset=offset, size=size, src=src):
-                self._escaped |= _in_frame(values[src])
-                return 1 << base | 1 << src, self._overwritten(values[base], offset, size)
             case LoadPacket(index=index):
                 values[0:6] = [_OTHER] * 6
                 return 1 << Register.R6 | (0 if index is None else 1 << index), _CALLER_SAVED
