@@ -10,6 +10,8 @@ PYTEST_ARGS ?= -n auto
 PY := $(VENV)/bin/python
 TEST_ENV := $(VENV)/.ready-test
 DEV_ENV := $(VENV)/.ready-dev
+PREVAIL := $(VENV)/bin/prevail-py
+EXAMPLES := prevail_py/examples
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -25,7 +27,15 @@ help: ## print this list
 
 .PHONY: demo
 demo: $(TEST_ENV) ## verify the examples, see an unsafe one rejected, run the firewall over a capture
-	@$(PY) -m prevail_py.examples.demo --out $(OUT)
+	@echo '### Every example: the safe programs are proved SAFE, the unsafe ones are not.'
+	$(PREVAIL) verify --brief $(EXAMPLES)/*.o; test $$? -eq 1
+	@echo; echo '### Why one is rejected: the source line, what is known there, what would be needed.'
+	$(PREVAIL) verify $(EXAMPLES)/unsafe_null.o; test $$? -eq 1
+	@echo; echo '### It is refused when it comes to running, too.'
+	$(PREVAIL) run $(EXAMPLES)/unsafe_null.o --pcap $(EXAMPLES)/traffic.pcap >/dev/null; test $$? -eq 1
+	@echo; echo '### The firewall is SAFE: with its rules loaded it runs over 150 packets, and counts what it did.'
+	$(PREVAIL) run $(EXAMPLES)/xdp_firewall.o --pcap $(EXAMPLES)/traffic.pcap \
+		--maps $(EXAMPLES)/xdp_firewall.json --show-maps --out $(OUT)
 
 .PHONY: test
 test: $(TEST_ENV) ## run the tests; whatever this machine lacks is skipped and named

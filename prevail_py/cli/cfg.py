@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import argparse
 
-from prevail_py.cli.support import EXIT_OK, InputError, add_program_argument, bad_input, the_program, write_output
+from prevail_py.cli.support import (
+    EXIT_OK,
+    InputError,
+    add_program_argument,
+    bad_input,
+    open_object,
+    the_program,
+    write_output,
+)
 
 NAME = "cfg"
 HELP = "draw the control-flow graph of a program"
@@ -25,7 +33,7 @@ def run(arguments: argparse.Namespace) -> int:
     from prevail_py.cfg.builder import build
     from prevail_py.cfg.dot import GraphvizError, to_dot, to_svg
 
-    program = the_program(arguments.object, arguments.program)
+    program = the_program(arguments.object, open_object(arguments.object), arguments.program)
     with bad_input(f"{arguments.object}: {program.name}"):
         graph = build(program)
     try:

@@ -5,7 +5,15 @@ from __future__ import annotations
 import argparse
 import sys
 
-from prevail_py.cli.support import EXIT_NOT_SAFE, EXIT_OK, add_program_argument, bad_input, print_table, the_program
+from prevail_py.cli.support import (
+    EXIT_NOT_SAFE,
+    EXIT_OK,
+    InputError,
+    add_program_argument,
+    open_object,
+    print_table,
+    the_program,
+)
 
 NAME = "run"
 HELP = "run a verified XDP program over the packets of a capture file"
@@ -17,23 +25,48 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_program_argument(parser, "the program, where there are several")
     parser.add_argument("--pcap", metavar="IN", required=True, help="the packets, in order")
     parser.add_argument("--out", metavar="DIR", help="write one capture file per action there")
+    parser.add_argument(
+        "--maps", metavar="FILE", help="what the maps hold before: JSON, keys and values in hexadecimal"
+    )
+    parser.add_argument("--show-maps", action="store_true", help="print what the maps hold after, zeros left out")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Verify and run; 0, 1 where the gate refuses the program, 2 where an input cannot be read."""
+    """Verify and run; 0, 1 where the gate refuses the program, 2 where an input cannot be used."""
+    from prevail_py.cli.map_contents import contents_table, fill
+    from prevail_py.host.capture import CaptureError
     from prevail_py.host.gate import GateError
-    from prevail_py.host.xdp import replay
+    from prevail_py.host.xdp import ReplayError, replay
     from prevail_py.report.text import verdict_text
     from prevail_py.verifier import verify
+    from prevail_py.vm.environment import Environment
+    from prevail_py.vm.maps import MapError, create_maps
 
-    program = the_program(arguments.object, arguments.program)
-    verdict = verify(program)
+    path = arguments.object
+    loaded = open_object(path)
+    program = the_program(path, loaded, arguments.program)
+    environment = Environment()
     try:
-        with bad_input(arguments.pcap):
-            report = replay(program, verdict, arguments.pcap, out_dir=arguments.out)
+        maps = create_maps(program.maps, environment)
+        if arguments.maps is not None:
+            fill(maps, arguments.maps, loaded.programs)
+        verdict = verify(program)
+        report = replay(program, verdict, arguments.pcap, out_dir=arguments.out, maps=maps, environment=environment)
     except GateError as error:
         print(f"prevail-py: {error}", file=sys.stderr)
-        print(verdict_text(arguments.object, verdict))
+        if not verdict.is_safe:
+            print(verdict_text(path, verdict))
         return EXIT_NOT_SAFE
+    except OSError as error:
+        raise InputError(f"{error.filename}: {error.strerror}") from error
+    except CaptureError as error:
+        raise InputError(str(error)) from error
+    except (MapError, ReplayError) as error:
+        raise InputError(f"{path}: {error}") from error
     print_table(report.table())
+    if arguments.show_maps:
+        contents = contents_table(maps)
+        if contents.rows:
+            print()
+            print_table(contents)
     return EXIT_OK

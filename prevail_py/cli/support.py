@@ -93,9 +93,9 @@ def choose(path: str, loaded: ObjectFile, name: str | None) -> list[Program]:
     return chosen
 
 
-def the_program(path: str, name: str | None) -> Program:
-    """The one program of the object at ``path``; ``name`` decides between several."""
-    programs = choose(path, open_object(path), name)
+def the_program(path: str, loaded: ObjectFile, name: str | None) -> Program:
+    """The one program of an object; ``name`` decides between several."""
+    programs = choose(path, loaded, name)
     if len(programs) != 1:
         known = ", ".join(program.name for program in programs)
         raise InputError(

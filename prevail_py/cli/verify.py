@@ -34,6 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of ``verify``."""
     parser.add_argument("objects", nargs="+", metavar="OBJ", help="an eBPF object file")
     add_program_argument(parser)
+    parser.add_argument("--brief", action="store_true", help="print the table only, not why programs are not SAFE")
     parser.add_argument("--json", action="store_true", help="print one JSON document per object and line (schema 1)")
     parser.add_argument("--invariants", action="store_true", help="also print what was found to hold at each block")
     parser.add_argument("--domain", metavar="NAME", help="the abstract domain")
@@ -98,7 +99,7 @@ def _print_text(arguments: argparse.Namespace) -> list[Result]:
         print_table(verdict_table(rows), colours=_COLOURS)
         print(f"\n{summary(_verdicts(results))}")
     for path, verdict in rows:
-        if not verdict.is_safe:
+        if not (verdict.is_safe or arguments.brief):
             print(f"\n{verdict_text(path, verdict)}")
     if arguments.invariants:
         for path, verdict in rows:

@@ -46,6 +46,15 @@ def test_failure_is_at_the_line_with_the_bug(example: examples.Example, capsys: 
     assert f"\n  {example.name}.c:{example.bug_line()}: " in capsys.readouterr().out
 
 
+def test_brief_leaves_the_failures_out(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["verify", UNSAFE]) == 1
+    text = capsys.readouterr().out
+    assert main(["verify", "--brief", UNSAFE]) == 1
+    brief = capsys.readouterr().out
+    assert brief.endswith("\n1 program: 1 UNKNOWN\n")
+    assert _without_seconds(text).startswith(_without_seconds(brief))
+
+
 def test_one_program_by_name(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["verify", TAILCALL, "--program", "handle_ipv6", "--json"]) == 0
     (document,) = _documents(capsys)
