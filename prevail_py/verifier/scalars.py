@@ -82,7 +82,8 @@ def _unchanged(setting: Setting, state: State, op: WordOp, args: tuple[Term, ...
             return a if _range(state, a).hi < 1 << (op.source - 1) else None
         case OpKind.AND:
             for value, other in ((a, b), (b, a)):
-                if other.symbol == NO_SYMBOL and _is_mask(other.offset) and _range(state, value).hi <= other.offset:
+                kept = other.offset & mask(op.width)
+                if other.symbol == NO_SYMBOL and _is_mask(kept) and _range(state, value).hi <= kept:
                     return value
             return ZERO if ZERO in (a, b) else None
         case OpKind.OR | OpKind.XOR:

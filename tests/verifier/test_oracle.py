@@ -34,7 +34,7 @@ HEADER = """
 """
 
 PROGRAMS = {
-    "arithmetic": HEADER.format(skip="+19")
+    "arithmetic": HEADER.format(skip="+21")
     + """
     r1 = *(u8 *)(r7 + 0)
     r2 = *(u32 *)(r7 + 4)
@@ -54,6 +54,8 @@ PROGRAMS = {
     r2 = r1
     r2 ^= r4
     r2 /= 7
+    r9 = *(s32 *)(r7 + 0)
+    w9 &= -1
     r0 = 2
     exit""",
     "branches": HEADER.format(skip="+12")
