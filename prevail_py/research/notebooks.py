@@ -2,7 +2,8 @@
 
 Code cells run in order in one namespace.  What a cell prints and the value of its last expression become its outputs,
 in the notebook format (nbformat 4), so that a committed notebook shows results where it is only viewed, and a test can
-compare.  Cells are plain Python: no magics, nothing that differs between two runs.
+compare.  The plain text of a value that shows itself as HTML or SVG is its ``str``, not its ``repr``.  Cells are plain
+Python: no magics, nothing that differs between two runs.
 """
 
 from __future__ import annotations
@@ -67,10 +68,12 @@ def _run(source: str, name: str, namespace: dict[str, Any], count: int) -> list[
         text = printed.getvalue().splitlines(keepends=True)
         outputs.append({"output_type": "stream", "name": "stdout", "text": text})
     if value is not None:
-        data = {"text/plain": repr(value).splitlines(keepends=True)}
-        for kind, method in (("text/html", "_repr_html_"), ("image/svg+xml", "_repr_svg_")):
-            shown = getattr(value, method, None)
-            if shown is not None:
-                data[kind] = shown().splitlines(keepends=True)
+        rich = {
+            kind: getattr(value, method)().splitlines(keepends=True)
+            for kind, method in (("text/html", "_repr_html_"), ("image/svg+xml", "_repr_svg_"))
+            if hasattr(value, method)
+        }
+        plain = str(value) if rich else repr(value)
+        data = {"text/plain": plain.splitlines(keepends=True), **rich}
         outputs.append({"output_type": "execute_result", "execution_count": count, "metadata": {}, "data": data})
     return outputs

@@ -44,7 +44,7 @@ def test_outputs_are_what_is_printed_and_the_last_value() -> None:
 
 def test_values_show_themselves() -> None:
     source = (
-        "class Shown:\n    def __repr__(self): return 'two\\nlines'\n    def _repr_html_(self): return '<p>'\nShown()"
+        "class Shown:\n    def __str__(self): return 'two\\nlines'\n    def _repr_html_(self): return '<p>'\nShown()"
     )
     (output,) = execute(_notebook(source))["cells"][0]["outputs"]
     assert output["data"] == {"text/plain": ["two\n", "lines"], "text/html": ["<p>"]}
