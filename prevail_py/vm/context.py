@@ -78,7 +78,9 @@ class Context:
         offset = self._offset(address)
         if not self.program_type.context_write(offset, size):
             raise Fault(TrapKind.CONTEXT_ACCESS, self._refusal("store", size, offset), address)
-        self.region.store(address, size, value, provenance)
+        if provenance is not None:
+            self.region.require_no_leak(provenance, address, size)
+        self.region.store(address, size, value)
 
     def _offset(self, address: int) -> int:
         offset = (address - self.region.base) & 0xFFFFFFFFFFFFFFFF

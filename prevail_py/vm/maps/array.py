@@ -68,7 +68,7 @@ class ArrayMap(MutableMapping[bytes, Content]):
 
     def _insert_error(self, key: bytes, flags: int) -> int:
         # The order of these checks is that of array_map_update_elem.
-        if flags & ~UpdateFlag.LOCK > UpdateFlag.EXIST:
+        if flags & ~int(UpdateFlag.LOCK) > UpdateFlag.EXIST:
             return -errno.EINVAL
         if index_of(key) >= self._storage.slots:
             return -errno.E2BIG

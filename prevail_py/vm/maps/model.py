@@ -97,8 +97,8 @@ def has_values(map: Map) -> TypeGuard[ValueMap]:
 
 def flags_error(flags: int, exists: bool) -> int:
     """0, or the negative error number of an update with these flags (kernel/bpf/hashtab.c, ``check_flags``)."""
-    if flags & ~UpdateFlag.LOCK > UpdateFlag.EXIST or flags & UpdateFlag.LOCK:
-        return -errno.EINVAL  # BPF_F_LOCK wants a spin lock in the value, which no map here has
+    if flags > UpdateFlag.EXIST:
+        return -errno.EINVAL  # also BPF_F_LOCK, which wants a spin lock in the value, and no map here has one
     if exists and flags & UpdateFlag.NOEXIST:
         return -errno.EEXIST
     if not exists and flags & UpdateFlag.EXIST:
