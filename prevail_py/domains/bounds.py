@@ -219,7 +219,11 @@ def narrow(a: Bounds, b: Bounds, half: int) -> Bounds:
 
 
 def without(a: Bounds, value: int, half: int) -> Bounds:
-    """``a`` without the word ``value`` where that is the end of a piece."""
+    """``a`` without the word ``value`` where that is the end of a piece; else ``a`` itself."""
+    umin, umax, smin, smax = a
+    signed = value - half - half if value >= half else value
+    if value != umin and value != umax and signed != smin and signed != smax:
+        return a
     result = empty(half)
     for lo, hi in pieces(a, half):
         if lo == value:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any, ClassVar, Protocol, Self, TypeVar
 
-from prevail_py.domains.bounds import smear
+from prevail_py.domains.halves import unknown_bits
 from prevail_py.domains.interval import Interval
 from prevail_py.domains.lattice import Range, Word
 from prevail_py.domains.tnum import Tnum
@@ -65,13 +65,8 @@ def reduce_bits(interval: Interval, tnum: Tnum) -> tuple[Interval, Tnum]:
     umin, umax, _, _ = interval.full
     if umin > umax:
         return interval, tnum.bottom()
-    # The bits common to all words of the bounds, or to all their low halves.
-    low_umin, low_umax, _, _ = interval.low
-    unknown, low_unknown = smear(umin ^ umax), smear(low_umin ^ low_umax)
-    left = mask & unknown & ~((interval.LOW_HALF + interval.LOW_HALF - 1) ^ low_unknown)
-    if left == mask:
-        return interval, tnum
-    return interval, tnum.of(value | (umin & ~unknown) | (low_umin & ~low_unknown), left)
+    left = mask & unknown_bits(interval.SIZE, interval.full, interval.low)
+    return interval, tnum if left == mask else tnum.of(umin, left)
 
 
 class Product:
