@@ -1,7 +1,7 @@
 """What each instruction reads and overwrites: registers, and bytes of the function's own stack frame.
 
 To know which bytes a load, a store or a helper touches one must know which registers hold an address in the frame.
-:class:`Known` follows that forwards through a function: registers that hold ``r10 + constant``, a constant (the size
+:data:`Known` follows that forwards through a function: registers that hold ``r10 + constant``, a constant (the size
 argument of a helper) or a map (whose key a helper reads), and those that *may* hold an address in the frame.  All of
 it is an over-approximation of what may be read and an under-approximation of what is overwritten, which is what
 liveness needs; nothing else may rest on it.
