@@ -15,7 +15,8 @@ from prevail_py.domains.facts_product import FactsProduct
 from prevail_py.domains.interval import Interval
 from prevail_py.domains.lattice import Facts
 from prevail_py.domains.nonrelational import NonRelational
-from prevail_py.domains.product import reduce_bits, word_product
+from prevail_py.domains.product import word_product
+from prevail_py.domains.scalar import Scalar
 from prevail_py.domains.tnum import Tnum
 from prevail_py.domains.zones import Zones
 
@@ -46,9 +47,7 @@ def facts(name: str = DEFAULT) -> Callable[[], Facts]:
         raise ValueError(f"{name!r} names no word domain ({', '.join(sorted(WORDS))}): ranges would not be known")
     word = words[0]
     for other in words[1:]:
-        word = (
-            word_product(word, other, reduce_bits) if (word, other) == (Interval, Tnum) else word_product(word, other)
-        )
+        word = Scalar if (word, other) == (Interval, Tnum) else word_product(word, other)
     if not relations:
         return lambda: NonRelational.top(word)
     return lambda: FactsProduct((NonRelational.top(word), *(make() for make in relations)))

@@ -233,8 +233,10 @@ def text(size: Size, full: Bounds, low: Bounds) -> str:
     """Bounds for people: ``[0, 255]``, ``[-4, 7]``, ``[0, 9]|[-5, -1]`` (one interval per sign); ``low`` if news."""
     if full[0] > full[1]:
         return "bottom"
+    if full[0] == full[1]:
+        return str(full[0])
     implied = halves.reduce(size, full, size.low_top)[1]
-    result = _text(full, size.half)
+    result = "top" if full == size.top else _text(full, size.half)
     return result if low == implied else f"{result} low {_text(low, size.low_half)}"
 
 

@@ -4,7 +4,7 @@
 takes one element of each and returns smaller ones with the same common concretization; it should be monotone and
 idempotent, for then reducing the result of a widening cannot undo it: every step of a chain is below the next one
 componentwise.  :func:`exchange_ranges` works for any two words; :func:`reduce_bits` is the exact exchange between
-intervals and tnums, which :data:`Scalar`, the default word of the verifier, uses.
+intervals and tnums, whose product :mod:`prevail_py.domains.scalar` is a faster version of.
 
 Bottom is the pair of bottoms, also where only one component finds the contradiction.  A product of products works.
 """
@@ -21,7 +21,7 @@ from prevail_py.domains.lattice import Range, Word
 from prevail_py.domains.tnum import Tnum
 from prevail_py.words import Comparison, WordOp
 
-__all__ = ["Product", "Scalar", "SizedWord", "exchange_ranges", "reduce_bits", "word_product"]
+__all__ = ["Product", "SizedWord", "exchange_ranges", "reduce_bits", "word_product"]
 
 
 class SizedWord(Word, Protocol):
@@ -82,7 +82,6 @@ class Product:
     _first: ClassVar[Any]
     _second: ClassVar[Any]
     _reduce: ClassVar[Any]
-    _by_first: ClassVar[frozenset[Comparison]]
     _top: ClassVar[Any]
     _bottom: ClassVar[Any]
 
@@ -103,7 +102,7 @@ class Product:
     @classmethod
     def at(cls, width: int, low: int) -> type[Self]:
         """The product of the components at this size."""
-        return word_product(cls._first.at(width, low), cls._second.at(width, low), cls._reduce, cls._by_first)  # type: ignore[return-value]
+        return word_product(cls._first.at(width, low), cls._second.at(width, low), cls._reduce)  # type: ignore[return-value]
 
     @classmethod
     def top(cls) -> Self:
@@ -190,10 +189,7 @@ class Product:
     def restrict(self, comparison: Comparison, other: Self, width: int = 64) -> tuple[Self, Self]:
         """``(self, other)`` narrowed to where ``self comparison other`` holds on the low ``width`` bits."""
         first, first_ = self.first.restrict(comparison, other.first, width)
-        if comparison in self._by_first:
-            second, second_ = self.second, other.second
-        else:
-            second, second_ = self.second.restrict(comparison, other.second, width)
+        second, second_ = self.second.restrict(comparison, other.second, width)
         a, b = self._narrowed(first, second), other._narrowed(first_, second_)
         return (self._bottom, self._bottom) if a.is_bottom() or b.is_bottom() else (a, b)
 
@@ -225,13 +221,8 @@ def word_product(
     first: type[SizedWord],
     second: type[SizedWord],
     reduce: Reduction = exchange_ranges,
-    by_first: frozenset[Comparison] = frozenset(),
 ) -> type[Product]:
-    """The reduced product of two word domains of the same size, as a new class.
-
-    ``by_first`` are the comparisons that need not be asked of ``second``: ``restrict`` of ``first`` and reduction
-    find all that it would.
-    """
+    """The reduced product of two word domains of the same size, as a new class."""
     if (first.WIDTH, first.LOW) != (second.WIDTH, second.LOW):
         raise ValueError(f"cannot combine words of {first.WIDTH} and {second.WIDTH} bits")
 
@@ -242,16 +233,9 @@ def word_product(
         _first = first
         _second = second
         _reduce = staticmethod(reduce)
-        _by_first = by_first
 
     Combined.__name__ = Combined.__qualname__ = f"{first.__name__}x{second.__name__}"
     Combined.__doc__ = f"The reduced product of {first.__name__} and {second.__name__}."
     Combined._top = Combined(first.top(), second.top())
     Combined._bottom = Combined(first.bottom(), second.bottom())
     return Combined
-
-
-_ORDERS = frozenset(Comparison) - {Comparison.EQ, Comparison.NE, Comparison.SET, Comparison.NOT_SET}
-
-Scalar = word_product(Interval, Tnum, reduce_bits, _ORDERS)
-"""The verifier's default word: intervals and tnums, reduced both ways."""

@@ -18,7 +18,8 @@ from typing import Any
 import pytest
 
 from prevail_py.domains.interval import Interval
-from prevail_py.domains.product import Scalar, exchange_ranges, word_product
+from prevail_py.domains.product import exchange_ranges, word_product
+from prevail_py.domains.scalar import Scalar
 from prevail_py.domains.tnum import Tnum
 from prevail_py.research.exhaustive import Checker, Tally, operations
 from prevail_py.words import Comparison, OpKind, WordOp

@@ -16,15 +16,18 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from prevail_py.domains.interval import Interval
-from prevail_py.domains.product import Scalar, exchange_ranges, word_product
+from prevail_py.domains.product import exchange_ranges, reduce_bits, word_product
+from prevail_py.domains.scalar import Scalar
 from prevail_py.domains.tnum import Tnum
 from prevail_py.research.exhaustive import Checker, operations
 from prevail_py.words import INT, Comparison, OpKind, WordOp, compare, evaluate
 
+PRODUCT = word_product(Interval, Tnum, reduce_bits)
 DOMAINS: dict[str, Any] = {
     "interval": Interval,
     "tnum": Tnum,
     "scalar": Scalar,
+    "product": PRODUCT,
     "unaware": word_product(Interval, Tnum, exchange_ranges),
 }
 # Where every pair of elements has a best meet, and inclusion of words is all there is to the order.
@@ -332,6 +335,57 @@ def test_order_is_inclusion(name: str) -> None:
         x, y = draw.choice(elements), draw.choice(elements)
         assert x.leq(y) == (checker.gamma(x) & ~checker.gamma(y) == 0)
         assert (x == y) == (checker.gamma(x) == checker.gamma(y))
+
+
+# The fused product --------------------------------------------------------------------------------------------------
+
+
+def parts(x: Any) -> tuple[Any, ...]:
+    """What a scalar, or the generic product that it stands for, knows."""
+    if isinstance(x, Scalar):
+        return x.full, x.low, x.value, x.mask
+    return x.first.full, x.first.low, x.second.value, x.second.mask
+
+
+def same(a: Any, b: Any, p: Any, q: Any) -> None:
+    """All methods of two scalars give what those of the same two elements of the product do."""
+    assert (parts(a), parts(b)) == (parts(p), parts(q))
+    for method in ("join", "meet", "widen", "narrow"):
+        assert parts(getattr(a, method)(b)) == parts(getattr(p, method)(q)), method
+    assert a.leq(b) == p.leq(q)
+    assert (a.is_top(), a.is_bottom()) == (p.is_top(), p.is_bottom())
+    for width in (a.WIDTH, a.LOW):
+        for signed in (False, True):
+            assert a.is_bottom() or a.bounds(width, signed) == p.bounds(width, signed)
+        for comparison in Comparison:
+            ours, theirs = a.restrict(comparison, b, width), p.restrict(comparison, q, width)
+            assert [*map(parts, ours)] == [*map(parts, theirs)], f"{a} {comparison} {b} on {width} bits"
+    for op in _operations(a):
+        ours, theirs = ((a,), (p,)) if op.kind.arity == 1 else ((a, b), (p, q))
+        assert parts(a.apply(op, *ours[1:])) == parts(p.apply(op, *theirs[1:])), f"{op} of {a}, {b}"
+        backward, backward_ = a.backward(op, b, *ours[1:]), p.backward(op, q, *theirs[1:])
+        assert [*map(parts, backward)] == [*map(parts, backward_)], f"backward {op} of {a}, {b}"
+
+
+def as_product(x: Scalar) -> Any:
+    product = PRODUCT.at(x.WIDTH, x.LOW)
+    if x.is_bottom():
+        return product.bottom()
+    return product.of(Interval.at(x.WIDTH, x.LOW).of(x.full, x.low), Tnum.at(x.WIDTH, x.LOW).of(x.value, x.mask))
+
+
+@LIGHT
+@given(members(Scalar), members(Scalar))
+def test_scalar_is_the_product_at_64_bits(x: tuple[Any, int], y: tuple[Any, int]) -> None:
+    same(x[0], y[0], as_product(x[0]), as_product(y[0]))
+
+
+def test_scalar_is_the_product_at_4_bits() -> None:
+    elements, arcs = small("scalar")
+    draw = random.Random(0)
+    for _ in range(250):
+        x, y = draw.choice(elements), draw.choice(arcs)
+        same(x, y, as_product(x), as_product(y))
 
 
 # Termination --------------------------------------------------------------------------------------------------------
