@@ -31,7 +31,7 @@ DOMAINS: dict[str, Any] = {
     "unaware": word_product(Interval, Tnum, exchange_ranges),
 }
 # Where every pair of elements has a best meet, and inclusion of words is all there is to the order.
-EXACT = {"interval", "tnum"}
+EXACT = ("interval", "tnum")
 
 LAST = (1 << 64) - 1
 EDGES = [0, 1, 2, 7, 8, 127, 128, 255, 1500, 0x7FFF, 0x8000, (1 << 31) - 1, 1 << 31, (1 << 32) - 1, 1 << 32,
