@@ -4,6 +4,9 @@
 PYTHON ?= python3
 VENV ?= .venv
 OUT ?= out
+FACTS ?= ../shared/facts
+# Options of a campaign: make garbage ARGS="--count 200".
+ARGS ?=
 # Two workers halve the time of the tests on two cores; PYTEST_ARGS="-n0 -x" is for hunting one failure.
 PYTEST_ARGS ?= -n auto
 
@@ -64,7 +67,20 @@ types: $(DEV_ENV) ## mypy --strict over the package and the tests
 layers: $(DEV_ENV) ## import-linter: who may import whom
 	$(VENV)/bin/lint-imports --no-cache
 
-##### Longer campaigns and measurements: not part of `make check`.  One target each, with its ## line.
+##### Longer campaigns and measurements: not part of `make check`
+
+.PHONY: bench
+bench: $(TEST_ENV) ## measure the verifier: speed, and growth with the size of programs
+	$(PY) -m prevail_py.research.bench $(ARGS)
+
+.PHONY: garbage
+garbage: $(TEST_ENV) ## feed 5,000 damaged objects to the loader and the verifier
+	$(PY) -m prevail_py.research.garbage --out $(OUT)/garbage $(ARGS)
+
+.PHONY: regenerate
+regenerate: $(TEST_ENV) ## rewrite generated tables (from ../shared/facts), golden files and notebooks
+	$(PY) -m prevail_py.platforms.linux.generate $(FACTS)
+	PREVAIL_PY_UPDATE_GOLDEN=1 $(PY) -m pytest -q $(PYTEST_ARGS) tests/cli tests/notebooks
 
 ##### The environment
 
