@@ -97,12 +97,13 @@ class FramePointer:
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """``size`` bytes at ``base + offset`` may be touched as ``mode`` says."""
+    """``size`` bytes at ``base + offset`` may be touched as ``mode`` says; ``signed`` loads only yield numbers."""
 
     base: Register
     offset: int
     size: int
     mode: Mode
+    signed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +167,9 @@ def assertions_of(instruction: Instruction) -> tuple[Assertion, ...]:
             return (*_read(dst), Arithmetic(None, width, dst, None), *_written(dst))
         case EndianSwap(_, bits, dst):
             return (*_read(dst), Arithmetic(None, bits, dst, None), *_written(dst))
-        case Load(dst, base, offset, size) | LoadAcquire(dst, base, offset, size):
+        case Load(dst, base, offset, size, signed):
+            return (*_read(base), Access(base, offset, size, Mode.READ, signed), *_written(dst))
+        case LoadAcquire(dst, base, offset, size):
             return (*_read(base), Access(base, offset, size, Mode.READ), *_written(dst))
         case Store(base, offset, size, src):
             leak = [NoLeak(base, src, size)] if isinstance(src, Register) else []

@@ -25,7 +25,7 @@ from prevail_py.verifier.assertions import (
     Result,
 )
 from prevail_py.verifier.contracts import contract_violations
-from prevail_py.verifier.regions import Violation, offset_by, violation
+from prevail_py.verifier.regions import Violation, offset_by, sign_extended, violation
 from prevail_py.verifier.setting import Setting
 from prevail_py.verifier.state import State
 from prevail_py.verifier.values import MAX_FRAMES, Pointer, RegionKind, Special, Value
@@ -64,11 +64,13 @@ def _decide(setting: Setting, state: State, assertion: Assertion) -> list[tuple[
             return [(Violation(AssertionKind.UNINITIALISED_REGISTER, reason), (register,))]
         case FramePointer():
             return [(Violation(AssertionKind.READ_ONLY, "r10 is read-only"), ())]
-        case Access(base, offset, size, mode):
+        case Access(base, offset, size, mode, signed):
             value = state.registers[base]
             if isinstance(value, Pointer):
                 value = offset_by(value, offset)
             problem = violation(setting, state, value, Range(size, size), mode)
+            if problem is None and signed and isinstance(value, Pointer):
+                problem = sign_extended(setting, state, value, size)
             return [] if problem is None else [(problem._replace(message=f"r{base}: {problem.message}"), (base,))]
         case NoLeak(base, source, size):
             return _leak(state, base, source, size)

@@ -21,7 +21,17 @@ from prevail_py.verifier.state import Frame, State
 from prevail_py.verifier.values import NEVER_NULL, STACK_SIZE, ZERO, Pointer, Region, RegionKind, Special, Value
 from prevail_py.words import Comparison, OpKind, WordOp, mask
 
-__all__ = ["Violation", "learn_access", "load", "offset_by", "overwrite", "poison", "store", "violation"]
+__all__ = [
+    "Violation",
+    "learn_access",
+    "load",
+    "offset_by",
+    "overwrite",
+    "poison",
+    "sign_extended",
+    "store",
+    "violation",
+]
 
 PACKET: Final = Region(RegionKind.PACKET)
 
@@ -146,6 +156,20 @@ def _context_violation(setting: Setting, state: State, pointer: Pointer, size: R
     )
 
 
+def sign_extended(setting: Setting, state: State, pointer: Pointer, size: int) -> Violation | None:
+    """Why an allowed load of ``size`` bytes may not extend their sign: a pointer in the context has none."""
+    if pointer.region.kind is not RegionKind.CONTEXT:
+        return None
+    offset = state.facts.range(pointer.offset).lo
+    field = setting.program_type.context_read(offset, size)
+    if field is FieldKind.SCALAR:
+        return None
+    return Violation(
+        AssertionKind.CONTEXT_ACCESS,
+        f"the {field.value if field else 'field'} at offset {offset} of the context is no number",
+    )
+
+
 def _uninitialised(state: State, pointer: Pointer, size: Range) -> Violation | None:
     known = state.facts.range(pointer.offset)
     lo, hi = known.lo, known.hi + size.hi
@@ -221,9 +245,12 @@ def load(setting: Setting, state: State, value: Value, size: int, signed: bool =
     if not isinstance(value, Pointer):
         return Special.POISON
     raw = _load_raw(setting, state, value, size)
-    if signed and isinstance(raw, Term):
-        return compute(setting, state, WordOp(OpKind.SEXT, 64, 8 * size), (raw,))
-    return raw
+    if not signed:
+        return raw
+    # Only pointer fields of the context yield no number here, and a run that extends their sign has trapped.
+    return (
+        compute(setting, state, WordOp(OpKind.SEXT, 64, 8 * size), (raw,)) if isinstance(raw, Term) else Special.POISON
+    )
 
 
 def _load_raw(setting: Setting, state: State, pointer: Pointer, size: int) -> Value:

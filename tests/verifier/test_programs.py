@@ -470,6 +470,9 @@ CONTEXT = [
         "r2 = *(u32 *)(r1 + 12)\nr2 &= 4\nr1 += r2\nr0 = *(u32 *)(r1 + 12)\nexit",
         ("context-access",),
     ),
+    Case("a scalar field, sign-extended", "r0 = *(s32 *)(r1 + 12)\nexit"),
+    # The load is rewritten to one of a 64-bit pointer, whose sign there is nothing to extend.
+    Case("a pointer field, sign-extended", "r2 = *(s32 *)(r1 + 0)\nr0 = 0\nexit", ("context-access",)),
 ]
 
 WIDTHS = [
