@@ -9,7 +9,7 @@ import pytest
 
 from prevail_py import examples
 from prevail_py.domains.nonrelational import NonRelational
-from prevail_py.domains.product import Product
+from prevail_py.domains.scalar import Scalar
 from prevail_py.domains.zones import Zones
 from prevail_py.isa.assembler import assemble_text
 from prevail_py.objects.elf import load_object
@@ -175,14 +175,14 @@ def _operator(kind: OpKind, spoil: Callable[[Any], Any]) -> Plant:
     """Spoil the results of one word operator."""
 
     def plant(patch: pytest.MonkeyPatch) -> None:
-        original = Product.apply
+        original = Scalar.apply
 
         def apply(self: Any, op: Any, *args: Any) -> Any:
             result = original(self, op, *args)
             known = result.bounds()
             return spoil(result) if op.kind is kind and known.lo < known.hi else result
 
-        patch.setattr(Product, "apply", apply)
+        patch.setattr(Scalar, "apply", apply)
 
     return plant
 
