@@ -31,16 +31,11 @@ class FactsProduct:
         for _ in range(2):
             changed = False
             for symbol in symbols:
-                term = Term(symbol, 0)
-                for signed in (False, True):
-                    ranges = [member.range(term, 64, signed) for member in members]
-                    if ranges.count(ranges[0]) == len(ranges):
-                        continue
-                    lo, hi = max(r.lo for r in ranges), min(r.hi for r in ranges)
-                    for i, known in enumerate(ranges):
-                        if lo > known.lo or hi < known.hi:
-                            members[i] = members[i].refine(symbol, lo, hi, signed)
-                            changed = True
+                if _exchange(members, symbol, signed=False):
+                    changed = True
+                # Below 2**63 both readings are the same.
+                if members[0].range(Term(symbol, 0)).hi >> 63 and _exchange(members, symbol, signed=True):
+                    changed = True
             if not changed:
                 break
         return type(self)(tuple(members))
@@ -100,3 +95,18 @@ class FactsProduct:
     def describe(self, symbol: Symbol) -> str:
         """What all members say of one symbol, for people."""
         return "; ".join(filter(None, (member.describe(symbol) for member in self.members)))
+
+
+def _exchange(members: list[Any], symbol: Symbol, signed: bool) -> bool:
+    """Give every member the intersection of the ranges they know of ``symbol``; whether one learnt something."""
+    term = Term(symbol, 0)
+    ranges = [member.range(term, 64, signed) for member in members]
+    if ranges.count(ranges[0]) == len(ranges):
+        return False
+    lo, hi = max(r.lo for r in ranges), min(r.hi for r in ranges)
+    changed = False
+    for i, known in enumerate(ranges):
+        if lo > known.lo or hi < known.hi:
+            members[i] = members[i].refine(symbol, lo, hi, signed)
+            changed = True
+    return changed

@@ -155,6 +155,16 @@ class NonRelational(Generic[W]):
     def range(self, term: Term, width: int = 64, signed: bool = False) -> Range:
         if self._bottom:
             return Range(1, 0)
+        symbol, offset = term
+        if offset and symbol != NO_SYMBOL and width == 64:
+            word = self._words.get(symbol)
+            if word is not None:
+                # The common case, without making a word: the sum wraps for no value, or for all of them.
+                lo, hi = word.bounds(64, signed)
+                limit = (1 << 63) if signed else (1 << 64)
+                for shift in (offset, offset - (1 << 64)):
+                    if lo + shift >= limit - (1 << 64) and hi + shift < limit:
+                        return Range(lo + shift, hi + shift)
         return self.word_of(term).bounds(width, signed)
 
     def difference(self, a: Term, b: Term) -> Range:

@@ -6,7 +6,9 @@ can wrap; that is decided from the ranges of the symbols, which reach this domai
 its own comparisons with constants.  A bound that might rest on a wrapped sum is never stored.
 
 There is no closure: a query searches the few edges there are for a shortest path, with node 0 (the constant zero)
-linking the ranges in.
+linking the ranges in.  Ranges are passed on along the edges when either changes, so that they can be read off; only a
+range without a bound, as widening leaves it, is looked for along the edges (and never stored, or it would undo the
+widening).
 """
 
 from __future__ import annotations
@@ -80,8 +82,8 @@ class Zones:
             self._related = frozenset([symbol for pair in self._edges for symbol in pair])
         return symbol in self._related
 
-    def _upper(self, u: Symbol, v: Symbol) -> int | None:
-        """The least known ``c`` with ``u - v <= c``, by shortest path; None where there is no bound."""
+    def _upper(self, u: Symbol, v: Symbol) -> int:
+        """The least known ``c`` with ``u - v <= c``, by shortest path."""
         if u == v:
             return 0
         if not self._edges or not (self._is_related(u) or self._is_related(v)):
@@ -122,12 +124,11 @@ class Zones:
         symbol, shift = linear
         if symbol == NO_SYMBOL:
             lo = hi = shift
-        elif not self._edges or not self._is_related(symbol):
-            lo, hi = self._range(symbol)
-            lo, hi = lo + shift, hi + shift
         else:
-            upper, lower = self._upper(symbol, NO_SYMBOL), self._lower(symbol)
-            lo, hi = lower + shift, (_MAX if upper is None else upper) + shift
+            lo, hi = self._range(symbol)
+            if self._edges and (lo == _MIN or hi == _MAX) and self._is_related(symbol):
+                lo, hi = self._lower(symbol), self._upper(symbol, NO_SYMBOL)
+            lo, hi = lo + shift, hi + shift
         if lo >= full.lo and hi <= full.hi:
             return Range(lo, hi)
         if not signed and hi < 0 and width == 64:
@@ -148,10 +149,7 @@ class Zones:
             return _ANY_DIFFERENCE
         shift = left[1] - right[1]
         upper, lower = self._upper(left[0], right[0]), self._upper(right[0], left[0])
-        return Range(
-            _ANY_DIFFERENCE.lo if lower is None else -lower + shift,
-            _ANY_DIFFERENCE.hi if upper is None else upper + shift,
-        )
+        return Range(-lower + shift, upper + shift)
 
     # Learning ----------------------------------------------------------------------------------------------------
 
@@ -159,25 +157,23 @@ class Zones:
         """Add ``u - v <= c`` for each triple; bottom where one closes a negative cycle."""
         result = self
         for u, v, c in bounds:
+            if result._bottom:
+                break
             if u == v:
                 if c < 0:
                     return type(self)(bottom=True)
-                continue
-            back = result._upper(v, u)
-            if back is not None and back + c < 0:
+            elif u == NO_SYMBOL:
+                lo, hi = result._range(v)
+                result = result._with_range(v, max(lo, -c), hi)
+            elif v == NO_SYMBOL:
+                lo, hi = result._range(u)
+                result = result._with_range(u, lo, min(hi, c))
+            elif result._upper(v, u) + c < 0:
                 return type(self)(bottom=True)
-            if u == NO_SYMBOL or v == NO_SYMBOL:
-                symbol = v if u == NO_SYMBOL else u
-                lo, hi = result._range(symbol)
-                result = result._with_range(
-                    symbol, max(lo, -c) if u == NO_SYMBOL else lo, hi if u == NO_SYMBOL else min(hi, c)
-                )
-                continue
-            known = result._upper(u, v)
-            if known is None or c < known:
+            elif c < result._upper(u, v):
                 edges = dict(result._edges)
                 edges[u, v] = c
-                result = type(self)(edges, result._ranges, result._subtractions)
+                result = type(self)(edges, result._ranges, result._subtractions)._passed_on((u, v))
         return result
 
     def _with_range(self, symbol: Symbol, lo: int, hi: int) -> Self:
@@ -188,11 +184,47 @@ class Zones:
         ranges = dict(self._ranges)
         ranges[symbol] = Range(lo, hi)
         result = type(self)(self._edges, ranges, self._subtractions)
-        result._adjacent = self._adjacent
+        result._adjacent, result._related = self._adjacent, self._related
+        result = result._passed_on((symbol,))
         definition = self._subtractions.get(symbol)
         if definition is not None:
             x, y, c = definition
             return result._add([(x, y, hi - c), (y, x, c - lo)])
+        return result
+
+    def _passed_on(self, changed: Iterable[Symbol]) -> Self:
+        """Tighten the ranges of the neighbours of ``changed`` symbols, and of theirs; the fuel bounds the work."""
+        if not self._edges:
+            return self
+        waiting = [symbol for symbol in changed if self._is_related(symbol)]
+        ranges = self._ranges
+        fuel = 2 * len(self._edges) + 2
+        while waiting and fuel:
+            fuel -= 1
+            symbol = waiting.pop()
+            here = ranges.get(symbol, _FULL)
+            for (u, v), c in self._edges.items():
+                if v == symbol:
+                    old = ranges.get(u, _FULL)
+                    new = Range(old.lo, min(old.hi, here.hi + c))
+                    other = u
+                elif u == symbol:
+                    old = ranges.get(v, _FULL)
+                    new = Range(max(old.lo, here.lo - c), old.hi)
+                    other = v
+                else:
+                    continue
+                if new != old:
+                    if new.lo > new.hi:
+                        return type(self)(bottom=True)
+                    if ranges is self._ranges:
+                        ranges = dict(ranges)
+                    ranges[other] = new
+                    waiting.append(other)
+        if ranges is self._ranges:
+            return self
+        result = type(self)(self._edges, ranges, self._subtractions)
+        result._adjacent, result._related = self._adjacent, self._related
         return result
 
     def define(self, symbol: Symbol, op: WordOp, args: tuple[Term, ...]) -> Self:
@@ -219,7 +251,7 @@ class Zones:
                 if lo < _MIN or hi > _MAX:
                     return self
                 result = self._with_range(symbol, lo, hi)
-                bounds = []
+                bounds: list[tuple[Symbol, Symbol, int]] = []
                 if a[0] != NO_SYMBOL:
                     # z - x = (±b) + shift of a, as integers, since nothing wraps.
                     low, high = (second.lo, second.hi) if op.kind is OpKind.ADD else (-second.hi, -second.lo)

@@ -29,25 +29,30 @@ DISJUNCTS: Final = (1, 8, 64)
 """States kept apart per block and type signature, tried in this order until the program is proved."""
 
 BUDGET: Final = 100_000
-"""Abstract steps (instructions times states) of one attempt at most."""
+"""Abstract steps (instructions times states) of one attempt at most, for programs of usual size."""
+
+_BUDGET_PER_SLOT: Final = 32
+"""Large programs get this many steps per slot: straight code takes two, simple loops about eight."""
 
 _RETRY_FACTOR: Final = 32
 """An attempt with more disjuncts may take this many times the steps of the first: enough for what disjuncts can prove,
 and a bound on what is spent on a program that has a real fault."""
 
 
-def verify(program: Program, domain: str = DEFAULT, disjuncts: int | None = None, budget: int = BUDGET) -> Verdict:
+def verify(program: Program, domain: str = DEFAULT, disjuncts: int | None = None, budget: int | None = None) -> Verdict:
     """Prove that ``program`` is safe in the sense of ``docs/safety.md``, or say what is missing.
 
     ``domain`` names the abstract domain (:func:`prevail_py.domains.facts`); ``disjuncts`` fixes how many states are
     kept apart per block, where the default tries 1, 8 and 64 in turn; ``budget`` bounds the abstract steps of each
-    attempt.  The same arguments give the same verdict, ``seconds`` apart.
+    attempt (:data:`BUDGET`, more for large programs).  The same arguments give the same verdict, ``seconds`` apart.
 
     Raises ValueError for an unknown domain or a number below 1.  Programs that cannot be analysed are no error: they
     get UNSUPPORTED with a reason.
     """
-    if budget < 1 or (disjuncts is not None and disjuncts < 1):
+    if min(1 if budget is None else budget, 1 if disjuncts is None else disjuncts) < 1:
         raise ValueError("disjuncts and budget must be at least 1")
+    if budget is None:
+        budget = max(BUDGET, _BUDGET_PER_SLOT * len(program.code))
     start = process_time()
     top = facts(domain)
     if program.unsupported:
