@@ -20,6 +20,7 @@ from prevail_py.objects.program import Program
 from prevail_py.platforms import platform
 from prevail_py.research.packets import packets
 from prevail_py.verifier.verdict import Verdict
+from prevail_py.vm.context import takes_packet
 from prevail_py.vm.environment import Environment
 from prevail_py.vm.interpreter import Execution, Observer, run
 from prevail_py.vm.machine import Machine
@@ -35,6 +36,7 @@ _KEYED_HELPERS: Final = frozenset({1, 2, 3})
 
 _MAX_KEYS: Final = 64
 _MAX_VIOLATIONS: Final = 10
+_MAX_STARTS: Final = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,11 +106,11 @@ def examine(
     oracle = _Oracle(program, verdict)
     scenarios = []
     for number, packet in enumerate(packets(seed, runs)):
-        scenario = oracle.scenario(packet, Random(f"{seed}/{number}"))
+        scenario = oracle.scenario(packet, f"{seed}/{number}")
         if oracle.run(scenario):
             scenarios.append(scenario)
     if steer is not None:
-        oracle.chase(steer, scenarios or [Scenario(b"")], steered)
+        oracle.chase(steer, scenarios, steered)
     return oracle.report
 
 
@@ -119,9 +121,11 @@ class _Oracle:
         reachable = frozenset(pc for (_, pc), states in self.invariants.items() if states)
         self.report = Report(program.name, blocks=reachable)
         self._keys: dict[int, list[bytes]] = {}
+        self._type = platform(program.platform).program_type(program.program_type, program.expected_attach_type)
 
-    def scenario(self, packet: bytes, random: Random) -> Scenario:
-        """A packet with random contents for the maps, among them keys that earlier runs looked for."""
+    def scenario(self, packet: bytes, seed: str) -> Scenario:
+        """A packet with random contents for the maps, among them keys that earlier runs looked for, and a context."""
+        random = Random(seed)
         contents = []
         for index, spec in enumerate(self.program.maps):
             if spec.read_only:
@@ -130,7 +134,11 @@ class _Oracle:
             keys += [random.randbytes(spec.key_size) for _ in range(random.randrange(3))]
             keys += [random.randrange(max(spec.max_entries, 1)).to_bytes(4, "little")] * (spec.key_size == 4)
             contents += [(index, key, _value(random, spec.value_size)) for key in keys]
-        return Scenario(packet, tuple(contents), random.randrange(1 << 32))
+        other = Random(f"{seed}/context")
+        context = _value(other, self._type.context_size) if other.random() < 0.5 else None
+        return Scenario(
+            packet if takes_packet(self._type) else None, tuple(contents), random.randrange(1 << 32), context
+        )
 
     def run(self, scenario: Scenario) -> bool:
         """Run once; True where a block was entered for the first time."""
@@ -146,18 +154,21 @@ class _Oracle:
                 self._violation(f"slot {trap.pc}: {trap.kind.value}: {trap.message}")
         return len(self.report.covered) > before
 
-    def chase(self, steer: Steer, scenarios: list[Scenario], limit: int) -> None:
-        """Ask for inputs that reach what is missing, starting from those that reached something new."""
-        while scenarios and limit > 0:
-            scenario = scenarios.pop(0)
+    def chase(self, steer: Steer, scenarios: Sequence[Scenario], limit: int) -> None:
+        """Ask for inputs that reach what is missing, starting from those that reached something new, the last first.
+
+        Each start gets half of what is left of the limit, so that one from which no way leads on does not use it up.
+        """
+        for scenario in scenarios[: -_MAX_STARTS - 1 : -1]:
             missing = self.report.blocks - self.report.covered
             if not missing:
                 return
-            for candidate in islice(steer(self.program, scenario, missing), limit):
+            for candidate in islice(steer(self.program, scenario, missing), (limit + 1) // 2):
                 limit -= 1
                 self.report.steered += 1
-                if self.run(candidate):
-                    scenarios.append(candidate)
+                self.run(candidate)
+                if self.report.covered >= missing:
+                    return
 
     def _observe(self, machine: Machine) -> None:
         if machine.program is not self.program:
