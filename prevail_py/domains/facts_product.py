@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Self
 
-from prevail_py.domains.lattice import NO_SYMBOL, Facts, Phi, Range, Symbol, Term
+from prevail_py.domains.lattice import NO_SYMBOL, Definition, Facts, Phi, Range, Symbol, Term
 from prevail_py.words import Comparison, WordOp
 
 __all__ = ["FactsProduct"]
@@ -87,6 +87,10 @@ class FactsProduct:
 
     def contains(self, valuation: Mapping[Symbol, int]) -> bool:
         return all(member.contains(valuation) for member in self.members)
+
+    def definition(self, symbol: Symbol) -> Definition | None:
+        """How ``symbol`` was computed, if a member knows."""
+        return next((known for member in self.members if (known := member.definition(symbol)) is not None), None)
 
     def symbols(self) -> frozenset[Symbol]:
         """The symbols about which any member stores anything."""

@@ -15,7 +15,7 @@ from typing import NamedTuple, Protocol, Self, TypeAlias
 
 from prevail_py.words import Comparison, WordOp
 
-__all__ = ["NO_SYMBOL", "Facts", "Phi", "Range", "Symbol", "Term", "Word", "constant"]
+__all__ = ["NO_SYMBOL", "Definition", "Facts", "Phi", "Range", "Symbol", "Term", "Word", "constant", "matched"]
 
 Symbol: TypeAlias = int
 NO_SYMBOL: Symbol = 0
@@ -34,6 +34,16 @@ class Term(NamedTuple):
 def constant(value: int) -> Term:
     """The term of a constant, taken modulo 2**64."""
     return Term(NO_SYMBOL, value & 0xFFFFFFFFFFFFFFFF)
+
+
+Definition: TypeAlias = tuple[WordOp, tuple[Term, ...]]
+"""How a symbol was computed."""
+
+
+def matched(term: Term, match: Mapping[Symbol, Term]) -> Term:
+    """``term`` with its symbol replaced as ``match`` says; a symbol that is not in it stays."""
+    found = match.get(term.symbol)
+    return term if found is None else Term(found.symbol, found.offset + term.offset & 0xFFFFFFFFFFFFFFFF)
 
 
 class Range(NamedTuple):
@@ -99,7 +109,8 @@ class Facts(Protocol):
 
     ``range`` and ``difference`` answer queries; both are sound over-approximations.  ``join`` and ``widen`` take one
     :class:`Phi` for every symbol of the result, and the result speaks of those symbols only.  ``x.widen(y)`` bounds
-    both x (old) and y (new).  ``leq`` matches every symbol of ``other`` to a term of this state.
+    both x (old) and y (new).  ``leq`` matches every symbol of ``other`` to a term of this state, one that is not in the
+    match to itself.  Whatever later answers rest on is part of what ``leq`` compares: ranges, relations, definitions.
     """
 
     def is_bottom(self) -> bool: ...
@@ -125,6 +136,10 @@ class Facts(Protocol):
     def join(self, other: Self, phis: Sequence[Phi]) -> Self: ...
     def widen(self, other: Self, phis: Sequence[Phi], thresholds: Sequence[int] = ()) -> Self: ...
     def leq(self, other: Self, match: Mapping[Symbol, Term]) -> bool: ...
+    def definition(self, symbol: Symbol) -> Definition | None:
+        """How ``symbol`` was computed, where that is known to hold still (a join may have lost it)."""
+        ...
+
     def symbols(self) -> frozenset[Symbol]:
         """The symbols about which anything is stored."""
         ...

@@ -8,18 +8,17 @@ Symbols without an entry are top; only symbols that are known to be something ar
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Generic, Self, TypeAlias, TypeVar
+from typing import Generic, Self, TypeVar
 
-from prevail_py.domains.lattice import NO_SYMBOL, Phi, Range, Symbol, Term, Word
-from prevail_py.words import Comparison, OpKind, WordOp
+from prevail_py.domains.lattice import NO_SYMBOL, Definition, Phi, Range, Symbol, Term, Word, matched
+from prevail_py.words import INT, Comparison, OpKind, WordOp, evaluate
 
 __all__ = ["NonRelational"]
 
 W = TypeVar("W", bound=Word)
 
-Definition: TypeAlias = tuple[WordOp, tuple[Term, ...]]
-
 _ADD = WordOp(OpKind.ADD)
+_MASK = (1 << 64) - 1
 _BACKWARD_DEPTH = 4
 """How many definitions a refinement is pushed through: real chains (load, mask, shift, compare) are shorter."""
 
@@ -231,13 +230,36 @@ class NonRelational(Generic[W]):
             return True
         if other._bottom:
             return False
-        return all(self.word_of(match.get(symbol, Term(symbol, 0))).leq(word) for symbol, word in other._words.items())
+        return all(
+            self.word_of(match.get(symbol, Term(symbol, 0))).leq(word) for symbol, word in other._words.items()
+        ) and all(
+            self._is_computed(match.get(symbol, Term(symbol, 0)), op, [matched(term, match) for term in args])
+            for symbol, (op, args) in other._definitions.items()
+        )
+
+    def _is_computed(self, result: Term, op: WordOp, args: list[Term]) -> bool:
+        """Whether ``result`` is known to be ``op(*args)``."""
+        if result.symbol == NO_SYMBOL:
+            return all(term.symbol == NO_SYMBOL for term in args) and (
+                evaluate(INT, op, tuple(term.offset for term in args)) == result.offset
+            )
+        definition = self._definitions.get(result.symbol)
+        return definition is not None and not result.offset and definition[0] == op and list(definition[1]) == args
 
     def contains(self, valuation: Mapping[Symbol, int]) -> bool:
         """Symbols missing from ``valuation`` are unconstrained, so only what is given is checked."""
         if self._bottom:
             return False
-        return all(symbol not in valuation or word.contains(valuation[symbol]) for symbol, word in self._words.items())
+        return all(
+            symbol not in valuation or word.contains(valuation[symbol]) for symbol, word in self._words.items()
+        ) and all(
+            symbol not in valuation or _computes(valuation, symbol, op, args)
+            for symbol, (op, args) in self._definitions.items()
+        )
+
+    def definition(self, symbol: Symbol) -> Definition | None:
+        """How ``symbol`` was computed, where that is known to hold still."""
+        return self._definitions.get(symbol)
 
     def symbols(self) -> frozenset[Symbol]:
         """The symbols about which anything is stored."""
@@ -247,6 +269,15 @@ class NonRelational(Generic[W]):
         """What is known of one symbol, for people."""
         word = self._words.get(symbol)
         return "any" if word is None else str(word)
+
+
+def _computes(valuation: Mapping[Symbol, int], symbol: Symbol, op: WordOp, args: tuple[Term, ...]) -> bool:
+    """Whether the value of ``symbol`` is ``op(*args)``; True where an operand is not given."""
+    words = [0 if symbol == NO_SYMBOL else valuation.get(symbol) for symbol, _ in args]
+    if None in words:
+        return True
+    operands = tuple((word or 0) + offset & _MASK for word, (_, offset) in zip(words, args, strict=True))
+    return evaluate(INT, op, operands) == valuation[symbol]
 
 
 _REFLEXIVE = frozenset({Comparison.EQ, Comparison.ULE, Comparison.UGE, Comparison.SLE, Comparison.SGE})

@@ -17,7 +17,7 @@ from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, Self, TypeAlias
 
-from prevail_py.domains.lattice import NO_SYMBOL, Phi, Range, Symbol, Term
+from prevail_py.domains.lattice import NO_SYMBOL, Definition, Phi, Range, Symbol, Term
 from prevail_py.words import Comparison, OpKind, WordOp, to_signed
 
 __all__ = ["Zones"]
@@ -423,16 +423,37 @@ class Zones:
         return all(
             self.difference(match.get(u, Term(u, 0)), match.get(v, Term(v, 0))).hi <= c
             for (u, v), c in other._edges.items()
-        )
+        ) and all(self._subtracts(match, z, x, y, c) for z, (x, y, c) in other._subtractions.items())
+
+    def _subtracts(self, match: Mapping[Symbol, Term], z: Symbol, x: Symbol, y: Symbol, c: int) -> bool:
+        """Whether what ``match`` makes of ``z = x - y + c`` is known here, between integers."""
+        terms = [self._linear(match.get(symbol, Term(symbol, 0))) for symbol in (z, x, y)]
+        if None in terms:
+            return False
+        (result, p), (left, q), (right, r) = (term for term in terms if term is not None)
+        if result == left == right == NO_SYMBOL:
+            return p == q - r + c
+        return self._subtractions.get(result) == (left, right, c + q - r - p)
 
     def contains(self, valuation: Mapping[Symbol, int]) -> bool:
         """Symbols missing from ``valuation`` are unconstrained, so only what is given is checked."""
         if self._bottom:
             return False
         values = {symbol: to_signed(word, 64) for symbol, word in valuation.items()}
-        return all(
-            symbol not in values or lo <= values[symbol] <= hi for symbol, (lo, hi) in self._ranges.items()
-        ) and all(u not in values or v not in values or values[u] - values[v] <= c for (u, v), c in self._edges.items())
+        return (
+            all(symbol not in values or lo <= values[symbol] <= hi for symbol, (lo, hi) in self._ranges.items())
+            and all(
+                u not in values or v not in values or values[u] - values[v] <= c for (u, v), c in self._edges.items()
+            )
+            and all(
+                not {z, x, y} <= values.keys() or values[z] == values[x] - values[y] + c
+                for z, (x, y, c) in self._subtractions.items()
+            )
+        )
+
+    def definition(self, symbol: Symbol) -> Definition | None:
+        """Nothing: how symbols were computed is kept elsewhere."""
+        return None
 
     def symbols(self) -> frozenset[Symbol]:
         """The symbols about which anything is stored."""

@@ -164,4 +164,32 @@ def subsumes(old: State, new: State) -> bool:
         return False
     if not all(map(term, old.references, new.references)):
         return False
-    return new.facts.leq(old.facts, match)
+    return _match_operands(old, new, match) and new.facts.leq(old.facts, match)
+
+
+def _match_operands(old: State, new: State, match: dict[Symbol, Term]) -> bool:
+    """Extend ``match`` to the symbols that matched ones were computed from; False where they were not alike.
+
+    A definition is a fact: what the old state learns of ``y = op(x)`` it learns of ``x``, so that a new state whose
+    values merely lie in the same ranges is not one of the old one's.
+    """
+    waiting = list(match)
+    while waiting:
+        symbol = waiting.pop()
+        wanted = old.facts.definition(symbol)
+        term = match[symbol]
+        if wanted is None or term.symbol == NO_SYMBOL:
+            continue  # whether it holds of constants is for leq to say
+        found = new.facts.definition(term.symbol)
+        if found is None or term.offset or found[0] != wanted[0]:
+            return False
+        for mine, theirs in zip(wanted[1], found[1], strict=True):
+            if mine.symbol == NO_SYMBOL:
+                continue
+            operand = Term(theirs.symbol, theirs.offset - mine.offset & _MASK)
+            if mine.symbol not in match:
+                match[mine.symbol] = operand
+                waiting.append(mine.symbol)
+            elif match[mine.symbol] != operand:
+                return False
+    return True

@@ -122,7 +122,8 @@ def _is_mask(value: int) -> bool:
 
 def _shifted_back(setting: Setting, state: State, op: WordOp, a: Term, b: Term) -> Term | None:
     """``x << k >> k``, how compilers for the first instruction sets truncate and sign-extend."""
-    definition = setting.definitions.get(a.symbol)
+    # What the facts still know: setting.definitions would also tell of a state that merely looks like this one.
+    definition = state.facts.definition(a.symbol)
     if definition is None or a.offset or b.symbol != NO_SYMBOL:
         return None
     shift, (original, amount) = definition[0], (*definition[1], ZERO)[:2]

@@ -494,6 +494,33 @@ WIDTHS = [
         exit""",
     ),
     Case(
+        # Both paths bring words of the same ranges to the join, but only one of them brings w2 = x - 1.
+        "a wrapped comparison of what is only computed on one path",
+        """
+        r6 = r1
+        r4 = 0
+        *(u64 *)(r10 - 8) = r4
+        r7 = *(u32 *)(r6 + 16)
+        r3 = *(u32 *)(r6 + 12)
+        if r7 == 0 goto other
+        w2 = w3
+        w2 += -1
+        goto join
+        other:
+        call 7
+        w2 = w0
+        r3 = *(u32 *)(r6 + 12)
+        join:
+        if w2 > 7 goto out
+        r5 = r10
+        r5 -= r3
+        r0 = *(u8 *)(r5 + 0)
+        out:
+        r0 = 0
+        exit""",
+        ("out-of-bounds",),
+    ),
+    Case(
         "a wrapped comparison that is not enough",
         """
         r3 = *(u32 *)(r1 + 12)
