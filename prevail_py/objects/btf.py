@@ -12,9 +12,10 @@ from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum
+from itertools import islice
 from typing import Final, NamedTuple
 
-from prevail_py.objects.container import printable, string_at
+from prevail_py.objects.container import MAX_SECTIONS, printable, string_at
 from prevail_py.objects.errors import ObjectError
 
 __all__ = ["Btf", "BtfType", "EnumValue", "Kind", "Member", "Parameter", "Variable", "parse_btf"]
@@ -216,7 +217,10 @@ class Btf:
     def datasec(self, name: str) -> BtfType | None:
         """The DATASEC that describes the section of this name."""
         if self._datasecs is None:
-            self._datasecs = {found.name: found for found in self.of_kind(Kind.DATASEC)}
+            found = list(islice(self.of_kind(Kind.DATASEC), MAX_SECTIONS + 1))
+            if len(found) > MAX_SECTIONS:
+                raise ObjectError(self._place, f"more than {MAX_SECTIONS} types of kind DATASEC")
+            self._datasecs = {section.name: section for section in found}
         return self._datasecs.get(name)
 
     def member(self, id: int, name: str) -> Member | None:

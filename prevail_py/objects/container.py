@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import io
 import struct
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
@@ -104,7 +106,7 @@ class Container:
         sections: tuple[Section, ...],
         symbols: tuple[Symbol, ...],
         names: memoryview,
-        relocations: dict[int, list[Relocation]],
+        relocations: Mapping[int, Sequence[Relocation]],
     ) -> None:
         self.sections: Final = sections
         self.symbols: Final = symbols
@@ -128,12 +130,6 @@ class Container:
         if not name and symbol.type == SymbolType.SECTION and symbol.section < len(self.sections):
             return self.sections[symbol.section].name
         return name
-
-    def relocation_symbol(self, relocation: Relocation, place: str) -> Symbol:
-        """The symbol that a relocation names.  Raises :class:`ObjectError`."""
-        if relocation.symbol >= len(self.symbols):
-            raise ObjectError(place, f"relocation names symbol {relocation.symbol} of {len(self.symbols)}")
-        return self.symbols[relocation.symbol]
 
 
 def printable(data: bytes) -> str:
@@ -262,8 +258,8 @@ def _symbols(sections: tuple[Section, ...]) -> tuple[tuple[Symbol, ...], memoryv
     return tuple(symbols), sections[table.link].data
 
 
-def _relocations(sections: tuple[Section, ...]) -> dict[int, list[Relocation]]:
-    relocations: dict[int, list[Relocation]] = {}
+def _relocations(sections: tuple[Section, ...]) -> Mapping[int, Sequence[Relocation]]:
+    relocations: defaultdict[int, list[Relocation]] = defaultdict(list)
     for section in sections:
         if section.type not in ("SHT_REL", "SHT_RELA"):
             continue
@@ -275,6 +271,7 @@ def _relocations(sections: tuple[Section, ...]) -> dict[int, list[Relocation]]:
         if section.type == "SHT_REL" and (
             target.is_code or not target.name.startswith((".debug", ".BTF", ".eh_frame"))
         ):
-            entries = relocations.setdefault(target.index, [])
-            entries += [Relocation(offset, symbol, kind) for offset, kind, symbol in _records(section, _REL)]
-    return relocations
+            relocations[target.index] += [
+                Relocation(offset, symbol, kind) for offset, kind, symbol in _records(section, _REL)
+            ]
+    return dict(relocations)

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -23,11 +24,12 @@ from prevail_py.objects.functions import Function, collect_functions
 from prevail_py.objects.linker import Linker
 from prevail_py.objects.maps import collect_maps
 from prevail_py.objects.program import MapSpec, Program
-from prevail_py.platforms import Platform, platform
+from prevail_py.platforms import platform
 
 __all__ = ["ObjectFile", "load_object"]
 
-MAX_FILE: Final = 16 << 20
+MAX_FILE: Final = 8 << 20
+MAX_PROGRAMS: Final = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +72,10 @@ def load_object(source: str | os.PathLike[str] | bytes, name: str | None = None)
     licence = _licence(container)
     linker = Linker(functions, maps, btf, info, licence, target)
     programs: dict[str, Program] = {}
-    for function in _entries(functions, target):
-        label = _unique(function, programs)
+    entries = _entries(functions)
+    if len(entries) > MAX_PROGRAMS:
+        raise ObjectError("file", f"{len(entries)} programs, more than {MAX_PROGRAMS}")
+    for function, label in zip(entries, _names(entries), strict=True):
         programs[label] = linker.link(function, label)
     return ObjectFile(
         name=name if name is not None else default,
@@ -124,7 +128,7 @@ def _licence(container: Container) -> str:
     return "" if section is None else printable(bytes(section.data[:128]).split(b"\0", 1)[0])
 
 
-def _entries(functions: Sequence[Function], target: Platform) -> list[Function]:
+def _entries(functions: Sequence[Function]) -> list[Function]:
     """The functions that are programs: as for libbpf, all global ones outside of ``.text``.
 
     A lone function in ``.text`` is one too.  Static functions elsewhere (which libbpf refuses) are subprograms.
@@ -134,13 +138,16 @@ def _entries(functions: Sequence[Function], target: Platform) -> list[Function]:
     return [function for function in functions if function.section.name != ".text" and function.is_global]
 
 
-def _unique(function: Function, taken: Mapping[str, object]) -> str:
-    """The function's name; ``section/name`` if another program has that, and a number after it if need be."""
-    label = function.name
-    if label in taken:
-        label = f"{function.section.name}/{function.name}"
-    number, stem = 2, label
-    while label in taken:
-        label = f"{stem}#{number}"
-        number += 1
-    return label
+def _names(functions: Sequence[Function]) -> Iterator[str]:
+    """A unique name for each: the function's; ``section/name`` if that is taken, then with a number."""
+    taken: set[str] = set()
+    counts: Counter[str] = Counter()
+    for function in functions:
+        label = function.name
+        if label in taken:
+            stem = label = f"{function.section.name}/{function.name}"
+            while label in taken:
+                counts[stem] += 1
+                label = f"{stem}#{counts[stem] + 1}"
+        taken.add(label)
+        yield label

@@ -13,17 +13,10 @@ from prevail_py.isa.instructions import CallLocal, Instruction, LoadImmediate64,
 from prevail_py.objects.btf import Btf
 from prevail_py.objects.btf_ext import BtfExt, between
 from prevail_py.objects.errors import ObjectError
-from prevail_py.objects.functions import (
-    SLOT,
-    CallTarget,
-    DataAddress,
-    Fixup,
-    Function,
-    FunctionAddress,
-    MapReference,
-)
+from prevail_py.objects.functions import Function
 from prevail_py.objects.maps import MapTable
 from prevail_py.objects.program import Program, SourceLine, Subprogram
+from prevail_py.objects.relocations import SLOT, CallTarget, DataAddress, Fixup, FunctionAddress, MapReference
 from prevail_py.platforms.model import Platform
 
 __all__ = ["Linker"]
@@ -58,14 +51,16 @@ class Linker:
     def link(self, entry: Function, name: str) -> Program:
         """The program that starts with ``entry``."""
         starts = self._layout(entry)
-        used = sorted({f.map for g in starts for f in g.fixups.values() if isinstance(f, MapReference | DataAddress)})
+        used = sorted(
+            {f.map for g in starts for f in g.fixups.at.values() if isinstance(f, MapReference | DataAddress)}
+        )
         numbers = {number: i for i, number in enumerate(used)}
         code: list[Instruction | None] = []
         lines: dict[int, SourceLine] = {}
         subprograms = []
         for function, start in starts.items():
             code += function.code
-            for slot, fixup in function.fixups.items():
+            for slot, fixup in function.fixups.at.items():
                 code[start + slot] = self._fixed(code[start + slot], fixup, start + slot, starts, numbers)
             subprograms.append(Subprogram(function.name, start, start + len(function.code), function.is_global))
             lines.update(self._source_lines(function, start))
@@ -104,7 +99,7 @@ class Linker:
         return starts
 
     def _references(self, function: Function) -> Iterator[Function]:
-        for slot, fixup in function.fixups.items():
+        for slot, fixup in function.fixups.at.items():
             if isinstance(fixup, CallTarget | FunctionAddress):
                 callee = self._starts.get((fixup.section, fixup.offset))
                 if callee is None:
@@ -156,7 +151,7 @@ class Linker:
             records = self._info.core.get(function.section.name)
             if records is not None and any(True for _ in between(records, function.start, function.end)):
                 found["co-re"] = None
-            found.update(dict.fromkeys(function.unsupported))
+            found.update(dict.fromkeys(function.fixups.unsupported))
         for number in used:
             if number in self._maps.special:
                 found[f"{self._maps.special[number]} in map {self._maps.maps[number].name}"] = None

@@ -183,8 +183,27 @@ def test_large_files_are_not_read(tmp_path: Path) -> None:
     with path.open("wb") as file:
         file.truncate(MAX_FILE + 1)
     start = time.process_time()
-    with pytest.raises(ObjectError, match="larger than 16 MiB"):
+    with pytest.raises(ObjectError, match="larger than 8 MiB"):
         load_object(path)
     assert time.process_time() - start < 0.5
-    with pytest.raises(ObjectError, match="larger than 16 MiB"):
+    with pytest.raises(ObjectError, match="larger than 8 MiB"):
         load_object(bytes(MAX_FILE + 1))
+
+
+def test_numbers_of_functions_and_programs_are_bounded() -> None:
+    elf = ElfWriter()
+    section = elf.code("xdp", RETURN_0)
+    elf.symbols = [("f", section, 0, 16, 0x12, 0)] * 10_001
+    with pytest.raises(ObjectError, match="10001 programs, more than 10000"):
+        load_object(elf.build())
+    elf.symbols = [("f", section, 0, 16, 0x12, 0)] * 50_001
+    with pytest.raises(ObjectError, match="the object has more than 50000 functions"):
+        load_object(elf.build())
+
+
+def test_thousands_of_equal_names_cost_no_more_than_others() -> None:
+    elf = ElfWriter()
+    elf.symbols = [("f", elf.code("xdp", RETURN_0), 0, 16, 0x12, 0)] * 10_000
+    start = time.process_time()
+    assert len(load_object(elf.build()).programs) == 10_000
+    assert time.process_time() - start < 5
