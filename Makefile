@@ -73,6 +73,10 @@ layers: $(DEV_ENV) ## import-linter: who may import whom
 bench: $(TEST_ENV) ## measure the verifier: speed, and growth with the size of programs
 	$(PY) -m prevail_py.research.bench $(ARGS)
 
+.PHONY: oracle
+oracle: $(TEST_ENV) ## run every SAFE program on generated inputs and hold each state against its invariants
+	$(PY) -m prevail_py.research.oracle $(ARGS) $(EXAMPLES)/*.o $(wildcard /usr/lib/*/bpf/x*.o)
+
 .PHONY: garbage
 garbage: $(TEST_ENV) ## feed 5,000 damaged objects to the loader and the verifier
 	$(PY) -m prevail_py.research.garbage --out $(OUT)/garbage $(ARGS)
