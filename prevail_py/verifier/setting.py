@@ -52,7 +52,7 @@ class Setting:
 
     def map_of(self, region: Region) -> MapSpec:
         """The definition of the map that a MAP or MAP_VALUE region belongs to.  Raises Unsupported if unknown."""
-        if region.index >= len(self.program.maps):
+        if not 0 <= region.index < len(self.program.maps):
             raise Unsupported(f"reference to map #{region.index}, of which the program has {len(self.program.maps)}")
         spec = self.program.maps[region.index]
         if region.inner:

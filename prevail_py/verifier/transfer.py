@@ -229,16 +229,23 @@ def _make_null(state: State, base: Term) -> None:
 
 def _compare_offsets(state: State, comparison: Comparison, left: Pointer, right: Pointer) -> bool:
     """Addresses in one region compare like offsets, as long as neither address can wrap."""
-    if comparison in (Comparison.SET, Comparison.NOT_SET):
+    signed = _SIGNED.get(comparison)
+    if signed is None:
         return True
+    # Addresses below a null pointer wrap around: there only offsets that are not negative compare like addresses.
+    null = state.facts.range(left.base).lo == 0
+    lowest = 0 if null and signed is not comparison else -MAX_POINTER_OFFSET
     for pointer in (left, right):
         known = state.facts.range(pointer.offset, signed=True)
-        if known.lo < -MAX_POINTER_OFFSET or known.hi > MAX_POINTER_OFFSET:
+        if known.lo < lowest or known.hi > MAX_POINTER_OFFSET:
             return True
-    return assume(state, _SIGNED.get(comparison, comparison), left.offset, right.offset, 64)
+    return assume(state, signed, left.offset, right.offset, 64)
 
 
+# How offsets compare where unsigned addresses do.  Signed comparisons of addresses say nothing about offsets.
 _SIGNED: Final = {
+    Comparison.EQ: Comparison.EQ,
+    Comparison.NE: Comparison.NE,
     Comparison.ULT: Comparison.SLT,
     Comparison.ULE: Comparison.SLE,
     Comparison.UGT: Comparison.SGT,
