@@ -61,6 +61,9 @@ def _frame(state: State, depth: int, region: ConcreteRegion, machine: Machine, w
     for byte in range(region.size):
         if frame.initialised >> byte & 1 and region.initialised is not None and not region.initialised[byte]:
             raise _Mismatch(f"{where}: byte {byte} is not initialised")
+    for offset, pointee in (region.pointers or {}).items():
+        if frame.hides_pointer(offset, Special.UNUSABLE):
+            raise _Mismatch(f"{where} at {offset} is a pointer to {pointee}, not a number")
     for offset, (size, value) in frame.cells.items():
         if isinstance(value, Special):
             continue

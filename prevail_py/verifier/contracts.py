@@ -260,7 +260,7 @@ def call_helper(setting: Setting, state: State, helper: int) -> None:
         value = state.registers[index + 1]
         if arg.writes and isinstance(value, Pointer):
             extent = _extent(setting, state, prototype, index, arg)
-            overwrite(state, value, Range(0, _MAX_SIZE) if extent is None else extent)
+            overwrite(state, value, Range(0, _MAX_SIZE) if extent is None else extent, certain=not arg.reads)
         if arg.releases:
             _release(state, value)
     result = _result(setting, state, prototype, handle)

@@ -110,7 +110,11 @@ def merge(
             if mine.cells[offset][0] == theirs.cells[offset][0]
         }
         saved = tuple(matcher.value(a, b) for a, b in zip(mine.saved, theirs.saved, strict=True))
-        frames.append(Frame(cells, mine.initialised & theirs.initialised, saved))
+        frame = Frame(cells, mine.initialised & theirs.initialised, saved)
+        for offset, (_, content) in [*mine.cells.items(), *theirs.cells.items()]:
+            if frame.hides_pointer(offset, content):
+                frame.cells[offset] = (8, Special.UNUSABLE)
+        frames.append(frame)
     if how is Merge.WIDEN:
         facts = left.facts.widen(right.facts, matcher.phis, thresholds)
     else:
@@ -160,6 +164,8 @@ def subsumes(old: State, new: State) -> bool:
             cell = tight.cells.get(offset)
             if cell is None or cell[0] != size or not value(content, cell[1]):
                 return False
+        if any(wide.hides_pointer(offset, content) for offset, (_, content) in tight.cells.items()):
+            return False
     if not (term(old.packet_size, new.packet_size) and term(old.packet_meta, new.packet_meta)):
         return False
     if not all(map(term, old.references, new.references)):

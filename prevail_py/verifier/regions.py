@@ -348,9 +348,15 @@ def store(setting: Setting, state: State, value: Value, size: int, content: Valu
         return
     frame = _frame(state, value)
     known = state.facts.range(value.offset)
-    lo, hi = known.lo, min(known.hi + size, STACK_SIZE)
-    frame.clobber(min(lo, STACK_SIZE), hi)
-    if known.lo != known.hi or lo + size > STACK_SIZE:
+    lo, hi = min(known.lo, STACK_SIZE), min(known.hi + size, STACK_SIZE)
+    if known.lo != known.hi:
+        frame.weaken(lo, hi)
+        if not isinstance(content, Term):
+            # It is in one of the aligned slots, or in none.
+            frame.cells.update(dict.fromkeys(range(-(-lo // 8) * 8, hi - 7, 8), (8, Special.UNUSABLE)))
+        return
+    frame.clobber(lo, hi)
+    if lo + size > STACK_SIZE:
         return
     frame.initialised |= mask(size) << lo
     if isinstance(content, Term):
@@ -360,12 +366,17 @@ def store(setting: Setting, state: State, value: Value, size: int, content: Valu
         frame.cells[lo] = (8, content)
 
 
-def overwrite(state: State, pointer: Pointer, size: Range) -> None:
-    """The effect of a helper writing ``size.lo .. size.hi`` unknown bytes at ``pointer``."""
+def overwrite(state: State, pointer: Pointer, size: Range, certain: bool) -> None:
+    """The effect of a helper writing ``size.lo .. size.hi`` unknown bytes at ``pointer``; perhaps less, if not certain.
+
+    What it does not write was initialised before.
+    """
     if pointer.region.kind is not RegionKind.STACK:
         return
     frame = _frame(state, pointer)
     known = state.facts.range(pointer.offset)
-    frame.clobber(min(known.lo, STACK_SIZE), min(known.hi + size.hi, STACK_SIZE))
+    frame.weaken(min(known.lo, STACK_SIZE), min(known.hi + size.hi, STACK_SIZE))
     if known.lo == known.hi and size.lo > 0 and known.lo + size.lo <= STACK_SIZE:
+        if certain:
+            frame.clobber(known.lo, known.lo + size.lo)
         frame.initialised |= mask(size.lo) << known.lo

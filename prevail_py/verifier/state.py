@@ -19,11 +19,15 @@ _KEPT_DEFINITIONS = 2
 """Symbols that a live one was computed from are kept this many steps back, for what backward operators learn."""
 
 
+_NO_CELL: tuple[int, Value] = (0, Term(NO_SYMBOL, 0))
+
+
 class Frame:
     """A stack frame.
 
     ``cells`` maps the offset of a tracked value to its size in bytes and the value; ``initialised`` has bit k set where
-    byte k was certainly written.  Bytes outside of all cells hold unknown values.  ``saved`` are the caller's R6-R9.
+    byte k was certainly written.  Bytes outside of all cells hold unknown numbers: an aligned slot that may hold a
+    pointer has a cell, of which nothing may be known.  ``saved`` are the caller's R6-R9.
     """
 
     __slots__ = ("cells", "initialised", "saved")
@@ -43,6 +47,28 @@ class Frame:
             cell = self.cells.get(start)
             if cell is not None and start + cell[0] > lo:
                 del self.cells[start]
+
+    def weaken(self, lo: int, hi: int) -> None:
+        """Some of the bytes ``lo..hi`` (exclusive) may have been overwritten with a number.
+
+        A pointer there may have survived, and must not pass for a number.
+        """
+        held = [
+            start
+            for start in range(max(lo - 7, 0), hi)
+            if isinstance(self.cells.get(start, _NO_CELL)[1], Pointer | Special)
+        ]
+        kept = {start: (8, Special.UNUSABLE) for start in held if start + 8 > lo}
+        self.clobber(lo, hi)
+        self.cells.update(kept)
+
+    def hides_pointer(self, offset: int, content: Value) -> bool:
+        """Whether a frame that knows no cell at ``offset`` would take ``content``, which is stored there, for a number.
+
+        Not where the frame does not know all of it as initialised: then it may not be read before it is overwritten.
+        """
+        whole = 255 << offset
+        return not isinstance(content, Term) and offset not in self.cells and self.initialised & whole == whole
 
 
 class State:

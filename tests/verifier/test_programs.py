@@ -113,6 +113,62 @@ STACK = [
         exit""",
         ("not-a-pointer",),
     ),
+    Case(
+        # On one path the slot holds a pointer, on the other it is only known to be initialised.
+        "a pointer does not hide in an untracked slot",
+        """
+        r6 = r1
+        r2 = 0
+        *(u64 *)(r10 - 8) = r2
+        *(u64 *)(r10 - 16) = r2
+        r8 = *(u32 *)(r6 + 12)
+        r3 = r8
+        r3 &= 15
+        r4 = r10
+        r4 += -16
+        r4 += r3
+        *(u8 *)(r4 + 0) = r2
+        r0 = 0
+        if r8 == 0 goto +1
+        *(u64 *)(r10 - 8) = r6
+        r0 = *(u64 *)(r10 - 8)
+        exit""",
+        ("pointer-leak",),
+    ),
+    Case(
+        "a pointer spilled at a variable offset",
+        """
+        r6 = r1
+        r2 = 0
+        *(u64 *)(r10 - 8) = r2
+        *(u64 *)(r10 - 16) = r2
+        r3 = *(u32 *)(r6 + 12)
+        r3 &= 8
+        r4 = r10
+        r4 += -16
+        r4 += r3
+        *(u64 *)(r4 + 0) = r6
+        r0 = *(u64 *)(r10 - 8)
+        exit""",
+        ("pointer-leak",),
+    ),
+    Case(
+        "a write at a variable offset may miss a spilled pointer",
+        """
+        r6 = r1
+        *(u64 *)(r10 - 8) = r1
+        r2 = 0
+        *(u64 *)(r10 - 16) = r2
+        r3 = *(u32 *)(r6 + 12)
+        r3 &= 15
+        r4 = r10
+        r4 += -16
+        r4 += r3
+        *(u8 *)(r4 + 0) = r2
+        r0 = *(u64 *)(r10 - 8)
+        exit""",
+        ("pointer-leak",),
+    ),
     Case("part of a pointer stored", "*(u32 *)(r10 - 8) = r1\nr0 = 0\nexit", ("pointer-leak",)),
     Case(
         "variable offset in bounds",
@@ -294,6 +350,22 @@ MAPS_AND_HELPERS = [
         ("null-dereference",),
     ),
     Case("beyond the value", LOOKUP + "if r0 == 0 goto +1\nr0 = *(u64 *)(r0 + 57)\nr0 = 2\nexit", ("out-of-bounds",)),
+    Case(
+        # Null - 4 lies above null + 4, which no address within 2**32 of an object does.
+        "addresses around a null pointer wrap",
+        LOOKUP
+        + """
+        r1 = r0
+        r1 += -4
+        r2 = r0
+        r2 += 4
+        r3 = 0
+        r0 = 0
+        if r1 < r2 goto +1
+        r0 = *(u64 *)(r3 + 0)
+        exit""",
+        ("not-a-pointer",),
+    ),
     Case(
         "two lookups are two pointers",
         LOOKUP + "r6 = r0" + LOOKUP + "if r0 == 0 goto +1\nr0 = *(u64 *)(r6 + 0)\nr0 = 2\nexit",
