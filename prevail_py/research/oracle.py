@@ -246,3 +246,9 @@ def _fill(target: Map, key: bytes, value: bytes) -> None:
         target[key] = content
     except MapError:
         return
+
+
+if __name__ == "__main__":
+    from prevail_py.research.oracle_report import main
+
+    raise SystemExit(main())
