@@ -27,7 +27,7 @@ def run(arguments: argparse.Namespace) -> int:
     for number, path in enumerate(arguments.objects):
         loaded = open_object(path)
         if arguments.json:
-            print(json.dumps(_document(path, loaded), ensure_ascii=False))
+            print(json.dumps(_document(path, loaded)))
         else:
             if number:
                 print()

@@ -10,6 +10,7 @@ The command modules import nothing heavy at their top, so that ``--help`` and ``
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -54,6 +55,9 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line ``argv`` (``sys.argv[1:]`` by default) and return its exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # file names are any bytes, terminals of any encoding
     try:
         arguments = parser().parse_args(argv)
     except SystemExit as stop:  # argparse has printed help, version or a usage error

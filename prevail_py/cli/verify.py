@@ -85,7 +85,7 @@ def _print_json(arguments: argparse.Namespace) -> list[Result]:
             document = error_document(path, str(result))
         else:
             document = object_document(path, result, invariants=arguments.invariants)
-        print(json.dumps(document, ensure_ascii=False), flush=True)
+        print(json.dumps(document), flush=True)
     return results
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from prevail_py import __version__
+from prevail_py import __version__, examples
 from prevail_py.cli import main as cli
 from prevail_py.cli import version
 
@@ -60,6 +60,17 @@ def test_garbage(command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str
 def test_directory_instead_of_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["verify", str(tmp_path)]) == 2
     assert _one_line(capsys.readouterr().err).startswith(f"prevail-py: {tmp_path}: file: ")
+
+
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_file_names_are_any_bytes(root: Path, tmp_path: Path, options: list[str]) -> None:
+    path = tmp_path / os.fsdecode(b"\xff.o")
+    path.write_bytes(examples.path("xdp_counter").read_bytes())
+    command = [sys.executable, "-m", "prevail_py", "verify", *options, str(path)]
+    ascii_only = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(command, cwd=root, env=ascii_only, capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert b"\\udcff.o" in done.stdout
 
 
 def _broken(arguments: argparse.Namespace) -> int:
