@@ -18,6 +18,7 @@ from prevail_py.isa.assembler import assemble_text
 from prevail_py.isa.instructions import Instruction
 from prevail_py.objects.program import MapSpec, Program
 from prevail_py.platforms.model import ProgramType
+from prevail_py.verifier import verify
 from prevail_py.vm import interpreter
 from prevail_py.vm.context import Context
 from prevail_py.vm.environment import Environment
@@ -166,6 +167,11 @@ def test_every_kind_of_trap_is_covered() -> None:
 
 def test_names_are_unique() -> None:
     assert len({case.name for case in CASES}) == len(CASES)
+
+
+@pytest.mark.parametrize("case", [c for c in CASES if isinstance(c.ends, tuple)], ids=lambda case: case.name)
+def test_no_program_that_traps_is_safe(case: Case) -> None:
+    assert not verify(case.program).is_safe
 
 
 # Planted bugs -------------------------------------------------------------------------------------------------------
