@@ -18,12 +18,13 @@ from prevail_py.verifier.setting import MAX_PACKET_SIZE, Setting, Unsupported
 from prevail_py.verifier.state import State
 from prevail_py.verifier.values import NEVER_NULL, ZERO, Pointer, Region, RegionKind, Special, Value
 
-__all__ = ["ArgumentViolation", "call_helper", "contract_violations", "packet_moved", "prototype_of"]
+__all__ = ["TAIL_CALL", "ArgumentViolation", "call_helper", "contract_violations", "packet_moved", "prototype_of"]
 
 _MAX_SIZE: Final = (1 << 29) - 1
 """Largest size argument Linux accepts (``BPF_MAX_VAR_SIZ`` in kernel/bpf/verifier.c)."""
 
-_TAIL_CALL: Final = "bpf_tail_call"
+TAIL_CALL: Final = 12
+"""The helper that another program takes the place of the running function."""
 
 _UNMODELLED: Final = {
     ArgKind.FUNCTION: "callbacks",
@@ -92,7 +93,7 @@ def contract_violations(setting: Setting, state: State, helper: int) -> list[Arg
         if problem is not None:
             where = f"argument {index + 1} of {prototype.name}: {problem.message}"
             found.append(ArgumentViolation(problem._replace(message=where), register))
-    if prototype.name == _TAIL_CALL and any(state.facts.range(base).hi > 0 for base in state.references):
+    if helper == TAIL_CALL and any(state.facts.range(base).hi > 0 for base in state.references):
         held = Violation(AssertionKind.UNRELEASED_REFERENCE, "a tail call leaves a reference unreleased")
         found.append(ArgumentViolation(held, Register.R0))
     return found
@@ -281,8 +282,20 @@ def _release(state: State, value: Value) -> None:
     base = value.base
     if base.symbol == NO_SYMBOL:
         return
-    state.references = tuple(held for held in state.references if held != base)
-    state.map_values(lambda value: Special.DANGLING if isinstance(value, Pointer) and value.base == base else value)
+    kept = tuple(held for held in state.references if held != base)
+    kind = value.region.kind
+
+    def gone(value: Value) -> bool:
+        """A copy, or a pointer of which it is not known any more to which object of the kind it refers."""
+        return (
+            isinstance(value, Pointer)
+            and value.region.kind is kind
+            and value.base.symbol != NO_SYMBOL
+            and value.base not in kept
+        )
+
+    state.references = kept
+    state.map_values(lambda value: Special.DANGLING if gone(value) else value)
 
 
 def _result(setting: Setting, state: State, prototype: HelperPrototype, handle: Pointer | None) -> Value:

@@ -22,10 +22,11 @@ from prevail_py.cfg.liveness import Liveness, liveness
 from prevail_py.cfg.wto import Wto, weak_topological_order
 from prevail_py.domains.lattice import constant
 from prevail_py.isa.flow import target
-from prevail_py.isa.instructions import Branch, CallLocal, Exit, Immediate, Instruction, MayGoto, Register
+from prevail_py.isa.instructions import Branch, Call, CallLocal, Exit, Immediate, Instruction, MayGoto, Register
 from prevail_py.isa.semantics import immediate_word
 from prevail_py.platforms.model import FieldKind
 from prevail_py.verifier.assertions import Assertion, Initialised, assertions_of
+from prevail_py.verifier.contracts import TAIL_CALL, packet_moved
 from prevail_py.verifier.merge import Merge, subsumes
 from prevail_py.verifier.partition import add_state
 from prevail_py.verifier.scalars import unknown
@@ -209,7 +210,8 @@ class Fixpoint:
             position += 1
         if final:
             for block in graph.blocks:
-                self.invariants[calls, block.start] = entries.get(block.id, [])
+                # Once for each state with which the function is called.
+                self.invariants.setdefault((calls, block.start), []).extend(entries.get(block.id, ()))
                 for state in entries.get(block.id, []):
                     self._execute(block, state, calls, final=True)
         return [state for node in sorted(exits) for state in exits[node]]
@@ -286,8 +288,11 @@ class Fixpoint:
             outs[node, index] = []
         exits[node] = []
         for state in entries[node]:
-            for end in self._execute(block, state, calls, final=False):
+            replaced: list[State] = []
+            for end in self._execute(block, state, calls, final=False, replaced=replaced):
                 self._leave(function, block, end, outs, exits)
+            for end in replaced:
+                add_state(exits[node], end, self.disjuncts, self.setting.fresh)
 
     def _leave(self, function: _Function, block: Block, end: State, outs: _Outs, exits: dict[int, list[State]]) -> None:
         """Send the state after the last straight-line instruction of a block along its edges."""
@@ -305,8 +310,14 @@ class Fixpoint:
             state.collect(self.setting.definitions)
             outs[block.id, index].append(state)
 
-    def _execute(self, block: Block, entry: State, calls: CallString, final: bool) -> list[State]:
-        """The states after the straight-line instructions of ``block``, all but a closing branch or exit."""
+    def _execute(
+        self, block: Block, entry: State, calls: CallString, final: bool, replaced: list[State] | None = None
+    ) -> list[State]:
+        """The states after the straight-line instructions of ``block``, all but a closing branch or exit.
+
+        A tail call may put another program in the place of the function: the states in which that one returns to the
+        caller are added to ``replaced``.
+        """
         states = [entry.copy()]
         for count, pc in enumerate(block.pcs, 1):
             instruction = self._instruction(pc)
@@ -326,6 +337,8 @@ class Fixpoint:
                 if final:
                     self.returns.setdefault((calls, pc), []).extend(state.copy() for state in states)
             elif not isinstance(instruction, Branch | MayGoto | Exit):
+                if instruction == Call(TAIL_CALL) and replaced is not None and calls:
+                    replaced.extend(_after_tail_call(self.setting, state) for state in states)
                 for state in states:
                     try:
                         step(self.setting, state, pc, instruction)
@@ -363,6 +376,18 @@ class Fixpoint:
 
 def _frame_pointer(depth: int) -> Pointer:
     return Pointer(Region(RegionKind.STACK, depth), NEVER_NULL, constant(STACK_SIZE))
+
+
+def _after_tail_call(setting: Setting, state: State) -> State:
+    """The end of the program that was called in the place of a subprogram.
+
+    It had the context and no pointer to any frame: it may have moved the packet, and returns what it likes.
+    """
+    end = state.copy()
+    packet_moved(setting, end)
+    end.registers[0] = unknown(setting, end)
+    end.collect(setting.definitions)
+    return end
 
 
 def _return(state: State) -> None:

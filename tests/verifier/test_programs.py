@@ -450,6 +450,44 @@ MAPS_AND_HELPERS = [
         ("out-of-bounds",),
     ),
     Case(
+        # After the join r7 is one of both records, of which none is left.
+        "ring buffer: used through a pointer to either of two records",
+        """
+        r1 = map[idx:3] ll
+        r2 = 16
+        r3 = 0
+        call 131
+        r6 = r0
+        if r6 == 0 goto out
+        r1 = map[idx:3] ll
+        r2 = 16
+        r3 = 0
+        call 131
+        r8 = r0
+        if r8 == 0 goto one
+        call 7
+        r7 = r6
+        if r0 == 5 goto +1
+        r7 = r8
+        r1 = r6
+        r2 = 0
+        call 132
+        r1 = r8
+        r2 = 0
+        call 132
+        r0 = *(u64 *)(r7 + 0)
+        r0 = 0
+        exit
+        one:
+        r1 = r6
+        r2 = 0
+        call 132
+        out:
+        r0 = 0
+        exit""",
+        ("not-a-pointer",),
+    ),
+    Case(
         "map in map",
         """
         r1 = 0
@@ -490,6 +528,49 @@ MAPS_AND_HELPERS = [
         "tail call through another kind of map",
         "r2 = map[idx:0] ll\nr3 = 1\ncall 12\nr0 = 2\nexit",
         ("helper-argument",),
+    ),
+    Case(
+        # The program called in the place of the subprogram returns whatever it likes.
+        "the result of a subprogram with a tail call",
+        """
+        r6 = r1
+        r2 = 0
+        *(u64 *)(r10 - 8) = r2
+        call local sub
+        r1 = r10
+        r1 += -8
+        r1 += r0
+        r0 = *(u8 *)(r1 + 0)
+        exit
+        sub:
+        r2 = map[idx:4] ll
+        r3 = 0
+        call 12
+        r0 = 0
+        exit""",
+        ("out-of-bounds",),
+    ),
+    Case(
+        "packet pointers across a subprogram with a tail call",
+        """
+        r6 = r1
+        r7 = *(u32 *)(r1 + 0)
+        r2 = *(u32 *)(r1 + 4)
+        r3 = r7
+        r3 += 14
+        r0 = 2
+        if r3 > r2 goto +2
+        call local sub
+        r0 = *(u8 *)(r7 + 0)
+        r0 = 2
+        exit
+        sub:
+        r2 = map[idx:4] ll
+        r3 = 0
+        call 12
+        r0 = 0
+        exit""",
+        ("not-a-pointer",),
     ),
     Case(
         # The size is checked as a 32-bit number but passed as a 64-bit one.
