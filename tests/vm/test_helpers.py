@@ -64,7 +64,7 @@ def printed(format: bytes, *values: str) -> tuple[int, tuple[str, ...]]:
     """What ``bpf_trace_printk`` returns and logs; ``values`` are sources of R3 to R5."""
     loads = "".join(f"r{register} = {value}\n" for register, value in enumerate(values, 3))
     text = f"r1 = map[idx:0][0]+16 ll\nr2 = {len(format)}\n{loads}call 6\nexit"
-    execution = execute(text, b"hello\0 world\0\x0a\x00\x00\x01"[:16].ljust(16, b"\0") + format)
+    execution = execute(text, b"hello\0".ljust(12, b"\0") + bytes([192, 0, 2, 1]) + format)
     assert isinstance(execution.outcome, Returned)
     value = execution.outcome.value
     return value - (1 << 64) if value >> 63 else value, execution.log
@@ -83,7 +83,7 @@ def printed(format: bytes, *values: str) -> tuple[int, tuple[str, ...]]:
         (b"100%% %c\0", ("65",), "100% A"),
         (b"%s\0", ("map[idx:0][0]+0 ll",), "hello"),
         (b"%s!\0", ("0",), "!"),
-        (b"%pI4\0", ("map[idx:0][0]+12 ll",), "0.10.0.0"),
+        (b"%pI4\0", ("map[idx:0][0]+12 ll",), "192.0.2.1"),
         (b"%pI4\0", ("0",), "0.0.0.0"),
         (b"%pI6\0", ("0",), "::"),
         (b"%p\0", ("4096",), "0000000000001000"),
@@ -91,14 +91,13 @@ def printed(format: bytes, *values: str) -> tuple[int, tuple[str, ...]]:
     ],
 )
 def test_format(format: bytes, values: tuple[str, ...], line: str) -> None:
-    if line == "0.10.0.0":
-        format, line = b"%pI4\0", "0.10.0.0"
     assert printed(format, *values) == (len(line), (line,))
 
 
-@pytest.mark.parametrize(
-    "format", [b"no end", b"%d %d %d %d\0", b"%f\0", b"%\0", b"%lld%lls\0", b"\x01\0", b"\xff\0", b"%pZ%q\0"]
-)
+REFUSED = [b"no end", b"%d %d %d %d\0", b"%f\0", b"%\0", b"%lld%lls\0", b"\x01\0", b"\xff\0", b"%q\0"]
+
+
+@pytest.mark.parametrize("format", REFUSED)
 def test_formats_that_are_refused(format: bytes) -> None:
     assert printed(format, "1", "2", "3") == (-errno.EINVAL, ())
 
@@ -238,8 +237,9 @@ def test_perf_records_that_are_refused(flags: int, kind: str, error: int) -> Non
 
 def test_ring_buffer_records() -> None:
     text = (
-        "r1 = map[idx:1] ll\nr2 = 8\nr3 = 0\ncall 131\nif r0 == 0 goto +5\n*(u64 *)(r0 + 0) = 7\nr1 = r0\nr2 = 0\ncall 132\n"
-        "goto +0\nr2 = map[idx:0][0]+0 ll\nr1 = map[idx:1] ll\nr3 = 4\nr4 = 0\ncall 130\nr0 = 0\nexit"
+        "r1 = map[idx:1] ll\nr2 = 8\nr3 = 0\ncall 131\nif r0 == 0 goto +4\n"
+        "*(u64 *)(r0 + 0) = 7\nr1 = r0\nr2 = 0\ncall 132\n"
+        "r2 = map[idx:0][0]+0 ll\nr1 = map[idx:1] ll\nr3 = 4\nr4 = 0\ncall 130\nr0 = 0\nexit"
     )
     execution = execute(text, b"data", [MapSpec("ring", 27, 0, 0, 4096)])
     assert execution.outcome == Returned(0)
