@@ -57,11 +57,14 @@ def verify(program: Program, domain: str = DEFAULT, disjuncts: int | None = None
     top = facts(domain)
     if program.unsupported:
         return Verdict(VerdictKind.UNSUPPORTED, program, reason=", ".join(program.unsupported))
+    host = platform(program.platform)
+    if program.program_type not in host.program_types:
+        return Verdict(VerdictKind.UNSUPPORTED, program, reason=f"program type {program.program_type!r}")
     steps = 0
     verdict: Verdict | None = None
     for bound in DISJUNCTS if disjuncts is None else (disjuncts,):
         allowed = budget if verdict is None else min(budget, _RETRY_FACTOR * verdict.steps)
-        found = _Attempt(Setting(program, platform(program.platform), top), bound, allowed).verdict()
+        found = _Attempt(Setting(program, host, top), bound, allowed).verdict()
         steps += found.steps
         # An attempt that ran out of budget says less than the failures of the one before.
         if verdict is None or not found.reason:

@@ -172,7 +172,10 @@ def _wide(setting: Setting, pc: int, instruction: LoadImmediate64) -> Value:
             return Pointer(region, NEVER_NULL, ZERO)
         case Pseudo.MAP_INDEX_VALUE:
             region = Region(RegionKind.MAP_VALUE, instruction.low)
-            setting.map_type_of(region)
+            map_type = setting.map_type_of(region)
+            if not map_type.index_key or map_type.per_cpu or not map_type.value_access:
+                # Only arrays have their first value at a fixed address.
+                raise Unsupported(f"the address of a value in a map of type {map_type.name}", pc)
             return Pointer(region, NEVER_NULL, constant(instruction.high & 0xFFFFFFFF))
         case Pseudo.FUNCTION:
             return Pointer(Region(RegionKind.FUNCTION, pc + 1 + instruction.low), NEVER_NULL, ZERO)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import pytest
 
 from prevail_py.isa.assembler import assemble_text
+from prevail_py.isa.instructions import LoadImmediate64, Pseudo, Register
 from prevail_py.objects.program import MapSpec, Program
 from prevail_py.platforms import platform
 from prevail_py.verifier import Verdict, VerdictKind, verify
@@ -898,6 +899,32 @@ CORRELATED = [
 ]
 
 ALL = [*ARITHMETIC, *STACK, *PACKETS, *MAPS_AND_HELPERS, *CONTEXT, *WIDTHS, *LOOPS, *CORRELATED]
+
+
+UNSUPPORTED = {
+    "a program type that does not exist": Program("p", "s", "nosuch", assemble_text("r0 = 0\nexit")),
+    "a map that the program does not have": Program(
+        "p", "s", "xdp", assemble_text("r1 = map[idx:6] ll\nr0 = 0\nexit"), MAPS
+    ),
+    "a map at a negative position": Program(
+        "p",
+        "s",
+        "xdp",
+        (LoadImmediate64(Register.R1, -1, 0, Pseudo.MAP_INDEX), None, *assemble_text("r0 = 0\nexit")),
+        MAPS,
+    ),
+    # Only arrays have a value at a fixed address.
+    "the address of a value in a hash map": Program(
+        "p", "s", "xdp", assemble_text("r1 = map[idx:1][0]+0 ll\nr0 = *(u8 *)(r1 + 0)\nexit"), MAPS
+    ),
+}
+
+
+@pytest.mark.parametrize("name", UNSUPPORTED)
+def test_unsupported(name: str) -> None:
+    verdict = verify(UNSUPPORTED[name])
+    assert verdict.kind is VerdictKind.UNSUPPORTED, str(verdict)
+    assert verdict.reason
 
 
 def verdict_of(case: Case) -> Verdict:
