@@ -5,8 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 from prevail_py.cli.support import (
     EXIT_INPUT,
@@ -22,7 +21,8 @@ from prevail_py.cli.support import (
 )
 
 if TYPE_CHECKING:
-    from prevail_py.verifier.verdict import Verdict
+    from prevail_py.objects.program import Program
+    from prevail_py.verifier.verdict import Verdict, VerdictKind
 
 NAME = "verify"
 HELP = "verify all programs of object files"
@@ -44,64 +44,96 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Verify; 0 where all programs are SAFE, 1 where one is not, 2 where an object cannot be read."""
-    results = _print_json(arguments) if arguments.json else _print_text(arguments)
-    if any(isinstance(result, InputError) for result in results):
-        return EXIT_INPUT
-    return EXIT_OK if all(verdict.is_safe for verdict in _verdicts(results)) else EXIT_NOT_SAFE
-
-
-Result: TypeAlias = "list[Verdict] | InputError"
-
-
-def _verified(arguments: argparse.Namespace) -> Iterator[tuple[str, Result]]:
-    """Each object's path with the verdicts of its programs, or with the error that it could not be read for."""
-    from prevail_py.verifier import verify
-
-    options = {
-        name: value for name in ("domain", "disjuncts", "budget") if (value := getattr(arguments, name)) is not None
-    }
-    several = len(arguments.objects) > 1
+    options = _options(arguments)
+    printer = _Documents(arguments) if arguments.json else _Text(arguments)
+    code = EXIT_OK
     for path in track(arguments.objects, "verifying"):
         try:
             programs = choose(path, open_object(path), arguments.program)
         except InputError as error:
             print(f"prevail-py: {error}", file=sys.stderr)
-            yield path, error
-        else:
-            yield path, [verify(program, **options) for program in (programs if several else track(programs, path))]
+            printer.unreadable(path, error)
+            code = EXIT_INPUT
+            continue
+        verdicts = _verify(programs, path if len(arguments.objects) == 1 else None, options)
+        printer.verified(path, verdicts)
+        if code == EXIT_OK and not all(verdict.is_safe for verdict in verdicts):
+            code = EXIT_NOT_SAFE
+    printer.finish()
+    return code
 
 
-def _verdicts(results: Iterable[Result]) -> list[Verdict]:
-    return [verdict for result in results if not isinstance(result, InputError) for verdict in result]
+def _options(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The arguments of :func:`prevail_py.verifier.verify` that were given."""
+    from prevail_py.domains import facts
+
+    if arguments.domain is not None:
+        try:
+            facts(arguments.domain)
+        except ValueError as error:
+            raise InputError(f"--domain: {error}") from error
+    names = ("domain", "disjuncts", "budget")
+    return {name: value for name in names if (value := getattr(arguments, name)) is not None}
 
 
-def _print_json(arguments: argparse.Namespace) -> list[Result]:
-    from prevail_py.report.document import error_document, object_document
+def _verify(programs: list[Program], label: str | None, options: dict[str, Any]) -> list[Verdict]:
+    from prevail_py.verifier import verify
 
-    results: list[Result] = []
-    for path, result in _verified(arguments):
-        results.append(result)
-        if isinstance(result, InputError):
-            document = error_document(path, str(result))
-        else:
-            document = object_document(path, result, invariants=arguments.invariants)
-        print(json.dumps(document), flush=True)
-    return results
+    return [verify(program, **options) for program in (track(programs, label) if label else programs)]
 
 
-def _print_text(arguments: argparse.Namespace) -> list[Result]:
-    from prevail_py.report.text import summary, verdict_table, verdict_text
+class _Documents:
+    """One JSON document per object, as soon as it is verified."""
 
-    found = list(_verified(arguments))
-    results = [result for _, result in found]
-    rows = [(path, verdict) for path, result in found for verdict in _verdicts([result])]
-    if rows:
-        print_table(verdict_table(rows), colours=_COLOURS)
-        print(f"\n{summary(_verdicts(results))}")
-    for path, verdict in rows:
-        if not (verdict.is_safe or arguments.brief):
-            print(f"\n{verdict_text(path, verdict)}")
-    if arguments.invariants:
-        for path, verdict in rows:
-            print(f"\n{path}: {verdict.program.name}: invariants\n{verdict.invariants}")
-    return results
+    def __init__(self, arguments: argparse.Namespace) -> None:
+        self.invariants: bool = arguments.invariants
+
+    def unreadable(self, path: str, error: InputError) -> None:
+        from prevail_py.report.document import error_document
+
+        print(json.dumps(error_document(path, str(error))), flush=True)
+
+    def verified(self, path: str, verdicts: list[Verdict]) -> None:
+        from prevail_py.report.document import object_document
+
+        print(json.dumps(object_document(path, verdicts, invariants=self.invariants)), flush=True)
+
+    def finish(self) -> None:
+        pass
+
+
+class _Text:
+    """A table of all programs, then what keeps some from being SAFE, then the invariants that were asked for.
+
+    What will be printed is kept as text: a verdict holds on to the states of its whole program.
+    """
+
+    def __init__(self, arguments: argparse.Namespace) -> None:
+        self.arguments = arguments
+        self.rows: list[tuple[str, ...]] = []
+        self.kinds: list[VerdictKind] = []
+        self.failures: list[str] = []
+        self.invariants: list[str] = []
+
+    def unreadable(self, path: str, error: InputError) -> None:
+        pass
+
+    def verified(self, path: str, verdicts: list[Verdict]) -> None:
+        from prevail_py.report.text import verdict_row, verdict_text
+
+        for verdict in verdicts:
+            self.rows.append(verdict_row(path, verdict))
+            self.kinds.append(verdict.kind)
+            if not (verdict.is_safe or self.arguments.brief):
+                self.failures.append(verdict_text(path, verdict))
+            if self.arguments.invariants:
+                self.invariants.append(f"{path}: {verdict.program.name}: invariants\n{verdict.invariants}")
+
+    def finish(self) -> None:
+        from prevail_py.report.text import summary, verdict_table
+
+        if self.rows:
+            print_table(verdict_table(self.rows), colours=_COLOURS)
+            print(f"\n{summary(self.kinds)}")
+        for text in (*self.failures, *self.invariants):
+            print(f"\n{text}")

@@ -10,32 +10,34 @@ from prevail_py._render import Table
 from prevail_py.isa.disassembler import disassemble
 from prevail_py.verifier.verdict import Failure, Verdict, VerdictKind
 
-__all__ = ["failure_text", "summary", "verdict_table", "verdict_text"]
+__all__ = ["failure_text", "summary", "verdict_row", "verdict_table", "verdict_text"]
 
 
-def verdict_table(results: Sequence[tuple[str, Verdict]]) -> Table:
-    """One row per program; ``results`` pairs each verdict with the path of its object."""
-    rows = tuple(
-        (
-            Path(path).name,
-            verdict.program.section,
-            verdict.program.name,
-            verdict.program.program_type,
-            str(verdict.program.instruction_count),
-            verdict.kind.value,
-            f"{verdict.seconds:.3f}",
-        )
-        for path, verdict in results
+def verdict_row(path: str, verdict: Verdict) -> tuple[str, ...]:
+    """The row of a program in :func:`verdict_table`; ``path`` is that of its object."""
+    program = verdict.program
+    return (
+        Path(path).name,
+        program.section,
+        program.name,
+        program.program_type,
+        str(program.instruction_count),
+        verdict.kind.value,
+        f"{verdict.seconds:.3f}",
     )
+
+
+def verdict_table(rows: Sequence[tuple[str, ...]]) -> Table:
+    """One row per program."""
     header = ("object", "section", "program", "type", "insns", "verdict", "seconds")
-    return Table(header, rows, right=frozenset({4, 6}))
+    return Table(header, tuple(rows), right=frozenset({4, 6}))
 
 
-def summary(verdicts: Sequence[Verdict]) -> str:
+def summary(kinds: Sequence[VerdictKind]) -> str:
     """How many programs have which verdict: ``3 programs: 2 SAFE, 1 UNKNOWN``."""
-    counts = Counter(verdict.kind for verdict in verdicts)
+    counts = Counter(kinds)
     parts = ", ".join(f"{counts[kind]} {kind.value}" for kind in VerdictKind if counts[kind])
-    return f"{len(verdicts)} program{'' if len(verdicts) == 1 else 's'}{': ' if parts else ''}{parts}"
+    return f"{len(kinds)} program{'' if len(kinds) == 1 else 's'}{': ' if parts else ''}{parts}"
 
 
 def verdict_text(path: str, verdict: Verdict) -> str:

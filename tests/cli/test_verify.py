@@ -123,6 +123,13 @@ def test_budget_ends_in_unknown(capsys: pytest.CaptureFixture[str]) -> None:
     assert (document["programs"][0]["verdict"], document["programs"][0]["reason"]) == ("UNKNOWN", "budget")
 
 
+def test_domain_by_name(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["verify", str(examples.path("xdp_histogram")), "--domain", "interval*zones", "--json"]) in (0, 1)
+    assert len(_documents(capsys)) == 1
+    assert main(["verify", FIREWALL, "--domain", "interval*nonsense"]) == 2
+    assert capsys.readouterr().err.startswith("prevail-py: --domain: unknown domain 'nonsense': there are ")
+
+
 def test_invariants_are_printed(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["verify", FIREWALL, "--invariants"]) == 0
     text = capsys.readouterr().out.split(f"\n{FIREWALL}: xdp_firewall: invariants\n")[1]
