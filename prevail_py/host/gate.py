@@ -103,14 +103,15 @@ def _require_safe(verdict: Verdict) -> None:
 
 def _tail_call_targets(program: Program, maps: Sequence[Map]) -> Iterator[Program]:
     """The programs that ``program`` may reach by tail calls, each once."""
-    seen = {id(program)}
+    programs, arrays = {id(program)}, set()
     pending = list(maps)
     while pending:
         map = pending.pop()
-        if not isinstance(map, ProgramArray):
+        if not isinstance(map, ProgramArray) or id(map) in arrays:
             continue
+        arrays.add(id(map))
         for target in map.targets():
-            if id(target.program) not in seen:
-                seen.add(id(target.program))
-                pending.extend(target.maps or ())
+            pending.extend(target.maps or ())
+            if id(target.program) not in programs:
+                programs.add(id(target.program))
                 yield target.program

@@ -102,6 +102,10 @@ def test_formats_that_are_refused(format: bytes) -> None:
     assert printed(format, "1", "2", "3") == (-errno.EINVAL, ())
 
 
+def test_fields_have_a_largest_width() -> None:
+    assert printed(b"%" + b"9" * 5000 + b"d\0", "5") == (1024, (" " * 1023 + "5",))
+
+
 def test_registers_that_were_never_written_print_as_zero() -> None:
     assert printed(b"%d %d\0", "5") == (3, ("5 0",))
 

@@ -259,6 +259,9 @@ def test_map_of_maps() -> None:
         outer[b"bb"] = inner
     with pytest.raises(MapError, match="differs from its template in type"):
         outer[b"aa"] = HashMap(MapSpec("inner", 1, 4, 6, 3))
+    for wrong in (outer, ProgramArray(MapSpec("programs", 3, 4, 4, 2))):
+        with pytest.raises(MapError, match="cannot be an inner map"):
+            outer[b"aa"] = wrong
     del outer[b"aa"]
     assert len(outer) == 0
 

@@ -15,6 +15,7 @@ from prevail_py.vm.memory import Region
 __all__ = ["trace_printk", "trace_vprintk"]
 
 _MAX_VALUES: Final = 12
+_MAX_WIDTH: Final = 1024  # no longer line is ever printed
 _SPECIFIER: Final = re.compile(
     r"%(?:(?P<percent>%)|(?P<flags>[0+\- ]*)(?P<width>[1-9][0-9]*)?(?P<kind>p(?:[iI][46]|[kxsSB])?|s|c|l{0,2}[diuxX]))"
 )
@@ -73,7 +74,8 @@ def _format(format: str, values: Sequence[_Value]) -> str | None:
             continue
         if used >= len(values):
             return None
-        out.append(_convert(match["kind"], match["flags"] or "", match["width"] or "", values[used]))
+        width = min(int((match["width"] or "0")[:5]), _MAX_WIDTH)
+        out.append(_convert(match["kind"], match["flags"] or "", str(width or ""), values[used]))
         used += 1
     return "".join((*out, format[position:]))
 

@@ -100,7 +100,8 @@ class ProgramArray(MutableMapping[bytes, Program]):
 class MapOfMaps(MutableMapping[bytes, Map]):
     """An array or hash table whose elements are maps; a look-up yields a reference to the inner map.
 
-    Every inner map has the key size, value size and type of the template, ``spec.inner``.
+    Every inner map has the key size, value size and type of the template, ``spec.inner``; program arrays and maps of
+    maps cannot be inner maps.
     """
 
     def __init__(self, spec: MapSpec, *, indexed: bool) -> None:
@@ -118,6 +119,8 @@ class MapOfMaps(MutableMapping[bytes, Map]):
         return self._entries.get(key)
 
     def __setitem__(self, key: bytes, inner: Map) -> None:
+        if isinstance(inner, ProgramArray | MapOfMaps):
+            raise MapError(self.spec.name, errno.EINVAL, f"{inner!r} cannot be an inner map")
         template = self.spec.inner
         if template is not None:
             for attribute in ("type", "key_size", "value_size"):
