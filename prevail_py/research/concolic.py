@@ -23,14 +23,15 @@ from prevail_py.cfg.graph import ControlFlowGraph
 from prevail_py.objects.program import Program
 from prevail_py.research.oracle import Scenario
 from prevail_py.research.packets import MTU_LENGTH
-from prevail_py.research.shadow import SIZE, Input, InputKind, Lookup, Trace, trace
+from prevail_py.research.paths import SIZE, Input, InputKind, Lookup, Trace
+from prevail_py.research.shadow import trace
 
 __all__ = ["steer"]
 
-_QUERY_BUDGET: Final = 400_000
+_QUERY_BUDGET: Final = 200_000
 """What one query may cost, in Z3's own unit, so that answers do not depend on the machine: about 0.2 s."""
 
-_BUDGET: Final = 2_000_000
+_BUDGET: Final = 1_000_000
 """What all queries that start from one scenario may cost together."""
 
 _MAX_TURNS: Final = 150
@@ -104,25 +105,25 @@ class _Search:
 
     def turned(self, traced: Trace, place: int) -> Scenario | None:
         """An input that takes the same path to the condition at ``place`` and then the other way, if one is known."""
-        turned = traced.conditions[place]
-        inputs = set(turned.inputs)
+        condition = traced.conditions[place]
+        inputs = set(condition.inputs)
         solver = z3.SolverFor("QF_BV", ctx=self.context)
         solver.set("rlimit", _QUERY_BUDGET)
         solver.set("random_seed", 0)
-        solver.add(z3.Not(turned.holds))
+        solver.add(z3.Not(condition.holds))
         rest = traced.conditions[:place]
-        while related := [condition for condition in rest if not inputs.isdisjoint(condition.inputs)]:
-            for condition in related:
-                inputs |= condition.inputs
-                solver.add(condition.holds)
-            rest = [condition for condition in rest if inputs.isdisjoint(condition.inputs)]
+        while related := [before for before in rest if not inputs.isdisjoint(before.inputs)]:
+            for before in related:
+                inputs |= before.inputs
+                solver.add(before.holds)
+            rest = [before for before in rest if inputs.isdisjoint(before.inputs)]
         if SIZE in inputs:
             solver.add(z3.ULE(traced.symbol(SIZE), max(MTU_LENGTH, len(traced.packet))))
         answer = solver.check()
         self.spent = solver.statistics().get_key_value("rlimit count")  # of the context, so of all queries together
-        return (
-            _scenario(traced, turned.lookups, _assignment(traced, solver.model(), inputs)) if answer == z3.sat else None
-        )
+        if answer != z3.sat:
+            return None
+        return _scenario(traced, condition.lookups, _assignment(traced, solver.model(), inputs))
 
     def _push(self, traced: Trace, place: int) -> None:
         cost = self._cost(traced, place)

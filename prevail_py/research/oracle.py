@@ -36,7 +36,7 @@ _KEYED_HELPERS: Final = frozenset({1, 2, 3})
 
 _MAX_KEYS: Final = 64
 _MAX_VIOLATIONS: Final = 10
-_MAX_STARTS: Final = 6
+_MAX_STARTS: Final = 4
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@
 the SAFE ones on random inputs and on inputs chosen by the solver, and prints a line for each: runs, how many of them
 were steered, steps that were checked, violations, and how many of the blocks that may be reached were.  Exit status 0;
 1 on a violation or where too little was reached (``--min-coverage`` for each program, ``--min-total`` for all of them
-together); 2 where an object cannot be read.  ``--out`` also writes the report as Markdown, with the commit and the options.
+together); 2 where an object cannot be read.  ``--out`` also writes the report as Markdown, with the commit.
 """
 
 from __future__ import annotations
@@ -221,6 +221,7 @@ def _figures(report: Report) -> dict[str, object]:
 
 def _markdown(rows: Sequence[Row], options: argparse.Namespace) -> str:
     table = _table(rows)
+    command = f"--runs {options.runs} --steered {options.steered} --seed {options.seed}"
     rules = ("---:" if column in table.right else "---" for column in range(len(table.header)))
     lines = ["| " + " | ".join(cells) + " |" for cells in (table.header, tuple(rules), *table.rows)]
     return (
@@ -230,9 +231,8 @@ Every SAFE program is run on random inputs and then on inputs that the solver ch
 must be one that the invariants allow, and nothing may trap.  *Steered* runs are those the solver chose the input of,
 *blocks* those that may be reached according to the invariants.
 
-Written by `python -m prevail_py.research.oracle --runs {options.runs} --steered {options.steered} --seed {options.seed}`
-with these objects at {_commit()}, with Z3 {version("z3-solver")}.  Seconds are CPU time; all else is the same on every
-machine.
+Written by `python -m prevail_py.research.oracle {command}` with these objects, at
+{_commit()}, with Z3 {version("z3-solver")}.  Seconds are CPU time; all else is the same on every machine.
 
 {chr(10).join(lines)}
 

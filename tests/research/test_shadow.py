@@ -14,7 +14,8 @@ from prevail_py.objects.elf import load_object
 from prevail_py.objects.program import MapSpec, Program
 from prevail_py.research.oracle import Scenario, execute
 from prevail_py.research.packets import packets
-from prevail_py.research.shadow import SIZE, Condition, Input, InputKind, Shadow, Term, Trace, trace
+from prevail_py.research.paths import SIZE, Condition, Input, InputKind, Term, Trace
+from prevail_py.research.shadow import Shadow, trace
 from prevail_py.verifier.smt.algebra import Z3Algebra
 from prevail_py.vm.machine import Machine
 from prevail_py.vm.outcome import Returned
