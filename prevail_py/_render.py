@@ -24,12 +24,18 @@ _BADGES = {
 class Table:
     """A table of strings; ``right`` holds the indices of the columns that are aligned to the right.
 
-    ``str()`` is the plain text, columns padded and two spaces apart, without trailing blanks.
+    ``str()`` is the plain text, columns padded and two spaces apart, without trailing blanks.  Raises ValueError for a
+    row of another length than the header.
     """
 
     header: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     right: frozenset[int] = frozenset()
+
+    def __post_init__(self) -> None:
+        for row in self.rows:
+            if len(row) != len(self.header):
+                raise ValueError(f"a row of {len(row)} cells under {len(self.header)} headers: {row}")
 
     def __str__(self) -> str:
         lines = [self.header, *self.rows]
