@@ -14,7 +14,7 @@ from prevail_py.platforms.model import ArgKind, HelperArg, HelperPrototype, Look
 from prevail_py.verifier.assertions import AssertionKind, Mode
 from prevail_py.verifier.regions import Violation, overwrite, violation
 from prevail_py.verifier.scalars import unknown
-from prevail_py.verifier.setting import MAX_PACKET_SIZE, Setting, Unsupported
+from prevail_py.verifier.setting import MAX_PACKET_SIZE, METADATA_OFFSETS, Setting, Unsupported
 from prevail_py.verifier.state import State
 from prevail_py.verifier.values import NEVER_NULL, ZERO, Pointer, Region, RegionKind, Special, Value
 
@@ -25,6 +25,8 @@ _MAX_SIZE: Final = (1 << 29) - 1
 
 TAIL_CALL: Final = 12
 """The helper that another program takes the place of the running function."""
+
+_CHANGES_MAP: Final = frozenset({"bpf_map_update_elem", "bpf_map_delete_elem", "bpf_map_push_elem", "bpf_map_pop_elem"})
 
 _UNMODELLED: Final = {
     ArgKind.FUNCTION: "callbacks",
@@ -158,6 +160,8 @@ def _argument(
             map_type = setting.map_type_of(value.region)
             if not setting.platform.map_accepts(map_type.number, prototype.name):
                 return _bad(f"a map of type {map_type.name} is not accepted")
+            if prototype.name in _CHANGES_MAP and not setting.may_write(value.region):
+                return _bad(f"map {setting.map_of(value.region).name} is read-only")
             return None
         case ArgKind.RINGBUF_MEM:
             if not isinstance(value, Pointer) or value.region.kind is not RegionKind.MEMORY:
@@ -247,7 +251,7 @@ def packet_moved(setting: Setting, state: State) -> None:
     state.map_values(stale)
     state.packet_size = unknown(setting, state, 0, MAX_PACKET_SIZE)
     if state.packet_meta != ZERO:
-        state.packet_meta = unknown(setting, state, -256, 0)
+        state.packet_meta = unknown(setting, state, *METADATA_OFFSETS)
 
 
 def call_helper(setting: Setting, state: State, helper: int) -> None:
@@ -343,7 +347,9 @@ def _looked_up(setting: Setting, state: State, prototype: HelperPrototype, handl
                 raise Unsupported("maps nested more than two deep")
             return Pointer(Region(RegionKind.MAP, index, inner=True), base, ZERO)
         case LookupResult.SOCKET | LookupResult.XDP_SOCKET:
-            name = "socket" if map_type.lookup is LookupResult.SOCKET else "xdp socket"
-            return _acquired(setting, state, prototype, Region(RegionKind.OBJECT, name=name))
+            if map_type.lookup is LookupResult.XDP_SOCKET:
+                return Pointer(Region(RegionKind.OBJECT, name="xdp socket"), base, ZERO)
+            state.references = (*state.references, base)  # sockets from maps are counted, whatever the prototype says
+            return Pointer(Region(RegionKind.OBJECT, name="socket"), base, ZERO)
         case LookupResult.NOTHING:
             return Special.POISON

@@ -30,7 +30,7 @@ from prevail_py.verifier.contracts import TAIL_CALL, packet_moved
 from prevail_py.verifier.merge import Merge, subsumes
 from prevail_py.verifier.partition import add_state
 from prevail_py.verifier.scalars import unknown
-from prevail_py.verifier.setting import MAX_METADATA, MAX_PACKET_SIZE, Setting, Unsupported
+from prevail_py.verifier.setting import MAX_PACKET_SIZE, METADATA_OFFSETS, Setting, Unsupported
 from prevail_py.verifier.state import Frame, State
 from prevail_py.verifier.transfer import branch, step
 from prevail_py.verifier.values import (
@@ -146,7 +146,7 @@ class Fixpoint:
         if FieldKind.PACKET in fields:
             state.packet_size = unknown(setting, state, 0, MAX_PACKET_SIZE)
         if FieldKind.PACKET_META in fields:
-            state.packet_meta = unknown(setting, state, -MAX_METADATA, 0)
+            state.packet_meta = unknown(setting, state, *METADATA_OFFSETS)
         return state
 
     def _function(self, graph: FunctionGraph) -> _Function:

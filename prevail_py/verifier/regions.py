@@ -77,11 +77,11 @@ def violation(
                 return Violation(AssertionKind.READ_ONLY, f"{setting.program_type.name} programs may not write packets")
             return _packet_violation(state, value, size)
         case RegionKind.MAP_VALUE:
-            spec, map_type = setting.map_of(value.region), setting.map_type_of(value.region)
+            spec = setting.map_of(value.region)
             found = _bounds_violation(state, value, size, spec.value_size)
-            if found is None and mode is not Mode.READ and (spec.read_only or "w" not in map_type.value_access):
+            if found is None and mode is not Mode.READ and not setting.may_write(value.region):
                 return Violation(AssertionKind.READ_ONLY, f"map {spec.name} is read-only")
-            if found is None and mode is not Mode.WRITE and "r" not in map_type.value_access:
+            if found is None and mode is not Mode.WRITE and not setting.may_read(value.region):
                 return Violation(AssertionKind.READ_ONLY, f"values of map {spec.name} cannot be read")
             return found
         case RegionKind.MEMORY:

@@ -16,8 +16,12 @@ __all__ = ["MAX_PACKET_SIZE", "Setting", "Unsupported"]
 MAX_PACKET_SIZE: Final = (1 << 31) - 1
 """Bytes between data and data_end: an assumption about the host, far above what any driver delivers."""
 
-MAX_METADATA: Final = 256
-"""Bytes between data_meta and data."""
+METADATA_OFFSETS: Final = (-256, 1)
+"""Where data_meta lies relative to data: up to 256 bytes before, and one byte behind where a driver offers none
+(``xdp_set_data_meta_invalid`` in Linux)."""
+
+_READ_ONLY_PROGRAM: Final = 1 << 7
+_WRITE_ONLY_PROGRAM: Final = 1 << 8
 
 Definitions: TypeAlias = dict[Symbol, tuple[WordOp, tuple[Term, ...]]]
 
@@ -60,6 +64,16 @@ class Setting:
                 raise Unsupported(f"map {spec.name}: the definition of its inner maps is not known")
             return spec.inner
         return spec
+
+    def may_read(self, region: Region) -> bool:
+        """Whether programs may read the values of this map (``BPF_F_WRONLY_PROG`` forbids it)."""
+        return not self.map_of(region).flags & _WRITE_ONLY_PROGRAM and "r" in self.map_type_of(region).value_access
+
+    def may_write(self, region: Region) -> bool:
+        """Whether programs may change this map: not where it is read-only data or ``BPF_F_RDONLY_PROG`` is set."""
+        spec = self.map_of(region)
+        read_only = spec.read_only or spec.flags & _READ_ONLY_PROGRAM
+        return not read_only and "w" in self.map_type_of(region).value_access
 
     def map_type_of(self, region: Region) -> MapType:
         """The map type of :meth:`map_of`.  Raises Unsupported for a number the platform does not know."""
