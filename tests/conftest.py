@@ -20,6 +20,11 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# A deadline measures the machine, not the test.  Continuous integration repeats the same inputs every time.
+settings.register_profile("prevail_py", deadline=None, derandomize=bool(os.environ.get("CI")))
+settings.load_profile("prevail_py")
 
 ROOT = Path(__file__).resolve().parents[1]
 RESOURCE = "needs"  # the user property that carries a resource from a test to the summary
