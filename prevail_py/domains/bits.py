@@ -20,7 +20,7 @@ from typing import Final, TypeAlias
 from prevail_py.domains.bounds import next_member, previous_member, smear
 from prevail_py.words import Comparison, OpKind, WordOp
 
-__all__ = ["IMPOSSIBLE", "Bits", "apply", "backward", "meet_low", "restrict"]
+__all__ = ["IMPOSSIBLE", "Bits", "apply", "backward", "meet_low", "restrict", "widen"]
 
 Bits: TypeAlias = tuple[int, int]
 
@@ -45,6 +45,19 @@ def meet_low(value: int, mask: int, low: Bits, width: int) -> Bits:
     if lv & lm or (value ^ lv) & last & ~(mask | lm):
         return IMPOSSIBLE
     return value | lv, mask & (lm | ~last)
+
+
+def widen(value: int, mask: int, value_: int, mask_: int, last: int) -> Bits:
+    """The join, and with the lowest bit that becomes unknown in it all bits above are forgotten.
+
+    Thus a growing counter does not go through one power of two after the other, and what is known of the bits below
+    (an alignment, say) is kept.  The bits above can become known again only by something else, such as bounds.
+    At most ``width`` steps of a chain change the word, for each makes a lower bit unknown than those before.
+    """
+    joined = mask | mask_ | (value ^ value_)
+    new = joined & ~mask
+    joined |= last & -(new & -new)
+    return value & ~joined, joined
 
 
 # Operations ------------------------------------------------------------------------------------------------------

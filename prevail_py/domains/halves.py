@@ -17,7 +17,7 @@ very bounds that they were given.  Nothing but integer arithmetic and comparison
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
 from typing import Final, TypeAlias
 
@@ -37,6 +37,7 @@ __all__ = [
     "size_of",
     "unknown_bits",
     "view",
+    "widen",
 ]
 
 Halves: TypeAlias = tuple[Bounds, Bounds]
@@ -70,7 +71,19 @@ _ZERO: Final[Bounds] = (0, 0, 0, 0)
 class Size:
     """The two widths of a domain in bits, ``low < width``, and what follows from them."""
 
-    __slots__ = ("empty", "half", "last", "low", "low_empty", "low_half", "low_last", "low_top", "top", "width")
+    __slots__ = (
+        "empty",
+        "half",
+        "last",
+        "low",
+        "low_empty",
+        "low_half",
+        "low_last",
+        "low_top",
+        "thresholds",
+        "top",
+        "width",
+    )
 
     def __init__(self, width: int, low: int) -> None:
         if not 0 < low < width:
@@ -80,6 +93,7 @@ class Size:
         self.last, self.low_last = (1 << width) - 1, (1 << low) - 1
         self.top, self.low_top = bounds.top(self.half), bounds.top(self.low_half)
         self.empty, self.low_empty = bounds.empty(self.half), bounds.empty(self.low_half)
+        self.thresholds = (self.low_half - 1, self.low_last, self.last - self.low_half + 1)
 
 
 @cache
@@ -224,6 +238,19 @@ def restrict_bits(size: Size, full: Bounds, low: Bounds, value: int, mask: int) 
 def unknown_bits(size: Size, full: Bounds, low: Bounds) -> int:
     """The bits on which words within the pair may differ, by what the bounds have in common."""
     return smear(full[0] ^ full[1]) & ~(size.low_last & ~smear(low[0] ^ low[1]))
+
+
+def widen(size: Size, a: Halves, b: Halves, thresholds: Sequence[int]) -> Halves:
+    """An upper bound of both in which each bound of ``a`` that ``b`` exceeds jumps outwards; yet to be reduced.
+
+    The ends of the low half's range (2**31 - 1, 2**32 - 1, -2**31) are thresholds too: a step from there does not wrap,
+    so that a comparison in the loop can still bound it, where a step from the greatest word would.  Bounds of the low
+    half that the full ones of ``a`` imply are left to the new full ones, or they would stop these.
+    """
+    full = bounds.widen(a[0], b[0], (*thresholds, *size.thresholds), size.half)
+    if reduce(size, a[0], size.low_top)[1] == a[1]:
+        return full, size.low_top
+    return full, bounds.widen(a[1], b[1], thresholds, size.low_half)
 
 
 def contains(size: Size, full: Bounds, low: Bounds, word: int) -> bool:

@@ -216,16 +216,15 @@ class Product:
         return second if self.first.is_top() else f"{first} & {second}"
 
 
-@cache
-def word_product(
-    first: type[SizedWord],
-    second: type[SizedWord],
-    reduce: Reduction = exchange_ranges,
-) -> type[Product]:
-    """The reduced product of two word domains of the same size, as a new class."""
+def word_product(first: Any, second: Any, reduce: Reduction = exchange_ranges) -> type[Product]:
+    """The reduced product of two word domains (classes like :class:`SizedWord`) of the same size, as a new class."""
     if (first.WIDTH, first.LOW) != (second.WIDTH, second.LOW):
         raise ValueError(f"cannot combine words of {first.WIDTH} and {second.WIDTH} bits")
+    return _combined(first, second, reduce)
 
+
+@cache
+def _combined(first: Any, second: Any, reduce: Reduction) -> type[Product]:
     class Combined(Product):
         __slots__ = ()
         WIDTH = first.WIDTH

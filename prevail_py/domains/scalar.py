@@ -2,7 +2,7 @@
 
 A :class:`Scalar` holds bounds ``full`` of the word and ``low`` of its low half (:mod:`prevail_py.domains.halves`) and
 known bits ``value, mask`` (:mod:`prevail_py.domains.bits`).  It computes what ``word_product(Interval, Tnum,
-reduce_bits)`` does, with the same functions, in half the time; a test compares the two.
+reduce_bits)`` does, with the same functions, in half the time; a test compares the two.  Only its widening is its own.
 
 **Reduced form** (:meth:`Scalar._reduced`): the ends of all pieces of the bounds agree with the known bits, and every
 bit that the bounds have in common is known.  Hence the bounds are at least as good as those that the bits imply,
@@ -10,8 +10,10 @@ and joins are reduced as they are: an end of a join is an end of one side, and b
 common are common to each side and known in both.  **Bottom** is one value: empty bounds, and all bits contradictory.
 
 Reduction is monotone, so it cannot undo a widening: the reduced result of a step is above the reduced value before.
-A chain is stationary after each of 64 bits was forgotten at most once and, while they stay, each bound has gone
-through the few values that :meth:`prevail_py.domains.interval.Interval.widen` describes.
+So along a chain each bound only moves outwards and each bit is forgotten at most once; and while the bits stay, a
+bound goes through no more than the few values that :meth:`prevail_py.domains.interval.Interval.widen` describes (or
+the nearest word with these bits).  Chains in practice have a handful of elements: a counter that grows jumps to a
+threshold at once, bits and all.
 
 This is the verifier's hottest class, hence plain and slotted; treat instances as immutable and make them with the
 class methods only.
@@ -202,19 +204,21 @@ class Scalar:
         return self._reduced(full, low, value, mask)
 
     def widen(self, other: Self, thresholds: Sequence[int] = ()) -> Self:
-        """Componentwise (a join for bits), then reduced; the module's text says why chains become stationary."""
+        """Componentwise, then reduced; the module's text says why chains become stationary.
+
+        Leading bits that the old bounds implied are left to the new bounds, which they would stop at each power of two;
+        likewise those of the low half.
+        """
         if self.is_bottom():
             return other
         if other.is_bottom():
             return self
         size = self.SIZE
-        mask = self.mask | other.mask | (self.value ^ other.value)
-        return self._reduced(
-            bounds.widen(self.full, other.full, thresholds, size.half),
-            bounds.widen(self.low, other.low, thresholds, size.low_half),
-            self.value & ~mask,
-            mask,
-        )
+        value, mask = bits.widen(self.value, self.mask, other.value, other.mask, size.last)
+        leading = ~smear(mask) | (size.low_last & ~smear(mask & size.low_last))
+        implied = size.last & leading & ~halves.unknown_bits(size, self.full, self.low)
+        full, low = halves.widen(size, (self.full, self.low), (other.full, other.low), thresholds)
+        return self._reduced(full, low, value & ~implied, mask | implied)
 
     def narrow(self, other: Self) -> Self:
         """Componentwise (a meet for bits), then reduced."""
@@ -299,12 +303,13 @@ class Scalar:
     def __str__(self) -> str:
         if self.is_bottom() or self.is_top():
             return "bottom" if self.is_bottom() else "top"
-        result = text(self.SIZE, self.full, self.low)
-        implied = halves.unknown_bits(self.SIZE, self.full, self.low)
-        if self.mask == implied:
+        size = self.SIZE
+        result, known = text(size, self.full, self.low), f"({self.value:#x}; {self.mask:#x})"
+        if self == self._reduced(self.full, self.low, 0, size.last):
             return result
-        known = f"({self.value:#x}; {self.mask:#x})"
-        return known if self.full == self.SIZE.top else f"{result} & {known}"
+        if self == self._reduced(size.top, size.low_top, self.value, self.mask):
+            return known
+        return f"{result} & {known}"
 
 
 Scalar._configure()

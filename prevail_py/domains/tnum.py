@@ -4,8 +4,8 @@ A :class:`Tnum` is a pair ``(value, mask)`` of :mod:`prevail_py.domains.bits`: b
 others are as in ``value``, which has zeros at the unknown ones.  **Bottom** is the one pair with ``value`` and ``mask``
 both all ones, which no word satisfies.
 
-Each element has one representation, so equality is semantic; there are chains of at most ``WIDTH + 2`` elements, so
-joins serve as widening and meets as narrowing.
+Each element has one representation, so equality is semantic.  Chains have at most ``WIDTH + 2`` elements, so meets
+serve as narrowing; widening is quicker than joins would be.
 
 For speed this is a plain slotted class; treat instances as immutable and make them with the class methods only.
 """
@@ -153,8 +153,10 @@ class Tnum:
         return type(self)(self.value | value, mine & mask)
 
     def widen(self, other: Self, thresholds: Sequence[int] = ()) -> Self:
-        """The join: a bit can only become unknown once, so chains have at most ``WIDTH + 2`` elements."""
-        return self.join(other)
+        """The join without the bits above the lowest that it forgets: see :func:`prevail_py.domains.bits.widen`."""
+        if self.value & self.mask or other.value & other.mask:
+            return self.join(other)
+        return type(self)(*bits.widen(self.value, self.mask, other.value, other.mask, self.LAST))
 
     def narrow(self, other: Self) -> Self:
         """The meet: descending chains are as short."""

@@ -3,6 +3,8 @@
 A set of words of ``n`` bits is a Python int with bit ``w`` set where ``w`` is in it.  With 16 words there are 65,536
 sets, so abstraction is a table, and soundness of an operator on two elements is one inclusion of masks::
 
+    check(Interval.at(4, 2))  # a sample of everything, in a second
+
     checker = Checker(Interval.at(4, 2))
     tally = checker.operator(WordOp(OpKind.ADD, 4), itertools.product(checker.arcs(), repeat=2))
     print(tally.optimal, "of", tally.total, "results are the best ones")
@@ -13,20 +15,21 @@ Nothing in it knows a particular domain: a new one is checked by the same calls.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import random
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 from prevail_py.words import INT, Comparison, OpKind, WordOp, compare, evaluate
 
-__all__ = ["Checker", "Tally", "UnsoundError", "bits", "operations"]
+__all__ = ["Checker", "Tally", "UnsoundError", "bits", "check", "operations", "widening_steps"]
 
 Element = Any  # an element of the domain under test, which is a class given at run time
 
 
 class UnsoundError(AssertionError):
-    """A domain lost a concrete word, or claimed an inclusion that does not hold."""
+    """A domain lost a concrete word, claimed an inclusion that does not hold, or widened without end."""
 
 
 @dataclass(slots=True)
@@ -90,11 +93,15 @@ class Checker:
         return mask
 
     def alpha(self, mask: int) -> Element:
-        """The join of the constants in ``mask``: the best abstraction, if joins are least upper bounds."""
+        """The join of the constants in ``mask``: the best abstraction, if joins are least upper bounds.
+
+        That it includes ``mask`` is checked here: elements made by broken joins would make all checks vacuous.
+        """
         x = self._alpha.get(mask)
         if x is None:
             rest = mask & (mask - 1)
             x = self.alpha(rest).join(self.constants[(mask ^ rest).bit_length() - 1])
+            self._sound(mask, x, "join of constants")
             self._alpha[mask] = x
         return x
 
@@ -241,3 +248,49 @@ class Checker:
                 if out >> row[y] & 1:
                     second |= 1 << y
         return first, second
+
+
+def check(domain: Any, samples: int = 300, seed: int = 0) -> dict[str, Tally]:
+    """Every operation, forwards and backwards, every comparison and the lattice of a 4-bit domain, on random elements.
+
+    Half of the elements are arcs.  Raises :class:`UnsoundError` at the first counterexample; otherwise says, for each
+    check, how precise it was.
+    """
+    checker = Checker(domain)
+    draw = random.Random(seed)
+    elements, arcs = checker.elements(), checker.arcs()
+    mixed = [draw.choice(arcs if draw.random() < 0.5 else elements) for _ in range(3 * samples)]
+    first, second, third = mixed[:samples], mixed[samples : 2 * samples], mixed[2 * samples :]
+    pairs = [*zip(first, second, strict=True)]
+    tallies: dict[str, Tally] = {}
+    for op in operations(checker.width, checker.low):
+        arguments = [(x,) for x in first] if op.kind.arity == 1 else pairs
+        tallies[f"{op}"] = checker.operator(op, arguments)
+        cases = ((out, *args) for out, args in zip(third, arguments, strict=True))
+        tallies[f"{op} backward"] = checker.backward(op, cases)
+    for comparison in Comparison:
+        for width in (checker.width, checker.low):
+            tallies[f"{comparison.name}{width}"] = checker.comparison(comparison, width, pairs)
+    return tallies | checker.lattice(pairs, (3, 8))
+
+
+def widening_steps(
+    x: Element, addition: Callable[[Element], Element], thresholds: Sequence[int] = (), limit: int = 500
+) -> int:
+    """How often ``x`` changes when it is widened by ``addition`` of itself until fifty of these bring nothing new.
+
+    Raises :class:`UnsoundError` after ``limit`` changes, or where a widening is not above both of its arguments.
+    """
+    steps = quiet = 0
+    while quiet < 50:
+        y = x.join(addition(x))
+        if y == x:
+            quiet += 1
+            continue
+        wide = x.widen(y, thresholds)
+        if not y.leq(wide) or wide == x:
+            raise UnsoundError(f"widening {x} by {y} gives {wide}")
+        x, quiet, steps = wide, 0, steps + 1
+        if steps > limit:
+            raise UnsoundError(f"widened {limit} times, and still growing: {x}")
+    return steps
