@@ -9,13 +9,13 @@ from __future__ import annotations
 import errno
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
 from prevail_py.isa.assembler import assemble_text
-from prevail_py.isa.instructions import Instruction
+from prevail_py.isa.instructions import Instruction, LoadImmediate64, Pseudo
 from prevail_py.objects.program import MapSpec, Program
 from prevail_py.platforms.model import ProgramType
 from prevail_py.verifier import verify
@@ -23,6 +23,7 @@ from prevail_py.vm import interpreter
 from prevail_py.vm.context import Context
 from prevail_py.vm.environment import Environment
 from prevail_py.vm.interpreter import Execution, run
+from prevail_py.vm.kernel.engine import KernelAnswer, RunInput, Session
 from prevail_py.vm.machine import Machine
 from prevail_py.vm.maps import Map, create_maps
 from prevail_py.vm.maps.array import ArrayMap
@@ -62,11 +63,14 @@ class Case:
     name: str
     program: Program
     ends: int | tuple[TrapKind, int]
+    unlike_linux: bool = False
 
 
 MACROS = {
     ".packet": "r6 = r1\nr7 = *(u32 *)(r6 + 0)\nr8 = *(u32 *)(r6 + 4)\nr9 = r7\nr9 += 14",
     ".key": "*(u32 *)(r10 - 4) = {}\nr2 = r10\nr2 += -4\nr1 = map[{}] ll",
+    ".checked": "r6 = r1\nr7 = *(u32 *)(r6 + 0)\nr8 = *(u32 *)(r6 + 4)\nr9 = r7\nr9 += 60\nif r9 > r8 goto out",
+    ".zeros": "\n".join(f"*(u64 *)(r10 - {offset}) = 0" for offset in range(64, 0, -8)),
     ".value": "*(u64 *)(r10 - 16) = {}\nr3 = r10\nr3 += -16",
 }
 
@@ -78,7 +82,8 @@ def read_cases() -> Iterator[Case]:
         match = re.fullmatch(r"(?P<name>.*?)(?: \((?P<type>\w+)\))?", title)
         assert match is not None
         kind = match["type"] or "xdp"
-        yield parse_case(match["name"], kind, [line for line in lines if line and not line.startswith("# ")])
+        case = parse_case(match["name"], kind, [line for line in lines if line and not line.startswith("# ")])
+        yield replace(case, unlike_linux=any(line.startswith("# unlike Linux: ") for line in lines))
 
 
 def parse_case(name: str, kind: str, lines: list[str]) -> Case:
@@ -172,6 +177,36 @@ def test_names_are_unique() -> None:
 @pytest.mark.parametrize("case", [c for c in CASES if isinstance(c.ends, tuple)], ids=lambda case: case.name)
 def test_no_program_that_traps_is_safe(case: Case) -> None:
     assert not verify(case.program).is_safe
+
+
+# The kernel ---------------------------------------------------------------------------------------------------------
+
+
+def with_used_maps(program: Program) -> Program:
+    """The same program with only the maps it refers to, and a licence for all helpers."""
+    loads = [i for i in program.code if isinstance(i, LoadImmediate64) and i.pseudo is not Pseudo.IMMEDIATE]
+    used = sorted({load.low for load in loads})
+    code = tuple(
+        replace(i, low=used.index(i.low)) if isinstance(i, LoadImmediate64) and i.pseudo is not Pseudo.IMMEDIATE else i
+        for i in program.code
+    )
+    return replace(program, code=code, maps=tuple(MAPS[index] for index in used), licence="GPL")
+
+
+def test_the_kernel_agrees(kernel: None) -> None:
+    compared, different = 0, []
+    with Session() as session:
+        for case in CASES:
+            if not isinstance(case.ends, int) or case.program.program_type != "xdp" or case.unlike_linux:
+                continue
+            runs = session.run(with_used_maps(case.program), [RunInput(PACKET)])
+            if isinstance(runs, KernelAnswer) or runs[0].error:
+                continue
+            compared += 1
+            if runs[0].return_value != case.ends & 0xFFFFFFFF:
+                different.append((case.name, runs[0].return_value))
+    assert not different
+    assert compared >= 110
 
 
 # Planted bugs -------------------------------------------------------------------------------------------------------

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Sequence
 
 from prevail_py.vm.helpers.arguments import Argument
@@ -12,13 +11,11 @@ __all__ = ["csum_diff"]
 
 
 def csum_diff(machine: Machine, arguments: Sequence[Argument]) -> int:
-    """The ones' complement sum ``seed + to - from``, folded to 16 bits as Linux does since 6.13.
+    """The ones' complement sum ``seed + to - from``, folded to 16 bits and for any sizes, as Linux does since 6.13.
 
-    Before, the result had 32 bits and depended on the machine; both are the same number modulo 0xffff.
+    Before, sizes had to be multiples of 4 and the result had 32 bits; both results are the same modulo 0xffff.
     """
     before, after, seed = arguments[0].memory(), arguments[2].memory(), arguments[4].u32
-    if len(before) % 4 or len(after) % 4:
-        return -errno.EINVAL
     total = _sum(after, seed)
     if before:
         total = _fold(total + (~_sum(before, 0) & 0xFFFFFFFF), 32)

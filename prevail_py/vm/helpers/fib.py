@@ -20,6 +20,8 @@ _NOT_FORWARDED: Final = 4  # BPF_FIB_LKUP_RET_NOT_FWDED
 def fib_lookup(machine: Machine, arguments: Sequence[Argument]) -> int:
     """Fill in interface and addresses of the route to a destination; 4 (not forwarded) where there is none.
 
+    The interface asked about is not looked at, except that there is none with number 0.
+
     struct bpf_fib_lookup: family at 0, ifindex at 8, destination at 32, VLAN at 48, source MAC at 52, target MAC at 58.
     """
     parameters, size, flags = arguments[1], arguments[2].value, arguments[3].u32
@@ -34,6 +36,8 @@ def fib_lookup(machine: Machine, arguments: Sequence[Argument]) -> int:
             destination = IPv6Address(bytes(content[32:48]))
         case _:
             return -errno.EAFNOSUPPORT
+    if not any(content[8:12]):
+        return -errno.ENODEV
     route = machine.environment.route(destination)
     if route is None:
         return _NOT_FORWARDED

@@ -21,9 +21,16 @@ __all__ = [
     "jiffies64",
     "ktime_get_ns",
     "probe_read",
+    "probe_read_kernel",
+    "probe_read_kernel_str",
+    "probe_read_str",
+    "probe_read_user",
+    "probe_read_user_str",
 ]
 
 _NANOSECONDS_PER_JIFFY: Final = 4_000_000
+_USER_END: Final = 0x7FFF_FFFF_F000  # addresses of x86-64: TASK_SIZE_MAX, and where the other canonical half begins
+_KERNEL_START: Final = 0xFFFF_8000_0000_0000
 _CURRENT_TASK: Final = 0xFFFF_8880_0000_4000  # in Linux's direct mapping, and far from all regions
 
 
@@ -80,9 +87,37 @@ def get_current_comm(machine: Machine, arguments: Sequence[Argument]) -> int:
 
 
 def probe_read(machine: Machine, arguments: Sequence[Argument]) -> int:
-    """Read foreign memory, of which there is none: it fails as in Linux and leaves zeros."""
-    buffer = arguments[0]
-    if buffer.extent == 0:
-        return 0
+    """Read memory of user space or of the kernel, by the address."""
+    reader = probe_read_user if arguments[2].value < _USER_END else probe_read_kernel
+    return reader(machine, arguments)
+
+
+def probe_read_user(machine: Machine, arguments: Sequence[Argument]) -> int:
+    """Read memory of user space, of which there is none: it fails as in Linux, and leaves zeros."""
+    buffer, address = arguments[0], arguments[2].value
     buffer.fill(bytes(buffer.extent))
-    return -errno.EFAULT
+    return 0 if buffer.extent == 0 and address < _USER_END else -errno.EFAULT
+
+
+def probe_read_kernel(machine: Machine, arguments: Sequence[Argument]) -> int:
+    """Read memory of the kernel, of which there is none: it fails as in Linux, and leaves zeros."""
+    buffer, address = arguments[0], arguments[2].value
+    buffer.fill(bytes(buffer.extent))
+    if address < _KERNEL_START:
+        return -errno.ERANGE
+    return -errno.EFAULT if buffer.extent else 0
+
+
+def probe_read_kernel_str(machine: Machine, arguments: Sequence[Argument]) -> int:
+    """Read a string of the kernel: like :func:`probe_read_kernel`, but no byte can be read from anywhere."""
+    return probe_read_kernel(machine, arguments) if arguments[0].extent else 0
+
+
+def probe_read_user_str(machine: Machine, arguments: Sequence[Argument]) -> int:
+    """Read a string of user space: like :func:`probe_read_user`, but no byte can be read from anywhere."""
+    return probe_read_user(machine, arguments) if arguments[0].extent else 0
+
+
+def probe_read_str(machine: Machine, arguments: Sequence[Argument]) -> int:
+    """Read a string of user space or of the kernel, by the address."""
+    return probe_read(machine, arguments) if arguments[0].extent else 0
