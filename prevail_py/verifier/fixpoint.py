@@ -86,6 +86,18 @@ class _Component:
     rounds: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class _Passed:
+    """What came of executing a block in the state ``entry``, by edge, and at the exit of the function.
+
+    It holds on to ``entry`` so that no other state can take its identity, by which it is found again.
+    """
+
+    entry: State
+    edges: list[list[State]]
+    exits: list[State]
+
+
 _Outs: TypeAlias = dict[tuple[int, int], list[State]]
 
 
@@ -187,6 +199,7 @@ class Fixpoint:
         entries: dict[int, list[State]] = {}
         outs: _Outs = {}
         exits: dict[int, list[State]] = {}
+        visited: dict[int, dict[int, _Passed]] = {}
         order, ends = function.order.order, function.order.ends
         open_components: list[_Component] = []
         position = 0
@@ -194,7 +207,7 @@ class Fixpoint:
             if open_components and position == open_components[-1].end:
                 component = open_components[-1]
                 if self._iterate_again(function, component, entry, entries, outs):
-                    self._visit(function, component.head, calls, entries, outs, exits)
+                    self._visit(function, component.head, calls, entries, outs, exits, visited)
                     position = component.start + 1
                 else:
                     open_components.pop()
@@ -206,7 +219,7 @@ class Fixpoint:
             entries[node] = self._gather(function, node, entry, outs, outside_only=outside)
             if outside:
                 open_components.append(_Component(node, position, end))
-            self._visit(function, node, calls, entries, outs, exits)
+            self._visit(function, node, calls, entries, outs, exits, visited)
             position += 1
         if final:
             for block in graph.blocks:
@@ -282,33 +295,40 @@ class Fixpoint:
         entries: dict[int, list[State]],
         outs: _Outs,
         exits: dict[int, list[State]],
+        visited: dict[int, dict[int, _Passed]],
     ) -> None:
         block = function.graph.blocks[node]
-        for index in range(len(block.edges)):
-            outs[node, index] = []
-        exits[node] = []
+        before, now = visited.get(node, {}), {}
         for state in entries[node]:
-            replaced: list[State] = []
-            for end in self._execute(block, state, calls, final=False, replaced=replaced):
-                self._leave(function, block, end, outs, exits)
-            for end in replaced:
-                add_state(exits[node], end, self.disjuncts, self.setting.fresh)
+            # States at block heads never change, so the same one need not be executed again.
+            result = before.get(id(state))
+            now[id(state)] = self._pass(function, block, state, calls) if result is None else result
+        visited[node] = now
+        for index in range(len(block.edges)):
+            outs[node, index] = [state for result in now.values() for state in result.edges[index]]
+        exits[node] = []
+        for result in now.values():
+            for state in result.exits:
+                add_state(exits[node], state, self.disjuncts, self.setting.fresh)
 
-    def _leave(self, function: _Function, block: Block, end: State, outs: _Outs, exits: dict[int, list[State]]) -> None:
-        """Send the state after the last straight-line instruction of a block along its edges."""
+    def _pass(self, function: _Function, block: Block, entry: State, calls: CallString) -> _Passed:
+        """Execute a block and send what comes out along its edges."""
+        passed = _Passed(entry, [[] for _ in block.edges], [])
         last = self._instruction(block.last)
-        if isinstance(last, Exit):
-            end.collect(self.setting.definitions)
-            add_state(exits[block.id], end, self.disjuncts, self.setting.fresh)
-            return
-        for index, edge in enumerate(block.edges):
-            state = end.copy()
-            if isinstance(last, Branch) and not branch(state, last, edge.taken is True):
+        for end in self._execute(block, entry, calls, final=False, replaced=passed.exits):
+            if isinstance(last, Exit):
+                end.collect(self.setting.definitions)
+                passed.exits.append(end)
                 continue
-            live = function.live
-            state.drop_dead(live.registers_in(edge.target), live.stack_in(edge.target))
-            state.collect(self.setting.definitions)
-            outs[block.id, index].append(state)
+            for index, edge in enumerate(block.edges):
+                state = end.copy()
+                if isinstance(last, Branch) and not branch(state, last, edge.taken is True):
+                    continue
+                live = function.live
+                state.drop_dead(live.registers_in(edge.target), live.stack_in(edge.target))
+                state.collect(self.setting.definitions)
+                passed.edges[index].append(state)
+        return passed
 
     def _execute(
         self, block: Block, entry: State, calls: CallString, final: bool, replaced: list[State] | None = None

@@ -40,9 +40,21 @@ def constants_of(state: State) -> tuple[int | None, ...]:
     return tuple(out)
 
 
+def _kinds(state: State) -> Shape:
+    if state.kinds is None:
+        state.kinds = signature(state)
+    return state.kinds
+
+
+def _constants(state: State) -> tuple[int | None, ...]:
+    if state.constants is None:
+        state.constants = constants_of(state)
+    return state.constants
+
+
 def _agreement(left: State, right: State) -> int:
     """How many values are the same constant in both."""
-    return sum(a is not None and a == b for a, b in zip(constants_of(left), constants_of(right), strict=False))
+    return sum(a is not None and a == b for a, b in zip(_constants(left), _constants(right), strict=False))
 
 
 def _mergeable(left: State, right: State) -> bool:
@@ -58,11 +70,11 @@ def add_state(
     thresholds: Sequence[int] = (),
 ) -> bool:
     """Add ``new`` to the disjunction ``kept``, in place; False where it was already covered."""
-    shape = signature(new)
+    shape = _kinds(new)
     same: list[int] = []
     shapes: set[Shape] = set()
     for index, state in enumerate(kept):
-        other = signature(state)
+        other = _kinds(state)
         shapes.add(other)
         if other == shape or _covers(other, shape):
             if subsumes(state, new):
@@ -78,8 +90,8 @@ def add_state(
             kept.append(new)
             return True
     elif len(same) < disjuncts:
-        constants = constants_of(new)
-        twin = next((i for i in same if constants_of(kept[i]) == constants), None)
+        constants = _constants(new)
+        twin = next((i for i in same if _constants(kept[i]) == constants), None)
         if twin is None:
             kept.append(new)
             return True

@@ -72,9 +72,21 @@ class Frame:
 
 
 class State:
-    """See the module's text.  ``packet_size`` and ``packet_meta`` are the offsets of data_end and data_meta."""
+    """See the module's text.  ``packet_size`` and ``packet_meta`` are the offsets of data_end and data_meta.
 
-    __slots__ = ("facts", "frames", "packet_meta", "packet_size", "references", "registers")
+    ``kinds`` and ``constants`` belong to :mod:`prevail_py.verifier.partition`: computed once for a stored state.
+    """
+
+    __slots__ = (
+        "constants",
+        "facts",
+        "frames",
+        "kinds",
+        "packet_meta",
+        "packet_size",
+        "references",
+        "registers",
+    )
 
     def __init__(
         self,
@@ -91,6 +103,8 @@ class State:
         self.packet_size = packet_size
         self.packet_meta = packet_meta
         self.references = references
+        self.kinds: tuple[object, ...] | None = None
+        self.constants: tuple[int | None, ...] | None = None
 
     def copy(self) -> State:
         """A state that can be changed independently."""
