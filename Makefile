@@ -78,6 +78,11 @@ oracle: $(TEST_ENV) ## run every SAFE program on generated inputs and hold each 
 	$(PY) -m prevail_py.research.oracle --min-coverage 75 --min-total 90 --out docs/measurements/oracle.md $(ARGS) \
 		$(EXAMPLES)/*.o $(wildcard /usr/lib/*/bpf/x*.o)
 
+.PHONY: soundness
+soundness: $(TEST_ENV) ## verify random programs for ten minutes and run those that are SAFE
+	$(PY) -m prevail_py.research.soundness --seconds 300 --out $(OUT)/soundness $(ARGS)
+	$(PY) -m prevail_py.research.soundness --seconds 300 --loops --size 15 --out $(OUT)/soundness $(ARGS)
+
 .PHONY: garbage
 garbage: $(TEST_ENV) ## feed 5,000 damaged objects to the loader and the verifier
 	$(PY) -m prevail_py.research.garbage --out $(OUT)/garbage $(ARGS)
