@@ -95,8 +95,9 @@ def _value(
     if value.base.symbol != NO_SYMBOL:
         _term(value.base, provenance.base, words, f"base of {where}")
     _region(value, provenance, where)
-    in_packet = value.region.kind is RegionKind.PACKET and machine.packet is not None
-    origin = machine.packet.data if in_packet and machine.packet else provenance.base
+    # An empty packet is false: it has the length 0.
+    packet = machine.packet if value.region.kind is RegionKind.PACKET else None
+    origin = provenance.base if packet is None else packet.data
     _term(value.offset, word - origin, words, f"offset of {where}")
 
 
