@@ -138,15 +138,15 @@ def reduce(size: Size, full: Bounds, low: Bounds) -> Halves:
             return size.empty, size.low_empty
         return (umin if umin < low_half else umin + more, umax if umax < low_half else umax + more, smin, smax), low
     parts = bounds.pieces(full, half)
-    if low == size.low_top:
-        for lo, hi in parts:
-            if hi - lo >= size.low_last:
-                return full, low
-    else:
-        parts = tuple(_inside(parts, low, low_half))
-        if not parts:
+    if low != size.low_top:
+        inside = tuple(_inside(parts, low, low_half))
+        if not inside:
             return size.empty, size.low_empty
-        full = _hull(parts, half)
+        if inside != parts:
+            parts, full = inside, _hull(inside, half)
+    for lo, hi in parts:
+        if hi - lo >= size.low_last:  # there are words with every low half
+            return full, low
     halves = size.low_empty
     for lo, hi in parts:
         halves = bounds.join(halves, bounds.wrap(lo, hi, low_half))

@@ -140,11 +140,11 @@ class Interval:
         """An upper bound of both in which each of the eight bounds that ``other`` exceeds jumps outwards.
 
         See :func:`prevail_py.domains.halves.widen`.  The result is reduced again, and chains ``x[k+1] =
-        x[k].widen(y[k])`` still become stationary, fast.  They ascend, so each of the canonical bounds of ``x[k]`` moves
-        outwards only.  One that moves in step k had jumped to a *level* (a threshold or an extreme) before reduction,
+        x[k].widen(y[k])`` still become stationary, fast.  They ascend, so each of the canonical bounds of ``x[k]`` only
+        moves outwards.  One that moves in step k had jumped to a *level* (a threshold or an extreme) before reduction,
         for one that did not jump is at most its old value after it.  Reduction leaves it at the level, or moves it to
-        the nearest word whose low half is an end of ``low``, or (for ``low``) to the low half of an end of ``full``.  So
-        the values it can take have the upper half of a level, give or take one, and the low half of a level or of a
+        the nearest word whose low half is an end of ``low``, or (for ``low``) to the low half of an end of ``full``.
+        So the values it can take have the upper half of a level, give or take one, and the low half of a level or of a
         bound of ``x[0]``: a finite set, fixed by ``x[0]`` and the thresholds, and of their size, not of the word's.
         """
         if self.is_bottom():

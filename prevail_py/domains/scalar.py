@@ -37,6 +37,8 @@ __all__ = ["Scalar"]
 # For the other comparisons, reduction by the new bounds finds all that the bits would.
 _BITWISE: Final = frozenset(c.value for c in (Comparison.EQ, Comparison.NE, Comparison.SET, Comparison.NOT_SET))
 
+_tuple: Final = tuple.__new__  # in a third of the time that Range takes
+
 
 class Scalar:
     """A set of words between bounds and with known bits; see the module's text."""
@@ -158,12 +160,8 @@ class Scalar:
 
     def bounds(self, width: int = 64, signed: bool = False) -> Range:
         """Bounds of the low ``width`` bits, read as signed or unsigned."""
-        size = self.SIZE
-        if width == size.width:
-            umin, umax, smin, smax = self.full
-        else:
-            umin, umax, smin, smax = halves.view(size, self.full, self.low, width)
-        return Range(smin, smax) if signed else Range(umin, umax)
+        seen = self.full if width == self.WIDTH else halves.view(self.SIZE, self.full, self.low, width)
+        return _tuple(Range, seen[2:]) if signed else _tuple(Range, seen[:2])
 
     def contains(self, word: int) -> bool:
         """Whether the unsigned ``word`` is in it."""

@@ -87,7 +87,7 @@ def members(draw: st.DrawFn, domain: Any) -> tuple[Any, int]:
     return x, word
 
 
-LIGHT = settings(deadline=None, max_examples=40, derandomize=True, suppress_health_check=list(HealthCheck))
+LIGHT = settings(deadline=None, max_examples=25, derandomize=True, suppress_health_check=list(HealthCheck))
 
 
 # Laws ---------------------------------------------------------------------------------------------------------------
@@ -272,7 +272,7 @@ def test_every_operation_keeps_its_results(name: str) -> None:
     """The 64-bit counterpart of the exhaustive test: forwards, backwards and comparisons, on random members."""
     domain = DOMAINS[name]
 
-    @settings(LIGHT, max_examples=150)
+    @settings(LIGHT, max_examples=120)
     @given(members(domain), members(domain), members(domain))
     def check(first: tuple[Any, int], second: tuple[Any, int], third: tuple[Any, int]) -> None:
         (x, a), (y, b), (z, _) = first, second, third
