@@ -34,7 +34,7 @@ BUDGET: Final = 100_000
 _BUDGET_PER_SLOT: Final = 32
 """Large programs get this many steps per slot: straight code takes two, simple loops about eight."""
 
-_RETRY_FACTOR: Final = 32
+_RETRY_FACTOR: Final = 8
 """An attempt with more disjuncts may take this many times the steps of the first: enough for what disjuncts can prove,
 and a bound on what is spent on a program that has a real fault."""
 

@@ -71,18 +71,18 @@ def add_state(
 ) -> bool:
     """Add ``new`` to the disjunction ``kept``, in place; False where it was already covered."""
     shape = _kinds(new)
+    registers = _constants(new)[:11]
     same: list[int] = []
-    shapes: set[Shape] = set()
     for index, state in enumerate(kept):
         other = _kinds(state)
-        shapes.add(other)
-        if other == shape or _covers(other, shape):
-            if subsumes(state, new):
-                return False
-            if other == shape:
-                same.append(index)
+        if other == shape:
+            same.append(index)
+        elif not _covers(other, shape):
+            continue
+        if not _contradict(_constants(state), registers) and subsumes(state, new):
+            return False
     if not same:
-        if len(shapes) < MAX_SIGNATURES:
+        if len(set(map(_kinds, kept))) < MAX_SIGNATURES:
             kept.append(new)
             return True
         same = [index for index, state in enumerate(kept) if _mergeable(state, new)]
@@ -99,6 +99,11 @@ def add_state(
     best = max(same, key=lambda i: (_agreement(kept[i], new), -i))
     kept[best] = merge(kept[best], new, how, fresh, thresholds)
     return True
+
+
+def _contradict(kept: tuple[int | None, ...], new: tuple[int | None, ...]) -> bool:
+    """Whether the two hold different constants in some register: then neither covers the other."""
+    return any(a != b and a is not None and b is not None for a, b in zip(kept, new, strict=False))
 
 
 def _covers(wide: Shape, tight: Shape) -> bool:
