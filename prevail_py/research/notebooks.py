@@ -69,9 +69,9 @@ def _run(source: str, name: str, namespace: dict[str, Any], count: int) -> list[
         outputs.append({"output_type": "stream", "name": "stdout", "text": text})
     if value is not None:
         rich = {
-            kind: getattr(value, method)().splitlines(keepends=True)
+            kind: shown.splitlines(keepends=True)
             for kind, method in (("text/html", "_repr_html_"), ("image/svg+xml", "_repr_svg_"))
-            if hasattr(value, method)
+            if hasattr(value, method) and (shown := getattr(value, method)()) is not None
         }
         plain = str(value) if rich else repr(value)
         data = {"text/plain": plain.splitlines(keepends=True), **rich}

@@ -50,6 +50,12 @@ def test_values_show_themselves() -> None:
     assert output["data"] == {"text/plain": ["two\n", "lines"], "text/html": ["<p>"]}
 
 
+def test_a_view_that_a_value_declines_is_left_out() -> None:
+    source = "class Shy:\n    def __repr__(self): return 'shy'\n    def _repr_svg_(self): return None\nShy()"
+    (output,) = execute(_notebook(source))["cells"][0]["outputs"]
+    assert output["data"] == {"text/plain": ["shy"]}
+
+
 def test_failing_cell_is_named() -> None:
     with pytest.raises(NotebookError, match="cell 1: ZeroDivisionError"):
         execute(_notebook("1", "1 / 0"))
