@@ -63,7 +63,7 @@ class Subprogram:
     is_global: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class Program:
     """One linked program.
 

@@ -55,7 +55,19 @@ from prevail_py.vm.outcome import Outcome, OutOfFuel, Returned, Trap, TrapKind, 
 from prevail_py.vm.packet import Packet
 from prevail_py.words import INT, WORD_BITS, Comparison, OpKind, WordOp, compare, evaluate, to_signed
 
-__all__ = ["DEFAULT_FUEL", "Execution", "Interpreter", "Observer", "View", "run", "run_memory"]
+__all__ = [
+    "DEFAULT_FUEL",
+    "Execution",
+    "Executor",
+    "Interpreter",
+    "Observer",
+    "View",
+    "end",
+    "execute",
+    "run",
+    "run_memory",
+    "step",
+]
 
 DEFAULT_FUEL: Final = 1_000_000
 """Instructions that a run may execute unless told otherwise."""
@@ -64,6 +76,9 @@ View: TypeAlias = Machine
 """What observers see."""
 
 Observer: TypeAlias = Callable[[Machine], None]
+
+Executor: TypeAlias = Callable[[Machine, int], Outcome]
+"""What runs a machine from its current instruction to the end, or until it has executed so many instructions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +127,23 @@ class Interpreter:
         observers: Sequence[Observer] = (),
     ) -> Execution:
         """Run the program once: see :func:`run`."""
+
+        def executor(machine: Machine, fuel: int) -> Outcome:
+            return execute(machine, fuel, observers)
+
+        return self.run_with(executor, packet=packet, context=context, maps=maps, environment=environment, fuel=fuel)
+
+    def run_with(
+        self,
+        executor: Executor,
+        *,
+        packet: bytes | None = None,
+        context: bytes | None = None,
+        maps: Sequence[Map] | None = None,
+        environment: Environment | None = None,
+        fuel: int = DEFAULT_FUEL,
+    ) -> Execution:
+        """Run the program once, by another executor than the reference."""
         environment = environment or Environment()
         machine = Machine(self._platform, environment, codes=self._codes)
         if takes_packet(self._type):
@@ -122,7 +154,7 @@ class Interpreter:
         logged = len(environment.log)
         machine.enter(self._code, _attach(machine, self.program, maps))
         machine.write(Register.R1, machine.context.region.base, machine.context.region)
-        outcome = _execute(machine, fuel, observers)
+        outcome = executor(machine, fuel)
         return Execution(
             outcome,
             machine.steps,
@@ -162,11 +194,12 @@ def run_memory(
     environment: Environment | None = None,
     fuel: int = DEFAULT_FUEL,
     observers: Sequence[Observer] = (),
+    executor: Executor | None = None,
 ) -> Execution:
     """Run plain code on plain memory, as the vectors of the conformance suite want it.
 
     R1 points to the memory, which may be changed, and R2 holds its length.  There is no program type: any helper may be
-    called, and pointers may be stored and returned.
+    called, and pointers may be stored and returned.  An ``executor`` other than the reference has no observers.
     """
     environment = environment or Environment()
     program = Program("memory", "", "", tuple(code))
@@ -175,7 +208,7 @@ def run_memory(
     region = machine.memory.memory(memory, holds_pointers=True)
     machine.write(1, region.base, region)
     machine.write(2, region.size)
-    outcome = _execute(machine, fuel, observers)
+    outcome = execute(machine, fuel, observers) if executor is None else executor(machine, fuel)
     return Execution(outcome, machine.steps, memory=bytes(region.data), log=tuple(environment.log))
 
 
@@ -191,7 +224,7 @@ def _attach(machine: Machine, program: Program, maps: Sequence[Map] | None) -> t
     return tuple(machine.attach(map) for map in maps)
 
 
-def _execute(machine: Machine, fuel: int, observers: Sequence[Observer]) -> Outcome:
+def execute(machine: Machine, fuel: int, observers: Sequence[Observer] = ()) -> Outcome:
     """Run until the program ends, traps, or has executed ``fuel`` instructions."""
     try:
         while True:
@@ -200,7 +233,7 @@ def _execute(machine: Machine, fuel: int, observers: Sequence[Observer]) -> Outc
             for observe in observers:
                 observe(machine)
             machine.steps += 1
-            result = _step(machine, machine.calls[-1].code)
+            result = step(machine, machine.calls[-1].code)
             if result is not None:
                 return Returned(result)
             machine.pc = machine.next_pc
@@ -208,7 +241,7 @@ def _execute(machine: Machine, fuel: int, observers: Sequence[Observer]) -> Outc
         return Trapped(Trap(fault.kind, machine.pc, fault.message, fault.address))
 
 
-def _step(machine: Machine, code: Code) -> int | None:
+def step(machine: Machine, code: Code) -> int | None:
     """Execute the instruction at ``machine.pc`` and set ``next_pc``; R0 where it ends the program."""
     pc = machine.pc
     instruction = code.instructions[pc] if 0 <= pc < len(code.instructions) else None
@@ -230,7 +263,7 @@ def _step(machine: Machine, code: Code) -> int | None:
             else:
                 machine.next_pc = pc + 1 + offset
         case Exit():
-            return _exit(machine)
+            return end(machine)
         # Calls: sections 4.3.1 and 4.3.2
         case Call(helper):
             call_helper(machine, helper)
@@ -411,7 +444,7 @@ def _load_packet(machine: Machine, instruction: LoadPacket) -> int | None:
     machine.clobber_arguments()
     if offset + instruction.size > len(machine.packet):
         machine.write(Register.R0, 0)
-        return _exit(machine)
+        return end(machine)
     start = machine.packet.start + offset
     machine.write(Register.R0, int.from_bytes(machine.packet.frame[start : start + instruction.size], "big"))
     return None
@@ -435,7 +468,7 @@ def _call_register(machine: Machine, register: Register) -> None:
     call_helper(machine, number)
 
 
-def _exit(machine: Machine) -> int | None:
+def end(machine: Machine) -> int | None:
     """Return from a subprogram, or end the program with R0, which must then be a result that its type allows."""
     if len(machine.calls) > 1:
         machine.leave()
