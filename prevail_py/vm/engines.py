@@ -1,0 +1,118 @@
+"""The engines by name, behind one protocol: whatever runs programs can be swapped for another, or compared with it.
+
+=========== =========================================================================================================
+interpreter the reference (:mod:`prevail_py.vm.interpreter`), the only one with observers
+source      the same semantics as generated Python (:mod:`prevail_py.vm.source.engine`)
+kernel      the Linux kernel that runs here, through PROG_TEST_RUN (:mod:`prevail_py.vm.kernel.execution`)
+=========== =========================================================================================================
+
+Each is imported when it is asked for.
+
+>>> from prevail_py.isa.instructions import Exit
+>>> engine("interpreter").run_memory((Exit(),)).outcome.trap.message
+'r0 was never written'
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final, Protocol
+
+from prevail_py.isa.instructions import Instruction
+from prevail_py.objects.program import Program
+from prevail_py.vm import interpreter
+from prevail_py.vm.environment import Environment
+from prevail_py.vm.interpreter import DEFAULT_FUEL, Execution, Interpreter
+from prevail_py.vm.maps import Map
+
+__all__ = ["ENGINES", "Engine", "EngineError", "InterpreterEngine", "Loaded", "engine"]
+
+
+class EngineError(ValueError):
+    """An engine cannot run this program or this input, which says nothing about either."""
+
+
+class Loaded(Protocol):
+    """A program that is ready to run, any number of times."""
+
+    def run(
+        self,
+        *,
+        packet: bytes | None = None,
+        context: bytes | None = None,
+        maps: Sequence[Map] | None = None,
+        environment: Environment | None = None,
+        fuel: int = DEFAULT_FUEL,
+    ) -> Execution:
+        """Run it once: see :func:`prevail_py.vm.interpreter.run`.  Raises :class:`EngineError`."""
+        ...
+
+
+class Engine(Protocol):
+    """Something that runs programs."""
+
+    @property
+    def name(self) -> str: ...
+
+    def load(self, program: Program) -> Loaded:
+        """Prepare a program; raises ValueError (:class:`EngineError`) for one that the engine cannot run."""
+        ...
+
+    def run_memory(
+        self,
+        code: Sequence[Instruction | None],
+        memory: bytes = b"",
+        *,
+        environment: Environment | None = None,
+        fuel: int = DEFAULT_FUEL,
+    ) -> Execution:
+        """Run plain code on plain memory: see :func:`prevail_py.vm.interpreter.run_memory`."""
+        ...
+
+
+class InterpreterEngine:
+    """The reference."""
+
+    name: Final = "interpreter"
+
+    def load(self, program: Program) -> Interpreter:
+        """Raises ValueError for a program whose type the platform does not have."""
+        return Interpreter(program)
+
+    def run_memory(
+        self,
+        code: Sequence[Instruction | None],
+        memory: bytes = b"",
+        *,
+        environment: Environment | None = None,
+        fuel: int = DEFAULT_FUEL,
+    ) -> Execution:
+        """See :func:`prevail_py.vm.interpreter.run_memory`."""
+        return interpreter.run_memory(code, memory, environment=environment, fuel=fuel)
+
+
+def _source() -> Engine:
+    from prevail_py.vm.source.engine import SourceEngine
+
+    return SourceEngine()
+
+
+def _kernel() -> Engine:
+    from prevail_py.vm.kernel.execution import KernelEngine
+
+    return KernelEngine()
+
+
+ENGINES: Final[Mapping[str, Callable[[], Engine]]] = {
+    "interpreter": InterpreterEngine,
+    "source": _source,
+    "kernel": _kernel,
+}
+"""How to get each engine, by name."""
+
+
+def engine(name: str) -> Engine:
+    """The engine with this name; raises ValueError, naming those there are."""
+    if name not in ENGINES:
+        raise ValueError(f"no engine {name!r} (there are: {', '.join(ENGINES)})")
+    return ENGINES[name]()

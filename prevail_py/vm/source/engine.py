@@ -1,0 +1,110 @@
+"""The generated-source engine: compile a program once, run it in place of the reference interpreter.
+
+:func:`run_generated` runs a machine as :func:`prevail_py.vm.interpreter.execute` does, without observers; outcome,
+steps and everything a run leaves behind are equal.  Compiled code is kept as long as its program lives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Final, TypeAlias, cast
+from weakref import finalize
+
+from prevail_py.isa.instructions import Instruction
+from prevail_py.objects.program import Program
+from prevail_py.platforms import Platform
+from prevail_py.vm import interpreter
+from prevail_py.vm.environment import Environment
+from prevail_py.vm.fault import Fault
+from prevail_py.vm.interpreter import DEFAULT_FUEL, Execution, Interpreter
+from prevail_py.vm.machine import Code, Machine
+from prevail_py.vm.maps import Map
+from prevail_py.vm.outcome import Outcome, Returned, Trap, Trapped
+from prevail_py.vm.source import runtime
+from prevail_py.vm.source.generate import generate
+
+__all__ = ["SourceEngine", "SourceProgram", "run_generated"]
+
+_Main: TypeAlias = Callable[..., runtime.Returned]
+
+_compiled: dict[int, _Main] = {}  # by the identity of the program: equal programs may have run in different modes
+
+
+def _main(code: Code, platform: Platform) -> _Main:
+    program = code.program
+    main = _compiled.get(id(program))
+    if main is None:
+        names = dict(runtime.NAMES)
+        exec(compile(generate(code, platform), f"<generated from {program.name}>", "exec"), names)
+        main = _compiled[id(program)] = cast(_Main, names["function0"])
+        finalize(program, _compiled.pop, id(program), None).atexit = False
+    return main
+
+
+def run_generated(machine: Machine, fuel: int) -> Outcome:
+    """Run a machine that is at the start of its program until that ends, or has executed ``fuel`` instructions."""
+    machine.steps = -fuel
+    try:
+        while True:
+            tail_calls = machine.tail_calls
+            main = _main(machine.calls[-1].code, machine.platform)
+            result = main(machine, -machine.steps, *machine.registers[1:6], *machine.provenance[1:6])
+            if result is not None:
+                machine.registers[0], machine.provenance[0], left = result
+                machine.steps = -left
+                value = interpreter.end(machine)
+                assert value is not None
+                return Returned(value)
+            if tail_calls == machine.tail_calls or len(machine.calls) > 1:
+                break
+    except Fault as fault:
+        return Trapped(Trap(fault.kind, machine.pc, fault.message, fault.address))
+    finally:
+        machine.steps += fuel
+    return interpreter.execute(machine, fuel)
+
+
+class SourceProgram:
+    """A program that is ready to run, any number of times."""
+
+    name: Final = "source"
+
+    def __init__(self, program: Program) -> None:
+        """Raises ValueError for a program whose type the platform does not have."""
+        self.program: Final = program
+        self._reference: Final = Interpreter(program)
+
+    def run(
+        self,
+        *,
+        packet: bytes | None = None,
+        context: bytes | None = None,
+        maps: Sequence[Map] | None = None,
+        environment: Environment | None = None,
+        fuel: int = DEFAULT_FUEL,
+    ) -> Execution:
+        """Run the program once: see :func:`prevail_py.vm.interpreter.run`."""
+        return self._reference.run_with(
+            run_generated, packet=packet, context=context, maps=maps, environment=environment, fuel=fuel
+        )
+
+
+class SourceEngine:
+    """See the module's text."""
+
+    name: Final = "source"
+
+    def load(self, program: Program) -> SourceProgram:
+        """Raises ValueError for a program whose type the platform does not have."""
+        return SourceProgram(program)
+
+    def run_memory(
+        self,
+        code: Sequence[Instruction | None],
+        memory: bytes = b"",
+        *,
+        environment: Environment | None = None,
+        fuel: int = DEFAULT_FUEL,
+    ) -> Execution:
+        """Run plain code on plain memory: see :func:`prevail_py.vm.interpreter.run_memory`."""
+        return interpreter.run_memory(code, memory, environment=environment, fuel=fuel, executor=run_generated)

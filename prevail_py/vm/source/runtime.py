@@ -1,0 +1,120 @@
+"""What generated code calls: the way back to the reference, and the frames of subprograms.
+
+Generated code keeps registers in local variables, the :class:`~prevail_py.vm.machine.Machine` has everything else.
+Whatever is not an inlined fast path is left to the reference interpreter: registers go to the machine, the reference
+executes *one* instruction (:func:`step`), and the registers come back.  So a trap is always the reference's own, with
+its message, slot and address.  Where fuel runs short the reference takes over for good (:func:`hand_over`).
+
+``steps`` in a machine is, while generated code runs, relative to the fuel: minus the instructions that may still run.
+"""
+
+from __future__ import annotations
+
+from struct import Struct
+from typing import Final, TypeAlias
+
+from prevail_py.vm import interpreter
+from prevail_py.vm.helpers.table import call_helper
+from prevail_py.vm.machine import MAX_FRAMES, Frame, Machine
+from prevail_py.vm.memory import FRAME_SIZE, Region, RegionKind
+from prevail_py.vm.source.algebra import NAMES as ALGEBRA_NAMES
+
+__all__ = ["NAMES", "Returned"]
+
+Word: TypeAlias = int | None
+Provenance: TypeAlias = Region | None
+Returned: TypeAlias = tuple[Word, Provenance, int] | None
+"""R0, its provenance and the fuel left; None once the run is no longer where generated code thinks it is."""
+
+_LOST: Final = ((None, None),) * 4
+
+
+def _restore(m: Machine, pc: int, steps: int, registers: tuple[Word, ...], provenance: tuple[Provenance, ...]) -> None:
+    stack = m.calls[-1].stack
+    m.pc = pc
+    m.steps = steps
+    m.registers[:] = *registers, stack.base + FRAME_SIZE
+    m.provenance[:] = *provenance, stack
+
+
+def step(
+    m: Machine, pc: int, steps: int, registers: tuple[Word, ...], provenance: tuple[Provenance, ...]
+) -> tuple[object, ...]:
+    """Let the reference execute the instruction at ``pc``: the registers R0 to R9 after it and their provenance."""
+    _restore(m, pc, steps, registers, provenance)
+    interpreter.step(m, m.calls[-1].code)
+    return (*m.registers[:10], *m.provenance[:10])
+
+
+def ends(m: Machine, pc: int, steps: int, registers: tuple[Word, ...], provenance: tuple[Provenance, ...]) -> bool:
+    """As :func:`step` for an instruction that may end the function, which returns 0 if it does."""
+    _restore(m, pc, steps, registers, provenance)
+    depth = len(m.calls)
+    return interpreter.step(m, m.calls[-1].code) is not None or len(m.calls) < depth
+
+
+def hand_over(m: Machine, pc: int, steps: int, registers: tuple[Word, ...], provenance: tuple[Provenance, ...]) -> None:
+    """Let the reference go on from ``pc``, which was not executed yet."""
+    _restore(m, pc, steps, registers, provenance)
+
+
+def helper(
+    m: Machine,
+    number: int,
+    pc: int,
+    steps: int,
+    registers: tuple[Word, ...],
+    provenance: tuple[Provenance, ...],
+) -> tuple[Word, Provenance] | None:
+    """Call a helper: R0 and its provenance, or None where control went elsewhere (see :func:`moved`)."""
+    _restore(m, pc, steps, registers, provenance)
+    frame = m.calls[-1]
+    m.next_pc = pc + 1
+    call_helper(m, number)
+    return None if moved(m, frame, pc) else (m.registers[0], m.provenance[0])
+
+
+def moved(m: Machine, frame: Frame, pc: int) -> bool:
+    """Whether the call at ``pc`` put the machine elsewhere, as a tail call does; it is ready to go on there then."""
+    if m.calls[-1] is frame and m.next_pc == pc + 1:
+        return False
+    m.pc = m.next_pc
+    return True
+
+
+def unwound(m: Machine, frame: Frame, registers: tuple[Word, ...], provenance: tuple[Provenance, ...]) -> None:
+    """The reference took over in a callee: put R6 to R9 of ``frame`` where it will look for them on return."""
+    callee = m.calls[m.calls.index(frame) + 1]
+    callee.saved = tuple(zip(registers, provenance, strict=True))
+
+
+def enter(m: Machine, call_pc: int) -> None:
+    """Begin the frame of a subprogram.  What the caller has in R6 to R9 stays in its variables."""
+    calls = m.calls
+    caller = calls[-1]
+    stack = m.memory.stack_frame(len(calls))
+    calls.append(Frame(caller.code, caller.maps, stack, m.environment.may_goto_limit, call_pc, _LOST))
+
+
+def leave(m: Machine) -> None:
+    """End the innermost frame, if it is that of a subprogram."""
+    if len(m.calls) > 1:
+        m.memory.release(m.calls.pop().stack)
+
+
+def forget(pointers: dict[int, Region], offset: int, size: int) -> None:
+    """The bytes at ``offset`` were overwritten by a number: no pointer that overlaps them is whole any more."""
+    for start in range(offset - 7, offset + size):
+        pointers.pop(start, None)
+
+
+NAMES: Final[dict[str, object]] = {
+    **ALGEBRA_NAMES,
+    **{f"u{size}": Struct(f"<{code}").unpack_from for size, code in ((2, "H"), (4, "I"), (8, "Q"))},
+    **{f"w{size}": Struct(f"<{code}").pack_into for size, code in ((2, "H"), (4, "I"), (8, "Q"))},
+    **{f"ones{size}": b"\1" * size for size in (1, 2, 4, 8)},
+    "CONTEXT": RegionKind.CONTEXT,
+    "MAX_FRAMES": MAX_FRAMES,
+    **{f.__name__: f for f in (step, ends, hand_over, helper, moved, unwound, enter, leave, forget)},
+}
+"""The globals of generated code."""
