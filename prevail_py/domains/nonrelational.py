@@ -91,6 +91,8 @@ class NonRelational(Generic[W]):
     def _between(self, lo: int, hi: int, signed: bool) -> W:
         if not signed:
             return self._word.between(lo, hi)
+        if hi >> 63 > 0:
+            return self._word.top()  # neither reading is a range: it lies around both ends
         bound = self._word.constant
         word, _ = self._word.top().restrict(Comparison.SGE, bound(lo & 0xFFFFFFFFFFFFFFFF))
         word, _ = word.restrict(Comparison.SLE, bound(hi & 0xFFFFFFFFFFFFFFFF))
