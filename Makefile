@@ -87,10 +87,15 @@ soundness: $(TEST_ENV) ## verify random programs for ten minutes and run those t
 garbage: $(TEST_ENV) ## feed 5,000 damaged objects to the loader and the verifier
 	$(PY) -m prevail_py.research.garbage --out $(OUT)/garbage $(ARGS)
 
+.PHONY: exhaustive
+exhaustive: $(TEST_ENV) ## check the word operators on all pairs of small words: some twenty minutes
+	PREVAIL_PY_EXHAUSTIVE=1 $(PY) -m pytest -q $(PYTEST_ARGS) tests/domains/test_exhaustive.py
+
 .PHONY: regenerate
 regenerate: $(TEST_ENV) ## rewrite generated tables (from ../shared/facts), golden files and notebooks
 	$(PY) -m prevail_py.platforms.linux.generate $(FACTS)
 	PREVAIL_PY_UPDATE_GOLDEN=1 $(PY) -m pytest -q $(PYTEST_ARGS) tests/cli tests/notebooks
+	PREVAIL_PY_UPDATE_GOLDEN=1 $(PY) -m pytest -q -n0 tests/domains/test_exhaustive.py
 
 ##### The environment
 

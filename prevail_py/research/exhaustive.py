@@ -18,7 +18,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any
 
 from prevail_py.words import INT, Comparison, OpKind, WordOp, compare, evaluate
@@ -79,8 +79,8 @@ class Checker:
         self.constants = [domain.constant(word) for word in self.words]
         self._gamma: dict[Element, int] = {}
         self._alpha: dict[int, Element] = {0: domain.bottom()}
-        self._tables: dict[WordOp, list[list[int]]] = {}
-        self._images: dict[tuple[WordOp, int], list[int]] = {}
+        self._known: dict[int, tuple[Element, int]] = {}
+        self._closures: dict[int, int] = {}
 
     # Concretization and abstraction -------------------------------------------------------------------------------
 
@@ -91,6 +91,20 @@ class Checker:
             mask = sum(1 << word for word in self.words if x.contains(word))
             self._gamma[x] = mask
         return mask
+
+    def _of(self, x: Element) -> int:
+        """:meth:`gamma` of an argument: these come again and again, and hashing them takes longer than an operator."""
+        known = self._known.get(id(x))
+        if known is None or known[0] is not x:
+            known = self._known[id(x)] = (x, self.gamma(x))
+        return known[1]
+
+    def closure(self, mask: int) -> int:
+        """The words in the best abstraction of those in ``mask``."""
+        closed = self._closures.get(mask)
+        if closed is None:
+            closed = self._closures[mask] = self.gamma(self.alpha(mask))
+        return closed
 
     def alpha(self, mask: int) -> Element:
         """The join of the constants in ``mask``: the best abstraction, if joins are least upper bounds.
@@ -134,50 +148,54 @@ class Checker:
 
     def operator(self, op: WordOp, arguments: Iterable[tuple[Element, ...]]) -> Tally:
         """``apply`` on each tuple of arguments."""
-        tally = Tally()
+        tally, table = Tally(), _Table(op, self.width)
         for args in arguments:
             result = args[0].apply(op, *args[1:])
-            exact = self._image(op, *map(self.gamma, args))
-            mask = self._sound(exact, result, "{} of {}", op, args)
-            tally.count(mask, self.gamma(self.alpha(exact)))
+            exact = table.image(*map(self._of, args))
+            tally.count(self._sound(exact, result, "{} of {}", op, args), self.closure(exact))
         return tally
 
     def backward(self, op: WordOp, cases: Iterable[tuple[Element, ...]]) -> Tally:
         """``backward`` on each ``(out, *args)``; optimal where every argument is narrowed as far as possible."""
-        tally = Tally()
+        tally, table = Tally(), _Table(op, self.width)
         for out, *args in cases:
             results = args[0].backward(op, out, *args[1:])
-            tally_best = tally_mask = 0
-            exacts = self._preimages(op, self.gamma(out), *map(self.gamma, args))
+            masks = bests = 0
+            exacts = table.preimages(self._of(out), *map(self._of, args))
             for position, (arg, exact, result) in enumerate(zip(args, exacts, results, strict=True)):
                 mask = self._sound(exact, result, "argument {} of {} of {} in {}", position, op, args, out)
-                if mask & ~self.gamma(arg):
+                if mask & ~self._of(arg):
                     raise UnsoundError(f"{self.domain.__name__}: backward {op} let {arg} grow to {result}")
-                tally_mask = tally_mask << len(self.words) | mask
-                tally_best = tally_best << len(self.words) | self.gamma(self.alpha(exact))
-            tally.count(tally_mask, tally_best)
+                masks = masks << len(self.words) | mask
+                bests = bests << len(self.words) | self.closure(exact)
+            tally.count(masks, bests)
         return tally
 
     def comparison(self, comparison: Comparison, width: int, arguments: Iterable[tuple[Element, Element]]) -> Tally:
         """``restrict`` on each pair of arguments; optimal where both are narrowed as far as possible."""
-        right = [
-            sum(1 << b for b in self.words if compare(INT, comparison, a, b, width, self.width)) for a in self.words
-        ]
-        left = [sum(1 << a for a in self.words if right[a] >> b & 1) for b in self.words]
+        holds = [[compare(INT, comparison, a, b, width, self.width) for b in self.words] for a in self.words]
+        right = [sum(1 << b for b in self.words if holds[a][b]) for a in self.words]
+        left = [sum(1 << a for a in self.words if holds[a][b]) for b in self.words]
+
+        @cache
+        def left_of(mask: int) -> int:
+            return sum(1 << word for word in self.words if right[word] & mask)
+
+        @cache
+        def right_of(mask: int) -> int:
+            return sum(1 << word for word in self.words if left[word] & mask)
+
         tally = Tally()
         for a, b in arguments:
             first, second = a.restrict(comparison, b, width)
-            ga, gb = self.gamma(a), self.gamma(b)
-            exact_a = sum(1 << word for word in bits(ga) if right[word] & gb)
-            exact_b = sum(1 << word for word in bits(gb) if left[word] & ga)
-            mask_a = self._sound(exact_a, first, "left side of {1} {0.value} {2} on {3} bits", comparison, a, b, width)
-            mask_b = self._sound(
-                exact_b, second, "right side of {1} {0.value} {2} on {3} bits", comparison, a, b, width
-            )
+            ga, gb = self._of(a), self._of(b)
+            exact_a, exact_b = ga & left_of(gb), gb & right_of(ga)
+            mask_a = self._sound(exact_a, first, "left of {1} {0.value} {2} on {3} bits", comparison, a, b, width)
+            mask_b = self._sound(exact_b, second, "right of {1} {0.value} {2} on {3} bits", comparison, a, b, width)
             if mask_a & ~ga or mask_b & ~gb:
                 raise UnsoundError(f"{self.domain.__name__}: {comparison} let {a}, {b} grow to {first}, {second}")
             both = len(self.words)
-            best = self.gamma(self.alpha(exact_a)) << both | self.gamma(self.alpha(exact_b))
+            best = self.closure(exact_a) << both | self.closure(exact_b)
             tally.count(mask_a << both | mask_b, best)
         return tally
 
@@ -185,65 +203,63 @@ class Checker:
         """``join``, ``meet``, ``widen``, ``narrow`` and ``leq`` on each pair."""
         tallies = {name: Tally() for name in ("join", "meet", "widen", "narrow")}
         for a, b in pairs:
-            ga, gb = self.gamma(a), self.gamma(b)
+            ga, gb = self._of(a), self._of(b)
             if a.leq(b) and ga & ~gb:
                 raise UnsoundError(f"{self.domain.__name__}: {a} is not within {b}")
             joined, met, wide, narrowed = a.join(b), a.meet(b), a.widen(b, thresholds), a.narrow(b)
             mask = self._sound(ga | gb, joined, "join of {} and {}", a, b)
-            tallies["join"].count(mask, self.gamma(self.alpha(ga | gb)))
+            tallies["join"].count(mask, self.closure(ga | gb))
             mask = self._sound(ga & gb, met, "meet of {} and {}", a, b)
-            tallies["meet"].count(mask, self.gamma(self.alpha(ga & gb)))
+            tallies["meet"].count(mask, self.closure(ga & gb))
             mask = self._sound(ga | gb, wide, "widening of {} by {}", a, b)
-            tallies["widen"].count(mask, self.gamma(self.alpha(ga | gb)))
+            tallies["widen"].count(mask, self.closure(ga | gb))
             mask = self._sound(ga & gb, narrowed, "narrowing of {} by {}", a, b)
             if mask & ~ga:
                 raise UnsoundError(f"{self.domain.__name__}: narrowing {a} by {b} grew to {narrowed}")
-            tallies["narrow"].count(mask, self.gamma(self.alpha(ga & gb)))
+            tallies["narrow"].count(mask, self.closure(ga & gb))
         return tallies
 
-    # Tables -------------------------------------------------------------------------------------------------------
 
-    def _table(self, op: WordOp) -> list[list[int]]:
-        """``table[a][b]``, or ``table[a][0]`` for one argument."""
-        table = self._tables.get(op)
-        if table is None:
-            if op.kind.arity == 1:
-                table = [[evaluate(INT, op, (a,), self.width)] for a in self.words]
-            else:
-                table = [[evaluate(INT, op, (a, b), self.width) for b in self.words] for a in self.words]
-            self._tables[op] = table
-        return table
+class _Table:
+    """The results of one operation on all words, and on sets of them."""
 
-    def _row_images(self, op: WordOp, b: int) -> list[int]:
-        """For each word a, the results of ``op`` on it and the words of ``b``."""
-        images = self._images.get((op, b))
+    def __init__(self, op: WordOp, width: int) -> None:
+        words = range(1 << width)
+        rights = words if op.kind.arity == 2 else range(1)
+        self.arity = op.kind.arity
+        self.rows = [[evaluate(INT, op, (a, b)[: self.arity], width) for b in rights] for a in words]
+        self._row_images: dict[int, list[int]] = {}
+
+    def _rows_of(self, b: int) -> list[int]:
+        """For each word on the left, the results with the words of ``b`` on the right."""
+        images = self._row_images.get(b)
         if images is None:
             images = []
-            for row in self._table(op):
+            for row in self.rows:
                 image = 0
                 for position in bits(b):
                     image |= 1 << row[position]
                 images.append(image)
-            self._images[op, b] = images
+            self._row_images[b] = images
         return images
 
-    def _image(self, op: WordOp, a: int, b: int = 1) -> int:
-        rows = self._row_images(op, b)
+    def image(self, a: int, b: int = 1) -> int:
+        """The results on the words of ``a`` and ``b``."""
+        rows = self._rows_of(b)
         image = 0
         for word in bits(a):
             image |= rows[word]
         return image
 
-    def _preimages(self, op: WordOp, out: int, a: int, b: int = 1) -> tuple[int, ...]:
+    def preimages(self, out: int, a: int, b: int = 1) -> tuple[int, ...]:
         """The words of ``a`` (and those of ``b``) that take part in a result in ``out``."""
-        rows = self._row_images(op, b)
+        rows = self._rows_of(b)
         first = sum(1 << word for word in bits(a) if rows[word] & out)
-        if op.kind.arity == 1:
+        if self.arity == 1:
             return (first,)
-        table = self._table(op)
         second = 0
         for x in bits(first):
-            row = table[x]
+            row = self.rows[x]
             for y in bits(b & ~second):
                 if out >> row[y] & 1:
                     second |= 1 << y
