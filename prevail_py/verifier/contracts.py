@@ -338,14 +338,14 @@ def _looked_up(setting: Setting, state: State, prototype: HelperPrototype, handl
         return Special.POISON
     map_type = setting.map_type_of(handle.region)
     base = NEVER_NULL if prototype.returns is ReturnKind.MAP_VALUE else unknown(setting, state)
-    index, inner = handle.region.index, handle.region.inner
+    index, inner, map_name = handle.region.index, handle.region.inner, handle.region.name
     match map_type.lookup:
         case LookupResult.VALUE:
-            return Pointer(Region(RegionKind.MAP_VALUE, index, inner=inner), base, ZERO)
+            return Pointer(Region(RegionKind.MAP_VALUE, index, inner=inner, name=map_name), base, ZERO)
         case LookupResult.MAP:
             if inner:
                 raise Unsupported("maps nested more than two deep")
-            return Pointer(Region(RegionKind.MAP, index, inner=True), base, ZERO)
+            return Pointer(Region(RegionKind.MAP, index, inner=True, name=map_name), base, ZERO)
         case LookupResult.SOCKET | LookupResult.XDP_SOCKET:
             if map_type.lookup is LookupResult.XDP_SOCKET:
                 return Pointer(Region(RegionKind.OBJECT, name="xdp socket"), base, ZERO)

@@ -96,6 +96,14 @@ def _bounds_violation(state: State, pointer: Pointer, size: Range, limit: int) -
     known = state.facts.range(pointer.offset, signed=True)
     if known.lo >= 0 and known.hi + size.hi <= limit:
         return None
+    if pointer.region.kind is RegionKind.STACK:
+        # As programs write it: relative to the frame pointer, which is the upper end.
+        below = Range(known.lo - limit, known.hi - limit) if known.lo > -(1 << 62) else known
+        return Violation(
+            AssertionKind.OUT_OF_BOUNDS,
+            f"access to the stack at r10 plus {_span(below)}, {_bytes(size)}",
+            f"-{limit} <= offset and offset + {size.hi} <= 0",
+        )
     return Violation(
         AssertionKind.OUT_OF_BOUNDS,
         f"access to {pointer.region} at offset {_span(known)}, {_bytes(size)}, of {limit} bytes",

@@ -8,7 +8,7 @@ from typing import Final, TypeAlias
 from prevail_py.domains.lattice import Facts, Symbol, Term
 from prevail_py.objects.program import MapSpec, Program
 from prevail_py.platforms.model import MapType, Platform, ProgramType
-from prevail_py.verifier.values import Region
+from prevail_py.verifier.values import Region, RegionKind
 from prevail_py.words import WordOp
 
 __all__ = ["MAX_PACKET_SIZE", "Setting", "Unsupported"]
@@ -64,6 +64,12 @@ class Setting:
                 raise Unsupported(f"map {spec.name}: the definition of its inner maps is not known")
             return spec.inner
         return spec
+
+    def map_region(self, index: int) -> Region:
+        """The handle of a map of the program.  Raises Unsupported for a map the program does not have."""
+        region = Region(RegionKind.MAP, index)
+        self.map_type_of(region)
+        return Region(RegionKind.MAP, index, name=self.map_of(region).name)
 
     def may_read(self, region: Region) -> bool:
         """Whether programs may read the values of this map (``BPF_F_WRONLY_PROG`` forbids it)."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 
 from prevail_py.domains.lattice import NO_SYMBOL, Facts, Symbol, Term
-from prevail_py.verifier.values import NEVER_NULL, STACK_SIZE, Pointer, Special, Value
+from prevail_py.verifier.values import NEVER_NULL, STACK_SIZE, Pointer, RegionKind, Special, Value
 from prevail_py.words import WordOp, to_signed
 
 __all__ = ["Frame", "State"]
@@ -192,11 +192,16 @@ class State:
             return value.value
         if isinstance(value, Term):
             return self.show_term(value)
-        text = str(value.region)
-        if value.offset != Term(NO_SYMBOL, 0):
-            text += (
-                f" + ({self.show_term(value.offset)})" if value.offset.symbol else f" + {self.show_term(value.offset)}"
-            )
+        text, offset = str(value.region), value.offset
+        if value.region.kind is RegionKind.STACK:
+            # As programs write it: relative to the frame pointer.
+            text = "r10" if value.region.index == len(self.frames) - 1 else f"r10 of frame {value.region.index}"
+            offset = Term(offset.symbol, offset.offset - STACK_SIZE & 0xFFFFFFFFFFFFFFFF)
+        if offset.symbol:
+            text += f" + ({self.show_term(offset)})"
+        elif offset.offset:
+            distance = to_signed(offset.offset, 64)
+            text += f" {'-' if distance < 0 else '+'} {abs(distance)}"
         if value.base != NEVER_NULL:
             low = self.facts.range(value.base).lo
             text += f" (n{value.base.symbol}{', maybe null' if low == 0 else ''})"

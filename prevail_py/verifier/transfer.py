@@ -167,11 +167,10 @@ def _wide(setting: Setting, pc: int, instruction: LoadImmediate64) -> Value:
         case Pseudo.IMMEDIATE:
             return constant(instruction.value)
         case Pseudo.MAP_INDEX:
-            region = Region(RegionKind.MAP, instruction.low)
-            setting.map_type_of(region)
-            return Pointer(region, NEVER_NULL, ZERO)
+            return Pointer(setting.map_region(instruction.low), NEVER_NULL, ZERO)
         case Pseudo.MAP_INDEX_VALUE:
-            region = Region(RegionKind.MAP_VALUE, instruction.low)
+            handle = setting.map_region(instruction.low)
+            region = Region(RegionKind.MAP_VALUE, handle.index, name=handle.name)
             map_type = setting.map_type_of(region)
             if not map_type.index_key or map_type.per_cpu or not map_type.value_access:
                 # Only arrays have their first value at a fixed address.

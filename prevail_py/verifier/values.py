@@ -57,7 +57,7 @@ class Region:
 
     ``index`` is the frame number (0 for the main program), the map's position in the program, or the slot of a
     function.  ``inner`` marks (values of) a map found inside a map.  ``size`` is in bytes for MEMORY and MAP_VALUE.
-    ``name`` tells kernel objects apart.
+    ``name`` tells kernel objects apart, and is that of the map.
     """
 
     kind: RegionKind
@@ -71,7 +71,10 @@ class Region:
             case RegionKind.STACK:
                 return f"stack[{self.index}]" if self.index else "stack"
             case RegionKind.MAP | RegionKind.MAP_VALUE:
-                return f"{'inner ' if self.inner else ''}{self.kind.value} #{self.index}"
+                name = f"{'inner map of ' if self.inner else ''}{self.name or f'#{self.index}'}"
+                return (
+                    f"value of {name}" if self.kind is RegionKind.MAP_VALUE else name if self.inner else f"map {name}"
+                )
             case RegionKind.OBJECT:
                 return self.name
             case kind:

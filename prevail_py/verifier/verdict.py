@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from html import escape
 from typing import TYPE_CHECKING
 
 from prevail_py._render import Table, badge, preformatted
@@ -127,7 +128,7 @@ class Verdict:
     """
 
     kind: VerdictKind
-    program: Program
+    program: Program = field(repr=False)
     failures: tuple[Failure, ...] = ()
     reason: str = ""
     seconds: float = 0.0
@@ -146,8 +147,8 @@ class Verdict:
         return "\n".join([f"{self.program.name}: {self.kind}{reason}", *(f"  {failure}" for failure in self.failures)])
 
     def _repr_html_(self) -> str:
-        reason = f" {self.reason}" if self.reason else ""
-        head = f"<p>{badge(str(self.kind), _MOODS[self.kind])} <b>{self.program.name}</b>{reason}</p>"
+        reason = f" {escape(self.reason)}" if self.reason else ""
+        head = f"<p>{badge(str(self.kind), _MOODS[self.kind])} <b>{escape(self.program.name)}</b>{reason}</p>"
         if not self.failures:
             return head
         rows = tuple(

@@ -17,7 +17,7 @@ NEEDLES = {
     "unsafe_null": "may be null",
     "unsafe_uninitialised_key": "may not have been written",
     "unsafe_stale_pointer": "stale packet pointer",
-    "unsafe_stack_index": "access to stack",
+    "unsafe_stack_index": "access to the stack at r10 plus [-16, 15]",
     "unsafe_map_index": "at offset 64, 8 bytes, of 64 bytes",
     "unsafe_scan": "access to the packet at offset 15",
     "unsafe_readonly": "read-only",
