@@ -388,6 +388,14 @@ def backward(size: Size, op: WordOp, out: Halves, a: Halves, b: Halves) -> tuple
             new_x = new_y = bounds.from_unsigned(result[0], half + half - 1, half)
         case "or":
             new_x = new_y = bounds.from_unsigned(0, result[1], half)
+        case "mul" if y[0] == y[1]:
+            new_x, new_y = _factors(x, y[0], result, half), y
+        case "mul" if x[0] == x[1]:
+            new_x, new_y = x, _factors(y, x[0], result, half)
+        case "udiv" if y[0] == y[1] and y[0] != 0:
+            least, most = result[0] * y[0], min(result[1] * y[0] + y[0] - 1, half + half - 1)
+            new_x = bounds.from_unsigned(least, most, half) if least <= most else bounds.empty(half)
+            new_y = y
         case "lsh" | "rsh" | "arsh":
             s0, s1 = bounds.shift_amounts(y, half, width)
             if s0 != s1:
@@ -411,6 +419,14 @@ def _backward_unary(size: Size, op: WordOp, result: Bounds, a: Halves) -> Halves
             return _within(size, *a, op.source, _project(result, half, sign))
         case _:
             return a
+
+
+def _factors(x: Bounds, factor: int, result: Bounds, half: int) -> Bounds:
+    """The words of ``x`` that times ``factor`` give one in ``result``, where no product overflows."""
+    if factor == 0 or x[1] * factor > half + half - 1:
+        return x
+    least, most = (result[0] + factor - 1) // factor, result[1] // factor
+    return bounds.from_unsigned(least, most, half) if least <= most else bounds.empty(half)
 
 
 def _backward_shift(size: Size, kind: str, width: int, amount: int, result: Bounds, a: Halves) -> Halves:

@@ -131,8 +131,14 @@ class Scalar:
         umin, umax, _, _ = full
         if value & mask or umin > umax:
             return cls._bottom  # type: ignore[no-any-return]
-        if umax < size.low_half and (low == full or low == size.low_top):
-            # The commonest case, a small word without sign: its low half is itself, and there is one interval.
+        if umax < size.low_half:
+            # The commonest case, a small word without sign: its low half is itself, so there is one interval, which
+            # ends with the non-negative piece of low.
+            if low != full:
+                umin, umax = (umin if umin >= low[0] else low[0]), (umax if umax <= low[3] else low[3])
+                if umin > umax:
+                    return cls._bottom  # type: ignore[no-any-return]
+                full = (umin, umax, umin, umax)
             if ((umin ^ value) | (umax ^ value)) & ~mask:
                 umin, umax = next_member(umin, value, mask, size.last), previous_member(umax, value, mask, size.last)
                 if umin > umax:

@@ -74,6 +74,17 @@ def test_range_check_by_a_narrow_subtraction(domain: Any, op: WordOp, other: int
 
 
 @BOTH
+def test_comparisons_reach_factors_and_dividends(domain: Any) -> None:
+    """``if i * 12 < 100`` bounds i, unless the product may have wrapped; likewise ``i / 16``."""
+    index, twelve = domain.between(0, 1 << 20), domain.constant(12)
+    assert index.backward(MUL, domain.between(0, 99), twelve)[0].bounds() == (0, 8)
+    assert twelve.backward(MUL, domain.between(13, 99), index)[1].bounds() == (2, 8)
+    assert domain.top().backward(MUL, domain.between(0, 99), twelve)[0].is_top()
+    assert domain.top().backward(UDIV, domain.between(2, 3), domain.constant(16))[0].bounds() == (32, 63)
+    assert index.backward(UDIV, domain.between(1 << 60, LAST), domain.constant(16))[0].is_bottom()
+
+
+@BOTH
 def test_division_and_remainder_by_zero(domain: Any) -> None:
     x, zero = domain.between(10, 20), domain.constant(0)
     for op in (UDIV, SDIV):
