@@ -24,6 +24,10 @@ __all__ = ["Merge", "merge", "signature", "subsumes"]
 _MASK = (1 << 64) - 1
 
 
+_ANYTHING = frozenset({Special.UNINITIALISED, Special.UNUSABLE, Special.POISON})
+"""What may be any value, as far as the contents of the stack go."""
+
+
 class Merge(Enum):
     """How the facts of the two states are combined."""
 
@@ -161,6 +165,8 @@ def subsumes(old: State, new: State) -> bool:
         if wide.initialised & ~tight.initialised or not all(map(value, wide.saved, tight.saved)):
             return False
         for offset, (size, content) in wide.cells.items():
+            if content in _ANYTHING:
+                continue  # no cell at all, or smaller ones, are covered too
             cell = tight.cells.get(offset)
             if cell is None or cell[0] != size or not value(content, cell[1]):
                 return False
