@@ -197,16 +197,20 @@ def _shifted(kind: str, av: int, am: int, amount: int, width: int) -> Bits:
 
 
 def _shift(kind: str, av: int, am: int, bv: int, bm: int, width: int) -> Bits:
-    """The join over all possible amounts; they are at most ``width``."""
-    known, unknown = bv & (width - 1), bm & (width - 1)
-    if unknown == 0:
-        return _shifted(kind, av, am, known, width)
-    value, mask = _shifted(kind, av, am, known, width)
-    for amount in range(1, width):
-        if (amount ^ known) & ~unknown & (width - 1) == 0 and amount & (width - 1) == amount:
-            v, m = _shifted(kind, av, am, amount, width)
+    """The join over all possible amounts: those of the known bits, plus any of the unknown ones.
+
+    One unknown bit of the amount after the other, the word is joined with itself shifted by that much more.  This is
+    exact, since a shift moves or copies single bits, and so does to a join what it does to its parts.
+    """
+    unknown = bm & (width - 1)
+    value, mask = _shifted(kind, av, am, bv & (width - 1), width)
+    more = 1
+    while more < width:
+        if unknown & more:
+            v, m = _shifted(kind, value, mask, more, width)
             mask |= m | (v ^ value)
             value &= ~mask
+        more += more
     return value, mask
 
 

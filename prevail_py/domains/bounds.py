@@ -485,8 +485,12 @@ def _min_xor(a: int, b: int, c: int, d: int) -> int:
 
 def bit_and(a: Bounds, b: Bounds, half: int) -> Bounds:
     """``a & b``; the best bounds."""
-    if a[0] == a[2] and b[0] == b[2]:  # neither is negative
-        return _and(a[0], a[1], b[0], b[1], half)
+    if a[0] == a[2]:
+        if b[0] == b[2]:  # neither is negative
+            return _and(a[0], a[1], b[0], b[1], half)
+        a, b = b, a
+    if b[0] == b[2] and a[0] == 0 and a[3] == half - 1:  # every non-negative word and more, with a mask
+        return (0, b[1], 0, b[1])
     return _lift(_and, a, b, half)
 
 
@@ -507,6 +511,11 @@ def bit_or(a: Bounds, b: Bounds, half: int) -> Bounds:
     """``a | b``; the best bounds."""
     if a[0] == a[2] and b[0] == b[2]:
         return _or(a[0], a[1], b[0], b[1], half)
+    everything = (0, half + half - 1, -half, half - 1)
+    if a == everything and b[0] == b[2]:
+        return (b[0], half + half - 1, b[0] - half, half - 1)
+    if b == everything and a[0] == a[2]:
+        return (a[0], half + half - 1, a[0] - half, half - 1)
     return _lift(_or, a, b, half)
 
 
@@ -518,6 +527,9 @@ def bit_xor(a: Bounds, b: Bounds, half: int) -> Bounds:
     """``a ^ b``; the best bounds."""
     if a[0] == a[2] and b[0] == b[2]:
         return _xor(a[0], a[1], b[0], b[1], half)
+    everything = (0, half + half - 1, -half, half - 1)
+    if everything in (a, b):
+        return everything
     return _lift(_xor, a, b, half)
 
 

@@ -285,7 +285,9 @@ def apply(size: Size, op: WordOp, full: Bounds, low: Bounds, full_: Bounds, low_
     if binary is not None:
         if width == size.width:
             result = binary(full, full_, size.half)
-            return result, binary(low, low_, size.low_half) if kind in _LOW_OF_LOWS else size.low_top
+            if kind not in _LOW_OF_LOWS or low == low_ == size.low_top:
+                return result, size.low_top
+            return result, binary(low, low_, size.low_half)
         if width == size.low:
             result = binary(low, low_, size.low_half)
             umin, umax, _, _ = result
