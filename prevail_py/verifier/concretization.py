@@ -32,6 +32,8 @@ def excludes(state: State, machine: Machine) -> str | None:
     try:
         if len(state.frames) != len(machine.frames):
             raise _Mismatch(f"{len(machine.frames)} frames instead of {len(state.frames)}")
+        if len(machine.references) > len(state.references):
+            raise _Mismatch(f"{len(machine.references)} references are held, not {len(state.references)}")
         packet = machine.packet
         if packet is not None and state.packet_size.symbol != NO_SYMBOL:
             _term(state.packet_size, packet.data_end - packet.data, words, "packet size")
