@@ -83,6 +83,18 @@ soundness: $(TEST_ENV) ## verify random programs for ten minutes and run those t
 	$(PY) -m prevail_py.research.soundness --seconds 300 --out $(OUT)/soundness $(ARGS)
 	$(PY) -m prevail_py.research.soundness --seconds 300 --loops --size 15 --out $(OUT)/soundness $(ARGS)
 
+.PHONY: bench-engines
+bench-engines: $(TEST_ENV) ## measure the generated-source engine against the interpreter
+	$(PY) -m prevail_py.research.bench_engines $(ARGS)
+
+.PHONY: differential
+differential: $(TEST_ENV) ## run 20,000 generated programs on interpreter and source
+	$(PY) -m prevail_py.research.differential --programs 20000 $(ARGS)
+
+.PHONY: plugin
+plugin: $(TEST_ENV) ## all conformance vectors through the plugin process
+	PREVAIL_PY_ALL_VECTORS=1 $(PY) -m pytest -q $(PYTEST_ARGS) tests/cli/test_plugin.py
+
 .PHONY: garbage
 garbage: $(TEST_ENV) ## feed 5,000 damaged objects to the loader and the verifier
 	$(PY) -m prevail_py.research.garbage --out $(OUT)/garbage $(ARGS)

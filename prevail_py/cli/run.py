@@ -24,6 +24,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("object", metavar="OBJ", help="an eBPF object file")
     add_program_argument(parser, "the program, where there are several")
     parser.add_argument("--pcap", metavar="IN", required=True, help="the packets, in order")
+    parser.add_argument(
+        "--engine", choices=("interpreter", "source"), default="interpreter", help="what runs it (interpreter)"
+    )
     parser.add_argument("--out", metavar="DIR", help="write one capture file per action there")
     parser.add_argument(
         "--maps", metavar="FILE", help="what the maps hold before: JSON, keys and values in hexadecimal"
@@ -51,7 +54,15 @@ def run(arguments: argparse.Namespace) -> int:
         if arguments.maps is not None:
             fill(maps, arguments.maps, loaded.programs)
         verdict = verify(program)
-        report = replay(program, verdict, arguments.pcap, out_dir=arguments.out, maps=maps, environment=environment)
+        report = replay(
+            program,
+            verdict,
+            arguments.pcap,
+            out_dir=arguments.out,
+            maps=maps,
+            environment=environment,
+            engine=arguments.engine,
+        )
     except GateError as error:
         print(f"prevail-py: {error}", file=sys.stderr)
         if not verdict.is_safe:

@@ -13,8 +13,9 @@ from prevail_py._render import Table
 from prevail_py.host.capture import Captured, CaptureWriter, read_capture
 from prevail_py.host.gate import admit, require_sound
 from prevail_py.objects.program import Program
+from prevail_py.vm.engines import engine as load_engine
 from prevail_py.vm.environment import Environment
-from prevail_py.vm.interpreter import DEFAULT_FUEL, Execution, Interpreter
+from prevail_py.vm.interpreter import DEFAULT_FUEL, Execution
 from prevail_py.vm.machine import Redirect
 from prevail_py.vm.maps import Map, create_maps
 from prevail_py.vm.outcome import OutOfFuel, Returned
@@ -88,11 +89,13 @@ def replay(
     maps: Sequence[Map] | None = None,
     environment: Environment | None = None,
     fuel: int = DEFAULT_FUEL,
+    engine: str = "interpreter",
 ) -> XdpReport:
     """Run an XDP program over packets, in order, with maps that persist from one to the next.
 
     ``packets`` is the path of a pcap or pcapng file, or the packets themselves.  In ``out_dir``, which is created,
-    ``pass.pcap`` and so on receive the packets that met each action, as the program left them.  ``fuel`` is per packet.
+    ``pass.pcap`` and so on receive the packets that met each action, as the program left them.  ``fuel`` is per packet;
+    ``engine`` names one of :data:`prevail_py.vm.engines.ENGINES`.
     Raises :class:`GateError` for a program that is not SAFE, :class:`SoundnessError` if it traps, :class:`CaptureError`
     for an unreadable file, and :class:`ReplayError`.
     """
@@ -104,14 +107,14 @@ def replay(
     admit(program, verdict, maps)
     frames = _frames(packets)
     logged = len(environment.log)
-    interpreter = Interpreter(program)
+    loaded = load_engine(engine).load(program)
     results = []
     with ExitStack() as stack:
         writers: dict[str, CaptureWriter] = {}
         if out_dir is not None:
             Path(out_dir).mkdir(parents=True, exist_ok=True)
         for number, frame in enumerate(frames, 1):
-            execution = interpreter.run(packet=frame.data, maps=maps, environment=environment, fuel=fuel)
+            execution = loaded.run(packet=frame.data, maps=maps, environment=environment, fuel=fuel)
             result = _result(program, number, execution)
             results.append(result)
             if out_dir is not None:

@@ -36,10 +36,9 @@ from prevail_py.isa.instructions import (
     Store,
 )
 from prevail_py.objects.program import Program
-from prevail_py.objects.text import disassemble
 from prevail_py.research.generate import program as generated
 from prevail_py.research.packets import packets
-from prevail_py.vm.differential import FUEL, Divergence, Input, compare, load, minimise
+from prevail_py.vm.differential import FUEL, Divergence, Input, compare, load, minimise, text_of
 from prevail_py.words import Comparison, to_signed
 
 __all__ = ["Tally", "campaign", "main", "program_of", "wild"]
@@ -112,6 +111,16 @@ def wild(seed: int, size: int = 30) -> Program:
             case 7:
                 op, fetch = random.choice(_ATOMICS)
                 code.append(Atomic(op, fetch, random.choice((4, 8)), Register.R10, -8, src))
+            case 9 if random.random() < 0.3:  # the comparison of 4 bytes succeeds, and the rest of R0 is not zero
+                code.append(Load(Register.R0, Register.R10, -8, 8))
+                code.append(Atomic(AtomicOp.CMPXCHG, True, 4, Register.R10, -8, src))
+            case 10 if random.random() < 0.3:  # MIN / -1
+                code += (
+                    [LoadImmediate64(dst, 0, -1 << 31), None]
+                    if width == 64
+                    else [Alu(AluOp.MOV, 32, dst, Immediate(-1 << 31))]
+                )
+                code.append(Alu(random.choice((AluOp.SDIV, AluOp.SMOD)), width, dst, Immediate(-1)))
             case 8 if random.random() < 0.2:
                 base = random.choice((Register.R9, Register.R9, dst))
                 code.append(Load(dst, base, random.randrange(8), random.choice((1, 2, 4, 8))))
@@ -158,19 +167,6 @@ def campaign(numbers: Sequence[int], inputs: int, engines: Sequence[str], *, sto
         yield tally
         if len(tally.divergences) >= stop_at:
             return
-
-
-def text_of(divergence: Divergence) -> str:
-    """A divergence for people: the program, the input, what differs, and where the engines part."""
-    lines = [disassemble(divergence.program), f"packet {(divergence.given.packet or b'').hex() or '(empty)'}"]
-    left, right = divergence.engines
-    lines += [f"{d.field}: {left} has {d.left or '-'}, {right} has {d.right or '-'}" for d in divergence.differences]
-    if divergence.parting is not None:
-        parting = divergence.parting
-        lines.append(f"they part within the first {parting.steps} instructions, before slot {parting.slot}:")
-        for name, value in parting.left.items():
-            lines.append(f"  {name}: {left} has {value or '-'}, {right} has {parting.right[name] or '-'}")
-    return "\n".join(lines)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

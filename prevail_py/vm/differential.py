@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from prevail_py.isa.instructions import Instruction, Jump
 from prevail_py.objects.program import Program
+from prevail_py.objects.text import disassemble
 from prevail_py.vm.engines import EngineError, Loaded, engine
 from prevail_py.vm.environment import Environment
 from prevail_py.vm.interpreter import Execution, Executor, Interpreter, execute
@@ -213,6 +214,19 @@ def _state(interpreter: Interpreter, given: Input, name: str, fuel: int) -> tupl
 
     execution = interpreter.run_with(executor, packet=given.packet, context=given.context, fuel=fuel)
     return execution.steps, {"outcome": "", **state}
+
+
+def text_of(divergence: Divergence) -> str:
+    """A divergence for people: the program, the input, what differs, and where the engines part."""
+    lines = [disassemble(divergence.program), f"packet {(divergence.given.packet or b'').hex() or '(empty)'}"]
+    left, right = divergence.engines
+    lines += [f"{d.field}: {left} has {d.left or '-'}, {right} has {d.right or '-'}" for d in divergence.differences]
+    if divergence.parting is not None:
+        parting = divergence.parting
+        lines.append(f"they part within the first {parting.steps} instructions, before slot {parting.slot}:")
+        for name, value in parting.left.items():
+            lines.append(f"  {name}: {left} has {value or '-'}, {right} has {parting.right[name] or '-'}")
+    return "\n".join(lines)
 
 
 # Making it small ----------------------------------------------------------------------------------------------------

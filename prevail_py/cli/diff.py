@@ -1,0 +1,127 @@
+"""``prevail-py diff OBJ|--asm FILE``: one program on several engines, and where they part."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from prevail_py.cli.support import (
+    EXIT_NOT_SAFE,
+    EXIT_OK,
+    InputError,
+    add_program_argument,
+    bad_input,
+    open_object,
+    positive,
+    print_table,
+    the_program,
+    track,
+)
+
+if TYPE_CHECKING:
+    from prevail_py.objects.program import Program
+    from prevail_py.vm.differential import Divergence, Input
+
+NAME = "diff"
+HELP = "run a program on several engines and compare what it does there"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of ``diff``."""
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("object", metavar="OBJ", nargs="?", help="an eBPF object file")
+    source.add_argument("--asm", metavar="FILE", help="an XDP program as text; - is standard input")
+    add_program_argument(parser, "the program, where there are several")
+    parser.add_argument(
+        "--engines", metavar="NAMES", default="interpreter,source", help="two or more of interpreter, source, kernel"
+    )
+    parser.add_argument("--inputs", metavar="N", type=positive, default=16, help="how many packets to try (16)")
+    parser.add_argument("--seed", metavar="S", type=int, default=0, help="which packets to try (0)")
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Compare; 0 where the engines agree, 1 where they do not, 2 where an input cannot be used."""
+    from prevail_py._render import Table
+    from prevail_py.platforms import platform
+    from prevail_py.research.packets import packets
+    from prevail_py.vm.context import takes_packet
+    from prevail_py.vm.differential import Input, compare, load, minimise
+
+    engines = list(dict.fromkeys(arguments.engines.split(",")))
+    if len(engines) < 2:
+        raise InputError("--engines: two or more names, with commas between them")
+    path, program = _program(arguments)
+    try:
+        loaded = load(program, engines)
+    except ValueError as error:
+        raise InputError(f"{path}: {error}") from error
+    program_type = platform(program.platform).program_type(program.program_type, program.expected_attach_type)
+    count = arguments.inputs if takes_packet(program_type) else 1
+    given: list[Input] = [Input(packet) for packet in packets(arguments.seed, count)]
+    if not takes_packet(program_type):
+        given = [Input()]
+    rows: list[dict[str, Any]] = []
+    divergence: Divergence | None = None
+    for each in track(given, "comparing"):
+        found = compare(program, each, engines, loaded)
+        results = {name: found.results.get(name) or f"not run: {found.skipped[name]}" for name in engines}
+        rows.append({"packet": (each.packet or b"").hex(), "results": results, "equal": found.divergence is None})
+        if found.divergence is not None:
+            divergence = minimise(found.divergence)
+            break
+    if arguments.json:
+        print(json.dumps(_document(path, program, rows, divergence)))
+    else:
+        lines = [
+            (str(number), str(len(row["packet"]) // 2), *row["results"].values(), "yes" if row["equal"] else "NO")
+            for number, row in enumerate(rows, 1)
+        ]
+        print_table(
+            Table(("input", "bytes", *engines, "equal"), tuple(lines), frozenset({0, 1})), colours={"NO": "red"}
+        )
+        if divergence is not None:
+            _explain(divergence)
+    return EXIT_OK if divergence is None else EXIT_NOT_SAFE
+
+
+def _program(arguments: argparse.Namespace) -> tuple[str, Program]:
+    from prevail_py.objects.text import assemble
+
+    if arguments.asm is None:
+        path = arguments.object
+        return path, the_program(path, open_object(path), arguments.program)
+    path = arguments.asm
+    with bad_input(path):
+        return path, assemble(sys.stdin.read() if path == "-" else Path(path).read_text(encoding="utf-8"))
+
+
+def _explain(divergence: Divergence) -> None:
+    from prevail_py.vm.differential import text_of
+
+    print(f"\nThe smallest program and input found on which they differ:\n\n{text_of(divergence)}")
+
+
+def _document(path: str, program: Program, rows: list[dict[str, Any]], divergence: Divergence | None) -> dict[str, Any]:
+    from prevail_py.objects.text import disassemble
+
+    found: dict[str, Any] | None = None
+    if divergence is not None:
+        parting = divergence.parting
+        found = {
+            "engines": list(divergence.engines),
+            "program": disassemble(divergence.program, source=False),
+            "packet": (divergence.given.packet or b"").hex(),
+            "differences": [{"field": d.field, "values": [d.left, d.right]} for d in divergence.differences],
+            "parting": None
+            if parting is None
+            else {
+                "steps": parting.steps,
+                "slot": parting.slot,
+                "states": [dict(parting.left), dict(parting.right)],
+            },
+        }
+    return {"schema": 1, "object": path, "program": program.name, "inputs": rows, "divergence": found}

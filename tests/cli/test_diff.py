@@ -1,0 +1,56 @@
+"""``prevail-py diff``, and ``run`` on another engine."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from prevail_py import examples
+from prevail_py.cli.main import main
+from prevail_py.vm.source import engine
+from prevail_py.vm.source.algebra import SourceAlgebra
+
+FIREWALL = str(examples.path("xdp_firewall"))
+
+
+def test_equal(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["diff", FIREWALL, "--inputs", "3"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == ["input", "bytes", "interpreter", "source", "equal"]
+    assert [line.split()[-1] for line in lines[1:]] == ["yes"] * 3
+
+
+def test_divergence_is_explained(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine._compiled.clear()
+    monkeypatch.setattr(SourceAlgebra, "mul", SourceAlgebra.add)
+    path = tmp_path / "program.txt"
+    path.write_text("r2 = 3\nr0 = 2\nr0 *= 5\nexit\n")
+    assert main(["diff", "--asm", str(path), "--inputs", "1"]) == 1
+    text = capsys.readouterr().out
+    assert "NO" in text
+    assert "outcome: interpreter has r0 = 0xa, source has r0 = 0x7" in text
+    assert main(["diff", "--asm", str(path), "--inputs", "1", "--json"]) == 1
+    document = json.loads(capsys.readouterr().out)
+    assert document["divergence"]["engines"] == ["interpreter", "source"]
+    assert "r2 = 3" not in document["divergence"]["program"]
+    engine._compiled.clear()
+
+
+@pytest.mark.parametrize("options", [["--engines", "source"], ["--engines", "source,jit"], ["--program", "none"]])
+def test_bad_input(options: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["diff", FIREWALL, *options]) == 2
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_run_on_the_source_engine(capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["run", FIREWALL, "--pcap", str(examples.TRAFFIC), "--show-maps"]
+    assert main(command) == 0
+    reference = capsys.readouterr().out
+    assert main([*command, "--engine", "source"]) == 0
+    assert capsys.readouterr().out == reference
+    refused = str(examples.path("unsafe_null"))
+    assert main(["run", refused, "--pcap", str(examples.TRAFFIC), "--engine", "source"]) == 1
