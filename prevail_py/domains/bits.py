@@ -8,8 +8,8 @@ Precise, and Fast Abstract Interpretation with Tristate Numbers" (CGO 2022); the
 do all bitwise operations, shifts, extensions and byte swaps.
 
 The functions of one operation take and return pairs of ``width`` bits.  Where no word is left the result is
-:data:`IMPOSSIBLE`, or any pair that has a bit set in both.  Only integer arithmetic and comparisons are done with
-values and masks; loops run at most ``width`` times.
+:data:`IMPOSSIBLE`, or any pair that has a bit set in both.  Only integer arithmetic, comparisons and ``bit_length`` are
+applied to values and masks; loops run at most ``width`` times.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Bounds of a word at one width, unsigned and signed at once, and every operation on them.
+"""Bounds of a word at one width, unsigned and signed at once: their canonical form, order and known bits.
 
 :data:`Bounds` is the tuple ``(umin, umax, smin, smax)``: the words whose unsigned reading lies in ``umin..umax`` *and*
 whose signed reading lies in ``smin..smax``.  The unsigned circle is cut at 0 and the signed one at ``half``, so such a
@@ -10,8 +10,8 @@ set is exactly *one interval per sign*::
 
 and each set has exactly one *canonical* tuple, in which every bound is attained.  Every function here takes and
 returns canonical tuples, :func:`sync` makes them.  Consequences used throughout: inclusion and join are componentwise
-and exact; an operation is lifted from *pieces* (intervals of one sign, given by their unsigned ends) by joining the
-results over all pairs of pieces, which loses nothing: the best abstraction of a union is the join of the best ones.
+and exact; an operation (:mod:`prevail_py.domains.arithmetic`) is lifted from *pieces*, intervals of one sign, by joining
+the results over them, which loses nothing: the best abstraction of a union is the join of the best ones.
 
 ``half = 2**(width-1)`` stands for the width in every signature; it is always a Python int.  The empty set is the tuple
 of inverted extremes (:func:`empty`), which makes it neutral for :func:`join`; other operations must not be given it.
@@ -22,17 +22,12 @@ comparisons and (in :func:`smear` only) ``bit_length``, so that they can also be
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TypeAlias
 
 __all__ = [
     "Bounds",
-    "add",
-    "arsh",
-    "below",
-    "bit_and",
-    "bit_or",
-    "bit_xor",
+    "Piece",
     "common_bits",
     "constant",
     "empty",
@@ -40,24 +35,15 @@ __all__ = [
     "from_unsigned",
     "join",
     "leq",
-    "lsh",
     "meet",
-    "mul",
     "narrow",
-    "neg",
     "next_member",
     "pieces",
     "previous_member",
     "restrict_bits",
-    "rsh",
-    "sdiv",
     "smear",
-    "smod",
-    "sub",
     "sync",
     "top",
-    "udiv",
-    "umod",
     "widen",
     "without",
     "wrap",
@@ -179,12 +165,12 @@ def meet(a: Bounds, b: Bounds, half: int) -> Bounds:
     )
 
 
-def below(value: int, thresholds: Sequence[int], default: int) -> int:
+def _below(value: int, thresholds: Sequence[int], default: int) -> int:
     """The largest threshold that is at most ``value``."""
     return max((t for t in thresholds if t <= value), default=default)
 
 
-def above(value: int, thresholds: Sequence[int], default: int) -> int:
+def _above(value: int, thresholds: Sequence[int], default: int) -> int:
     """The smallest threshold that is at least ``value``."""
     return min((t for t in thresholds if t >= value), default=default)
 
@@ -198,10 +184,10 @@ def widen(a: Bounds, b: Bounds, thresholds: Sequence[int], half: int) -> Bounds:
     unsigned = [t & last for t in thresholds]
     signed = [t - last - 1 if t >= half else t for t in unsigned]
     return sync(
-        a[0] if b[0] >= a[0] else below(b[0], unsigned, 0),
-        a[1] if b[1] <= a[1] else above(b[1], unsigned, last),
-        a[2] if b[2] >= a[2] else below(b[2], signed, -half),
-        a[3] if b[3] <= a[3] else above(b[3], signed, half - 1),
+        a[0] if b[0] >= a[0] else _below(b[0], unsigned, 0),
+        a[1] if b[1] <= a[1] else _above(b[1], unsigned, last),
+        a[2] if b[2] >= a[2] else _below(b[2], signed, -half),
+        a[3] if b[3] <= a[3] else _above(b[3], signed, half - 1),
         half,
     )
 
@@ -283,331 +269,3 @@ def restrict_bits(a: Bounds, value: int, mask: int, half: int) -> Bounds:
         if lo <= hi:
             result = join(result, from_unsigned(lo, hi, half))
     return result
-
-
-# Operations -------------------------------------------------------------------------------------------------------
-
-
-def _lift(f: Callable[[int, int, int, int, int], Bounds], a: Bounds, b: Bounds, half: int) -> Bounds:
-    """Join of ``f(alo, ahi, blo, bhi, half)`` over the pieces of ``a`` and ``b``: at most four."""
-    result: Bounds | None = None
-    bs = pieces(b, half)
-    for alo, ahi in pieces(a, half):
-        for blo, bhi in bs:
-            one = f(alo, ahi, blo, bhi, half)
-            result = one if result is None else join(result, one)
-    assert result is not None
-    return result
-
-
-def add(a: Bounds, b: Bounds, half: int) -> Bounds:
-    """``a + b``; the best bounds."""
-    umin, umax, smin, smax = a
-    umin_, umax_, smin_, smax_ = b
-    if umin == smin:  # not negative, so its readings agree
-        if umin_ == smin_:
-            hi = umax + umax_
-            if hi < half:
-                lo = umin + umin_
-                return (lo, hi, lo, hi)
-            return from_unsigned(umin + umin_, hi, half)
-        if smax_ < 0:
-            return from_signed(umin + smin_, umax + smax_, half)
-    elif smax < 0 and umin_ == smin_:
-        return from_signed(smin + umin_, smax + umax_, half)
-    everything = (0, half + half - 1, -half, half - 1)
-    if everything in (a, b):
-        return everything
-    return _lift(_add, a, b, half)
-
-
-def _add(alo: int, ahi: int, blo: int, bhi: int, half: int) -> Bounds:
-    return wrap(alo + blo, ahi + bhi, half)
-
-
-def sub(a: Bounds, b: Bounds, half: int) -> Bounds:
-    """``a - b``; the best bounds."""
-    umin, umax, smin, smax = a
-    umin_, umax_, smin_, smax_ = b
-    if (umin == smin and umin_ == smin_) or (smax < 0 and smax_ < 0):  # of one sign: no overflow
-        return from_signed(umin - umax_, umax - umin_, half)
-    everything = (0, half + half - 1, -half, half - 1)
-    if everything in (a, b):
-        return everything
-    return _lift(_sub, a, b, half)
-
-
-def _sub(alo: int, ahi: int, blo: int, bhi: int, half: int) -> Bounds:
-    return wrap(alo - bhi, ahi - blo, half)
-
-
-def neg(a: Bounds, half: int) -> Bounds:
-    """``-a``; the best bounds."""
-    return sub((0, 0, 0, 0), a, half)
-
-
-def mul(a: Bounds, b: Bounds, half: int) -> Bounds:
-    """``a * b``; the best bounds where no product overflows, or where all do by the same multiple."""
-    umin, umax, smin, _ = a
-    umin_, umax_, smin_, _ = b
-    if umin == smin and umin_ == smin_ and umax * umax_ < half:
-        lo, hi = umin * umin_, umax * umax_
-        return (lo, hi, lo, hi)
-    return _lift(_mul, a, b, half)
-
-
-def _mul(alo: int, ahi: int, blo: int, bhi: int, half: int) -> Bounds:
-    # Signed readings: they give the narrowest range of products, and the product is the same modulo 2**width.
-    if alo >= half:
-        alo, ahi = alo - half - half, ahi - half - half
-        if blo >= half:
-            return wrap(ahi * (bhi - half - half), alo * (blo - half - half), half)
-        return wrap(alo * bhi, ahi * blo, half)
-    if blo >= half:
-        return wrap(ahi * (blo - half - half), alo * (bhi - half - half), half)
-    return wrap(alo * blo, ahi * bhi, half)
-
-
-def udiv(a: Bounds, b: Bounds, half: int) -> Bounds:
-    """Unsigned ``a / b``, 0 where ``b`` is 0; the best bounds."""
-    return _lift(_udiv, a, b, half)
-
-
-def _udiv(alo: int, ahi: int, blo: int, bhi: int, half: int) -> Bounds:
-    if blo == 0:
-        zero = (0, 0, 0, 0)
-        return zero if bhi == 0 else join(zero, _udiv(alo, ahi, 1, bhi, half))
-    if blo == 1 and alo >= half:  # dividing by 1 keeps the sign bit, dividing by more clears it
-        same = from_unsigned(alo, ahi, half)
-        return same if bhi == 1 else join(same, _udiv(alo, ahi, 2, bhi, half))
-    return from_unsigned(alo // bhi, ahi // blo, half)
-
-
-def umod(a: Bounds, b: Bounds, half: int) -> Bounds:
-    """Unsigned ``a % b``, ``a`` where ``b`` is 0; the best bounds for a constant ``b`` or quotient."""
-    return _lift(_umod, a, b, half)
-
-
-def _umod(alo: int, ahi: int, blo: int, bhi: int, half: int) -> Bounds:
-    if blo == 0:
-        same = from_unsigned(alo, ahi, half)
-        return same if bhi == 0 else join(same, _umod(alo, ahi, 1, bhi, half))
-    lo, hi = _remainder(alo, ahi, blo, bhi)
-    return from_unsigned(lo, hi, half)
-
-
-def _remainder(alo: int, ahi: int, blo: int, bhi: int) -> Piece:
-    """Bounds of ``a % b`` for integers ``0 <= alo <= a <= ahi`` and ``1 <= blo <= b <= bhi``."""
-    quotient = alo // bhi
-    if quotient == ahi // blo:  # the same quotient for all pairs
-        return alo - quotient * bhi, ahi - quotient * blo
-    return 0, (ahi if ahi < bhi - 1 else bhi - 1)
-
-
-def sdiv(a: Bounds, b: Bounds, half: int) -> Bounds:
-    """Signed ``a / b`` towards zero, 0 where ``b`` is 0, MIN for MIN / -1; the best bounds."""
-    return _lift(_sdiv, a, b, half)
-
-
-def _sdiv(alo: int, ahi: int, blo: int, bhi: int, half: int) -> Bounds:
-    size = half + half
-    if blo == 0:
-        zero = (0, 0, 0, 0)
-        return zero if bhi == 0 else join(zero, _sdiv(alo, ahi, 1, bhi, half))
-    # Divide magnitudes; the quotient of MIN by -1 is half, which wraps to MIN.
-    negative = (alo >= half) != (blo >= half)
-    if alo >= half:
-        alo, ahi = size - ahi, size - alo
-    if blo >= half:
-        blo, bhi = size - bhi, size - blo
-    lo, hi = alo // bhi, ahi // blo
-    return wrap(-hi, -lo, half) if negative else wrap(lo, hi, half)
-
-
-def smod(a: Bounds, b: Bounds, half: int) -> Bounds:
-    """Signed ``a % b`` with the sign of ``a``, ``a`` where ``b`` is 0; as precise as :func:`umod`."""
-    return _lift(_smod, a, b, half)
-
-
-def _smod(alo: int, ahi: int, blo: int, bhi: int, half: int) -> Bounds:
-    size = half + half
-    if blo == 0:
-        same = from_unsigned(alo, ahi, half)
-        return same if bhi == 0 else join(same, _smod(alo, ahi, 1, bhi, half))
-    if blo >= half:
-        blo, bhi = size - bhi, size - blo
-    if alo < half:
-        lo, hi = _remainder(alo, ahi, blo, bhi)
-        return wrap(lo, hi, half)
-    lo, hi = _remainder(size - ahi, size - alo, blo, bhi)
-    return wrap(-hi, -lo, half)
-
-
-# Bitwise operations: the extremes over two intervals, after Warren, "Hacker's Delight" (2nd ed., section 4-3).  His
-# loops look, from the top, for the first bit at which an end can be moved to free all bits below it; a bit can be moved
-# iff it is not above the highest bit in which the interval's ends differ.  That makes the loops one mask and one smear.
-
-
-def _min_or(a: int, b: int, c: int, d: int) -> int:
-    """The least ``x | y`` for ``a <= x <= b``, ``c <= y <= d``."""
-    x_moves = ~a & c & smear(a ^ b)  # raise x to share a bit that y has anyway, and clear x below it
-    y_moves = a & ~c & smear(c ^ d)
-    through = smear(x_moves | y_moves)
-    highest = through - (through >> 1)
-    if x_moves & highest:
-        return (a & ~through) | c
-    return a | (c & ~through)
-
-
-def _max_or(a: int, b: int, c: int, d: int) -> int:
-    """The greatest ``x | y``: lower one of two equal bits, and set all below it."""
-    return b | d | (smear(b & d & (smear(a ^ b) | smear(c ^ d))) >> 1)
-
-
-def _min_xor(a: int, b: int, c: int, d: int) -> int:
-    """The least ``x ^ y`` for ``a <= x <= b``, ``c <= y <= d``.
-
-    At the highest bit k in which either interval's ends differ: if both do, x and y can be equal from there on.  If
-    only x's do, x takes y's bit and is then free on one side: x >= a below k where that bit is 0, x <= b where it
-    is 1.  Against y <= d (or y >= c) the result follows a ^ d (or b ^ c) down to the first bit where d exceeds a (b
-    exceeds c), from where on x and y can be equal.
-    """
-    x_free, y_free = smear(a ^ b), smear(c ^ d)
-    if x_free == y_free:
-        return (a ^ c) & ~x_free
-    if x_free < y_free:
-        a, b, c, d, x_free = c, d, a, b, y_free
-    below_k = x_free >> 1
-    if c & (x_free - below_k):
-        return (b ^ c) & ~smear(b & ~c & below_k)
-    return (a ^ d) & ~smear(d & ~a & below_k)
-
-
-def bit_and(a: Bounds, b: Bounds, half: int) -> Bounds:
-    """``a & b``; the best bounds."""
-    if a[0] == a[2]:
-        if b[0] == b[2]:  # neither is negative
-            return _and(a[0], a[1], b[0], b[1], half)
-        a, b = b, a
-    if b[0] == b[2] and a[0] == 0 and a[3] == half - 1:  # every non-negative word and more, with a mask
-        return (0, b[1], 0, b[1])
-    return _lift(_and, a, b, half)
-
-
-def _and(alo: int, ahi: int, blo: int, bhi: int, half: int) -> Bounds:
-    # x & y = ~(~x | ~y), with _max_or and _min_or of the complements written out
-    free, free_ = smear(alo ^ ahi), smear(blo ^ bhi)
-    lo = alo & blo & ~(smear(~alo & ~blo & (free | free_)) >> 1)
-    x_moves = ahi & ~bhi & free
-    through = smear(x_moves | (bhi & ~ahi & free_))
-    if x_moves & (through - (through >> 1)):
-        hi = (ahi | through) & bhi
-    else:
-        hi = ahi & (bhi | through)
-    return from_unsigned(lo, hi, half)
-
-
-def bit_or(a: Bounds, b: Bounds, half: int) -> Bounds:
-    """``a | b``; the best bounds."""
-    if a[0] == a[2] and b[0] == b[2]:
-        return _or(a[0], a[1], b[0], b[1], half)
-    everything = (0, half + half - 1, -half, half - 1)
-    if a == everything and b[0] == b[2]:
-        return (b[0], half + half - 1, b[0] - half, half - 1)
-    if b == everything and a[0] == a[2]:
-        return (a[0], half + half - 1, a[0] - half, half - 1)
-    return _lift(_or, a, b, half)
-
-
-def _or(alo: int, ahi: int, blo: int, bhi: int, half: int) -> Bounds:
-    return from_unsigned(_min_or(alo, ahi, blo, bhi), _max_or(alo, ahi, blo, bhi), half)
-
-
-def bit_xor(a: Bounds, b: Bounds, half: int) -> Bounds:
-    """``a ^ b``; the best bounds."""
-    if a[0] == a[2] and b[0] == b[2]:
-        return _xor(a[0], a[1], b[0], b[1], half)
-    everything = (0, half + half - 1, -half, half - 1)
-    if everything in (a, b):
-        return everything
-    return _lift(_xor, a, b, half)
-
-
-def _xor(alo: int, ahi: int, blo: int, bhi: int, half: int) -> Bounds:
-    last = half + half - 1  # x ^ y = ~(x ^ ~y)
-    lo = _min_xor(alo, ahi, blo, bhi)
-    hi = last - _min_xor(alo, ahi, last - bhi, last - blo)
-    return from_unsigned(lo, hi, half)
-
-
-# Shifts take the inclusive range ``s0 <= s1 < width`` of shift amounts, already reduced modulo the width.
-
-
-def lsh(a: Bounds, s0: int, s1: int, half: int) -> Bounds:
-    """``a << s``; the best bounds for a constant amount, or where nothing is shifted out."""
-    size = half + half
-    umin, umax, smin, _ = a
-    if umin == smin and umax << s1 < half:
-        lo, hi = umin << s0, umax << s1
-        return (lo, hi, lo, hi)
-    ones = (1 << s0) - 1
-    result = empty(half)
-    for lo, hi in pieces(a, half):
-        if s0 == s1:
-            one = wrap(lo << s0, hi << s0, half)
-        elif lo >= half:
-            lo, hi = (lo - size) << s1, (hi - size) << s0
-            one = wrap(lo, hi, half) if lo >= -half else top(half)
-        else:
-            lo, hi = lo << s0, hi << s1
-            one = wrap(lo, hi, half) if hi < size else top(half)
-        result = join(result, one)
-    # All results are multiples of 2**s0; ends of pieces that wrap left at an extreme are moved to one.
-    umin, umax, smin, smax = result
-    return (umin, umax & ~ones, smin, smax & ~ones)
-
-
-def rsh(a: Bounds, s0: int, s1: int, half: int) -> Bounds:
-    """``a >> s`` (logical); the best bounds for an exact range of amounts."""
-    umin, umax, smin, _ = a
-    if umin == smin:
-        lo, hi = umin >> s1, umax >> s0
-        return (lo, hi, lo, hi)
-    result = empty(half)
-    for lo, hi in pieces(a, half):
-        if lo >= half and s0 == 0:  # shifting by 0 keeps the sign bit, shifting by more clears it
-            result = join(result, from_unsigned(lo, hi, half))
-            if s1:
-                result = join(result, from_unsigned(lo >> s1, hi >> 1, half))
-        else:
-            result = join(result, from_unsigned(lo >> s1, hi >> s0, half))
-    return result
-
-
-def arsh(a: Bounds, s0: int, s1: int, half: int) -> Bounds:
-    """``a >> s`` (arithmetic); the best bounds for an exact range of amounts."""
-    umin, umax, smin, _ = a
-    if umin == smin:
-        lo, hi = umin >> s1, umax >> s0
-        return (lo, hi, lo, hi)
-    size = half + half
-    result = empty(half)
-    for lo, hi in pieces(a, half):
-        if lo >= half:
-            result = join(result, from_signed((lo - size) >> s0, (hi - size) >> s1, half))
-        else:
-            result = join(result, from_signed(lo >> s1, hi >> s0, half))
-    return result
-
-
-def shift_amounts(b: Bounds, half: int, width: int) -> tuple[int, int]:
-    """The least and greatest of ``b & (width - 1)``; exact if ``width`` is a power of two or ``b`` a constant."""
-    if b[0] == b[1]:
-        return b[0] & (width - 1), b[0] & (width - 1)
-    s0, s1 = width - 1, 0
-    for lo, hi in pieces(b, half):
-        first, last = lo & (width - 1), hi & (width - 1)
-        if lo != hi and (hi - lo >= width or first > last or width & (width - 1)):
-            return 0, width - 1
-        s0, s1 = min(s0, first), max(s1, last)
-    return s0, s1

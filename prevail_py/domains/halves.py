@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
 from typing import Final, TypeAlias
 
-from prevail_py.domains import bounds
+from prevail_py.domains import arithmetic, bounds
 from prevail_py.domains.bounds import Bounds, smear
 from prevail_py.words import Comparison, OpKind, WordOp
 
@@ -45,21 +45,21 @@ Halves: TypeAlias = tuple[Bounds, Bounds]
 # Dispatch is by the value of the enumeration member: a string, whose hash is cached.  In Python 3.11 ``_value_`` is
 # ten times faster than ``value``.
 _BINARY: Final[dict[str, Callable[[Bounds, Bounds, int], Bounds]]] = {
-    OpKind.ADD.value: bounds.add,
-    OpKind.SUB.value: bounds.sub,
-    OpKind.MUL.value: bounds.mul,
-    OpKind.UDIV.value: bounds.udiv,
-    OpKind.UMOD.value: bounds.umod,
-    OpKind.SDIV.value: bounds.sdiv,
-    OpKind.SMOD.value: bounds.smod,
-    OpKind.AND.value: bounds.bit_and,
-    OpKind.OR.value: bounds.bit_or,
-    OpKind.XOR.value: bounds.bit_xor,
+    OpKind.ADD.value: arithmetic.add,
+    OpKind.SUB.value: arithmetic.sub,
+    OpKind.MUL.value: arithmetic.mul,
+    OpKind.UDIV.value: arithmetic.udiv,
+    OpKind.UMOD.value: arithmetic.umod,
+    OpKind.SDIV.value: arithmetic.sdiv,
+    OpKind.SMOD.value: arithmetic.smod,
+    OpKind.AND.value: arithmetic.bit_and,
+    OpKind.OR.value: arithmetic.bit_or,
+    OpKind.XOR.value: arithmetic.bit_xor,
 }
 _SHIFT: Final[dict[str, Callable[[Bounds, int, int, int], Bounds]]] = {
-    OpKind.LSH.value: bounds.lsh,
-    OpKind.RSH.value: bounds.rsh,
-    OpKind.ARSH.value: bounds.arsh,
+    OpKind.LSH.value: arithmetic.lsh,
+    OpKind.RSH.value: arithmetic.rsh,
+    OpKind.ARSH.value: arithmetic.arsh,
 }
 # The low half of the result is the same operation on the low halves of the arguments.
 _LOW_OF_LOWS: Final = frozenset(
@@ -296,7 +296,7 @@ def apply(size: Size, op: WordOp, full: Bounds, low: Bounds, full_: Bounds, low_
         return _extended(size, result, width, size.low_top)
     shift = _SHIFT.get(kind)
     if shift is not None:
-        s0, s1 = bounds.shift_amounts(view(size, full_, low_, width), 1 << (width - 1), width)
+        s0, s1 = arithmetic.shift_amounts(view(size, full_, low_, width), 1 << (width - 1), width)
         result = shift(view(size, full, low, width), s0, s1, 1 << (width - 1))
         if width < size.width:
             return _extended(size, result, width, size.low_top)
@@ -313,17 +313,17 @@ def _low_of_shift(size: Size, kind: str, low: Bounds, s0: int, s1: int) -> Bound
     if s0 >= size.low:
         return _ZERO
     if s1 < size.low:
-        return bounds.lsh(low, s0, s1, size.low_half)
-    return bounds.join(bounds.lsh(low, s0, size.low - 1, size.low_half), _ZERO)
+        return arithmetic.lsh(low, s0, s1, size.low_half)
+    return bounds.join(arithmetic.lsh(low, s0, size.low - 1, size.low_half), _ZERO)
 
 
 def _apply_unary(size: Size, op: WordOp, full: Bounds, low: Bounds) -> Halves:
     width = op.width
     match op.kind._value_:
         case "neg":
-            result = bounds.neg(view(size, full, low, width), 1 << (width - 1))
+            result = arithmetic.neg(view(size, full, low, width), 1 << (width - 1))
             return _extended(
-                size, result, width, bounds.neg(low, size.low_half) if width == size.width else size.low_top
+                size, result, width, arithmetic.neg(low, size.low_half) if width == size.width else size.low_top
             )
         case "zext":
             return _extended(size, view(size, full, low, width), width, low if width > size.low else size.low_top)
@@ -381,11 +381,11 @@ def backward(size: Size, op: WordOp, out: Halves, a: Halves, b: Halves) -> tuple
     x, y = view(size, *a, width), view(size, *b, width)
     match op.kind._value_:
         case "add":
-            new_x, new_y = bounds.sub(result, y, half), bounds.sub(result, x, half)
+            new_x, new_y = arithmetic.sub(result, y, half), arithmetic.sub(result, x, half)
         case "sub":
-            new_x, new_y = bounds.add(result, y, half), bounds.sub(x, result, half)
+            new_x, new_y = arithmetic.add(result, y, half), arithmetic.sub(x, result, half)
         case "xor":
-            new_x, new_y = bounds.bit_xor(result, y, half), bounds.bit_xor(result, x, half)
+            new_x, new_y = arithmetic.bit_xor(result, y, half), arithmetic.bit_xor(result, x, half)
         case "and":  # x & y is at most either
             new_x = new_y = bounds.from_unsigned(result[0], half + half - 1, half)
         case "or":
@@ -399,7 +399,7 @@ def backward(size: Size, op: WordOp, out: Halves, a: Halves, b: Halves) -> tuple
             new_x = bounds.from_unsigned(least, most, half) if least <= most else bounds.empty(half)
             new_y = y
         case "lsh" | "rsh" | "arsh":
-            s0, s1 = bounds.shift_amounts(y, half, width)
+            s0, s1 = arithmetic.shift_amounts(y, half, width)
             if s0 != s1:
                 return a, b
             return _backward_shift(size, op.kind._value_, width, s0, result, a), b
@@ -412,7 +412,7 @@ def _backward_unary(size: Size, op: WordOp, result: Bounds, a: Halves) -> Halves
     half = 1 << (op.width - 1)
     match op.kind._value_:
         case "neg":
-            return _within(size, *a, op.width, bounds.neg(result, half))
+            return _within(size, *a, op.width, arithmetic.neg(result, half))
         case "zext":
             return _within(size, *a, op.width, result)
         case "sext":

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from prevail_py.domains import bits, bounds, halves
+from prevail_py.domains import arithmetic, bits, bounds, halves
 from prevail_py.domains.bounds import Bounds
 from prevail_py.domains.halves import Halves, Size
 from prevail_py.domains.interval import Interval
@@ -24,7 +24,7 @@ Plant = Callable[[pytest.MonkeyPatch], None]
 _at_most, _reduce, _apply, _restrict, _within = (
     halves._at_most, halves.reduce, halves.apply, halves.restrict, halves._within,
 )  # fmt: skip
-_sdiv = bounds._sdiv
+_sdiv = arithmetic._sdiv
 
 
 def entry(table: dict[str, Any], kind: OpKind, broken: Any) -> Plant:
@@ -72,7 +72,7 @@ def straddling(size: Size, full: Bounds, low: Bounds) -> Halves:
 BUGS: dict[str, tuple[Any, Plant]] = {
     "addition clamps instead of wrapping": (Interval, entry(halves._BINARY, OpKind.ADD, clamped_sum)),
     "AND keeps lower bounds": (Interval, entry(halves._BINARY, OpKind.AND, loose_and)),
-    "ARSH shifts in zeros": (Interval, entry(halves._SHIFT, OpKind.ARSH, bounds.rsh)),
+    "ARSH shifts in zeros": (Interval, entry(halves._SHIFT, OpKind.ARSH, arithmetic.rsh)),
     "ALU32 does not truncate": (Interval, function(halves, "apply", untruncated)),
     "JMP32 narrows the whole word": (
         Interval,
@@ -115,11 +115,11 @@ BUGS: dict[str, tuple[Any, Plant]] = {
     "widening forgets the new value": (Interval, function(bounds, "widen", lambda a, b, thresholds, half: a)),
     "narrowing takes the new value": (Interval, function(bounds, "narrow", lambda a, b, half: b)),
     "inclusion always holds": (Interval, function(Interval, "leq", lambda self, other: True)),
-    "division forgets zero": (Interval, function(bounds, "_udiv", never_zero)),
-    "MIN / -1 saturates": (Interval, function(bounds, "_sdiv", saturating_quotient)),
+    "division forgets zero": (Interval, function(arithmetic, "_udiv", never_zero)),
+    "MIN / -1 saturates": (Interval, function(arithmetic, "_sdiv", saturating_quotient)),
     "remainder takes the divisor's sign": (
         Interval,
-        entry(halves._BINARY, OpKind.SMOD, lambda a, b, half: bounds.umod(a, b, half)),
+        entry(halves._BINARY, OpKind.SMOD, lambda a, b, half: arithmetic.umod(a, b, half)),
     ),
     "!= removes what is not at an end": (
         Interval,
@@ -127,7 +127,7 @@ BUGS: dict[str, tuple[Any, Plant]] = {
     ),
     "shift amounts are not masked": (
         Interval,
-        function(bounds, "shift_amounts", lambda b, half, width: (min(b[0], width - 1), min(b[1], width - 1))),
+        function(arithmetic, "shift_amounts", lambda b, half, width: (min(b[0], width - 1), min(b[1], width - 1))),
     ),
     "low bounds from full ones that straddle": (Interval, function(halves, "reduce", straddling)),
     "reduction trusts common bits too much": (
