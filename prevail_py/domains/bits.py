@@ -83,8 +83,6 @@ def _mul(av: int, am: int, bv: int, bm: int, width: int) -> Bits:
     value = av * bv & last
     if am | bm == 0:
         return value, 0
-    if am == 0:
-        av, am, bv, bm = bv, bm, av, am
     if bm == 0:  # by a constant: go through its bits
         av, am, bv, bm = bv, bm, av, am
     unknown = 0  # the sum of the masks below, as a tnum (0, unknown)
@@ -96,8 +94,9 @@ def _mul(av: int, am: int, bv: int, bm: int, width: int) -> Bits:
             unknown = (unknown + more) | unknown | more
         elif av & 1:
             unknown = (unknown + bm) | unknown | bm
-        av, am, bv, bm = av >> 1, am >> 1, bv << 1, bm << 1
-    return _add(value, 0, 0, unknown & last, width)
+        unknown &= last
+        av, am, bv, bm = av >> 1, am >> 1, bv << 1 & last, bm << 1 & last
+    return _add(value, 0, 0, unknown, width)
 
 
 def _and(av: int, am: int, bv: int, bm: int, width: int) -> Bits:
@@ -126,7 +125,7 @@ def _udiv(av: int, am: int, bv: int, bm: int, width: int) -> Bits:
         if am == 0:
             return av // bv, 0
         if _is_power(bv):
-            shift = smear(bv - 1).bit_length()
+            shift = (bv - 1).bit_length()
             return av >> shift, am >> shift
     least = (av // (bv | bm)) if bv else 0
     greatest = (av | am) // (bv if bv else 1)

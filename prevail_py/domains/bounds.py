@@ -10,8 +10,8 @@ set is exactly *one interval per sign*::
 
 and each set has exactly one *canonical* tuple, in which every bound is attained.  Every function here takes and
 returns canonical tuples, :func:`sync` makes them.  Consequences used throughout: inclusion and join are componentwise
-and exact; an operation (:mod:`prevail_py.domains.arithmetic`) is lifted from *pieces*, intervals of one sign, by joining
-the results over them, which loses nothing: the best abstraction of a union is the join of the best ones.
+and exact; an operation (:mod:`prevail_py.domains.arithmetic`) is lifted from *pieces*, intervals of one sign, by
+joining the results over them, which loses nothing: the best abstraction of a union is the join of the best ones.
 
 ``half = 2**(width-1)`` stands for the width in every signature; it is always a Python int.  The empty set is the tuple
 of inverted extremes (:func:`empty`), which makes it neutral for :func:`join`; other operations must not be given it.
