@@ -226,7 +226,8 @@ def restrict_bits(size: Size, full: Bounds, low: Bounds, value: int, mask: int) 
     """The pair reduced by words agreeing with ``value`` outside ``mask``; the same bounds if that is no news."""
     while full[0] <= full[1]:
         # Each round moves the ends of pieces inwards to the next word with these bits.  Reduction may move them on,
-        # to a word whose low half is an end of a piece of low.
+        # to a word whose low half is an end of a piece of low.  It ends, as the pair gets smaller; two rounds were the
+        # most in hundreds of thousands of random cases of 4 to 64 bits, and nearly all took one.
         new_full = bounds.restrict_bits(full, value, mask, size.half)
         new_low = bounds.restrict_bits(low, value & size.low_last, mask & size.low_last, size.low_half)
         if new_full is full and new_low is low:
