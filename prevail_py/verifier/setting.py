@@ -38,7 +38,8 @@ class Unsupported(Exception):  # noqa: N818 - not a mistake of anybody's
 class Setting:
     """Program, platform and symbols of one analysis.
 
-    ``definitions`` records how each symbol was computed.  A symbol is bound once, so the record never changes.
+    ``definitions`` records how each symbol was computed, to know what is worth keeping of a state.  What a state may
+    conclude from a definition is for its facts to say: it may cover other states, of which the definition is not true.
     """
 
     def __init__(self, program: Program, platform: Platform, top: Callable[[], Facts]) -> None:
