@@ -15,6 +15,7 @@ from typing import Final
 from prevail_py.objects.btf import Btf, BtfType, Kind
 from prevail_py.objects.container import Container, Section, Symbol, SymbolType
 from prevail_py.objects.errors import ObjectError
+from prevail_py.objects.layout import Layout, layout_of, section_layout
 from prevail_py.objects.program import MapSpec
 from prevail_py.platforms.model import LookupResult, Platform
 
@@ -117,7 +118,7 @@ def _definition(
     btf: Btf, name: str, definition: BtfType, platform: Platform, notes: list[str], *, inner: bool
 ) -> MapSpec:
     place = f"map {name}"
-    numbers = {"type": 0, "key_size": 0, "value_size": 0, "max_entries": 0, "map_flags": 0, "pinning": 0}
+    numbers = dict.fromkeys(("type", "key_size", "value_size", "max_entries", "map_flags", "pinning", "map_extra"), 0)
     given: set[str] = set()
     types = {"key": 0, "value": 0}
     template: MapSpec | None = None
@@ -136,7 +137,7 @@ def _definition(
             if inner:
                 raise ObjectError(place, "a map in a map in a map")
             template = _inner(btf, name, member.type, platform, notes)
-        elif member.name in ("numa_node", "map_extra"):
+        elif member.name == "numa_node":
             notes.append(f"{place}: {member.name} is not modelled")
         else:
             raise ObjectError(place, f"unknown attribute {member.name!r}")
@@ -168,7 +169,21 @@ def _definition(
         pinning=numbers["pinning"],
         key_btf=types["key"],
         value_btf=types["value"],
+        extra=numbers["map_extra"],
+        key_layout=_layout(btf, types["key"], f"{place} key", notes),
+        value_layout=_layout(btf, types["value"], f"{place} value", notes),
     )
+
+
+def _layout(btf: Btf, type: int, place: str, notes: list[str]) -> Layout | None:
+    """How a key or value of the type looks; None, with a note, where the type makes no sense for one."""
+    if type == 0:
+        return None
+    try:
+        return layout_of(btf, type)
+    except ObjectError as error:
+        notes.append(f"{place}: shown as bytes: {error}")
+        return None
 
 
 def _holds_maps(platform: Platform, number: int) -> bool:
@@ -256,9 +271,21 @@ def _global_data(table: MapTable, container: Container, btf: Btf | None) -> None
         datasec = btf.datasec(section.name) if btf is not None else None
         special = ""
         if btf is not None and datasec is not None:
-            spec = replace(spec, value_btf=datasec.id)
+            layout = _section_layout(container, section, btf, datasec, table.notes)
+            spec = replace(spec, value_btf=datasec.id, value_layout=layout)
             special = _special_fields(btf, datasec.id)
         table.data[section.index] = table.add(spec, special)
+
+
+def _section_layout(
+    container: Container, section: Section, btf: Btf, datasec: BtfType, notes: list[str]
+) -> Layout | None:
+    offsets = [(name, symbol.value) for name, symbol in _defined(container, section)]
+    try:
+        return section_layout(btf, datasec, section.size, offsets)
+    except ObjectError as error:
+        notes.append(f"section {section.name}: shown as bytes: {error}")
+        return None
 
 
 def _special_fields(btf: Btf, type: int) -> str:

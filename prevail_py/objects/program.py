@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from prevail_py.isa.instructions import Instruction
+from prevail_py.objects.layout import Layout
 
 __all__ = ["MapSpec", "Program", "SourceLine", "Subprogram"]
 
@@ -21,6 +22,8 @@ class MapSpec:
     ``initial`` holds the contents of a global-data section (one element); ``read_only`` says that the program may
     not write them and nobody else will (``BPF_F_RDONLY_PROG`` and frozen, as libbpf makes .rodata).  ``inner`` is the
     template of a map-in-map.  ``key_btf`` and ``value_btf`` are type ids in the object's BTF, 0 when unknown.
+    ``key_layout`` and ``value_layout`` say what those types look like; no execution depends on them, and definitions
+    that differ only there are equal.  ``extra`` is Linux's ``map_extra``: the number of hashes of a bloom filter.
     """
 
     name: str
@@ -35,6 +38,9 @@ class MapSpec:
     pinning: int = 0
     key_btf: int = 0
     value_btf: int = 0
+    extra: int = 0
+    key_layout: Layout | None = field(default=None, compare=False, repr=False)
+    value_layout: Layout | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

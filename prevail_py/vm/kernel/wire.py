@@ -6,7 +6,7 @@ A request is ``{"load": ..., "inputs": null | [...], ...}``; its answer ``{"answ
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, TypeAlias
 
 from prevail_py.objects.program import MapSpec
@@ -57,8 +57,9 @@ class Request:
     read_each: bool = False
 
     def to_json(self) -> dict[str, Any]:
+        load = asdict(replace(self.load, maps=()))
         return {
-            "load": asdict(self.load) | {"code": self.load.code.hex(), "maps": [_spec(m) for m in self.load.maps]},
+            "load": load | {"code": self.load.code.hex(), "maps": [_spec(m) for m in self.load.maps]},
             "inputs": [
                 {
                     "packet": item.packet.hex(),
@@ -139,7 +140,8 @@ def _contents_back(rows: list[list[str]]) -> dict[bytes, bytes]:
 
 
 def _spec(spec: MapSpec) -> dict[str, Any]:
-    return asdict(spec) | {
+    plain = asdict(replace(spec, initial=None, inner=None, key_layout=None, value_layout=None))
+    return plain | {
         "initial": None if spec.initial is None else spec.initial.hex(),
         "inner": None if spec.inner is None else _spec(spec.inner),
     }
