@@ -154,7 +154,6 @@ _TAIL_CALL: Final = 12
 
 
 def _invariants(fixpoint: Fixpoint) -> Invariants:
-    shown = {key: tuple(map(str, states)) for key, states in fixpoint.invariants.items()}
     cache: dict[tuple[CallString, int], Sequence[State]] = {}
 
     def states(calls: CallString, pc: int) -> Sequence[State]:
@@ -170,5 +169,8 @@ def _invariants(fixpoint: Fixpoint) -> Invariants:
                 return None
             reasons.append(reason)
         return "; ".join(reasons) or "the instruction should not be reachable"
+
+    def shown() -> dict[tuple[CallString, int], tuple[str, ...]]:
+        return {key: tuple(map(str, found)) for key, found in fixpoint.invariants.items()}
 
     return Invariants(shown, lambda calls, pc: tuple(map(str, states(calls, pc))), excluded)

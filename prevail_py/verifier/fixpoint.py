@@ -6,33 +6,31 @@ invariant is sound, so its end needs no proof of convergence).  A call analyses 
 goes on with the states of its exits, which amounts to inlining; the depth of calls is bounded by the eight frames that
 eBPF allows.
 
-Only the states at block heads are kept.  Checks run in a last pass over the final states, where callees are solved
-once more for good.
+Only the states at block heads are kept.  **Checks run on final states only.**  Outside of components a block is visited
+once, when all that leads to it is final, so it is checked on that visit; the blocks of an outermost component are
+executed once more, with checks, when it is left.  Callees are solved for good by whatever executes the call for good.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
 from prevail_py.cfg.builder import build
-from prevail_py.cfg.graph import Block, ControlFlowGraph, FunctionGraph
-from prevail_py.cfg.liveness import Liveness, liveness
-from prevail_py.cfg.wto import Wto, weak_topological_order
+from prevail_py.cfg.graph import ControlFlowGraph, FunctionGraph
 from prevail_py.domains.lattice import constant
 from prevail_py.isa.flow import target
-from prevail_py.isa.instructions import Branch, Call, CallLocal, Exit, Immediate, Instruction, MayGoto, Register
-from prevail_py.isa.semantics import immediate_word
+from prevail_py.isa.instructions import CallLocal
 from prevail_py.platforms.model import FieldKind
-from prevail_py.verifier.assertions import Assertion, Initialised, assertions_of
-from prevail_py.verifier.contracts import TAIL_CALL, packet_moved
+from prevail_py.verifier.assertions import Assertion
+from prevail_py.verifier.contracts import packet_moved
+from prevail_py.verifier.functions import Function, Prepared, prepare
 from prevail_py.verifier.merge import Merge, subsumes
 from prevail_py.verifier.partition import add_state
 from prevail_py.verifier.scalars import unknown
 from prevail_py.verifier.setting import MAX_PACKET_SIZE, METADATA_OFFSETS, Setting, Unsupported
 from prevail_py.verifier.state import Frame, State
-from prevail_py.verifier.transfer import branch, step
 from prevail_py.verifier.values import (
     MAX_FRAMES,
     NEVER_NULL,
@@ -44,15 +42,13 @@ from prevail_py.verifier.values import (
     Special,
     Value,
 )
-from prevail_py.words import mask
 
 __all__ = ["BudgetExhausted", "CallString", "Checker", "Fixpoint"]
 
 _JOINS_BEFORE_WIDENING: Final = 1
 _DESCENDING_ROUNDS: Final = 2
-_MAX_THRESHOLDS: Final = 64
-_COLLECT_EVERY: Final = 48
-"""Instructions of a block between collections of dead symbols, so that facts stay small in long blocks."""
+_COLLECT_EVERY: Final = 64
+"""New symbols between collections of dead ones, where paths do not join: so that facts stay small in long blocks."""
 
 CallString: TypeAlias = tuple[int, ...]
 """The slots of the calls that are active, outermost first; empty in the main program."""
@@ -63,16 +59,6 @@ Checker: TypeAlias = Callable[[int, Sequence[Assertion], State], None]
 
 class BudgetExhausted(Exception):  # noqa: N818 - an answer, not a mistake
     """The analysis took more abstract steps than allowed; caught where the verdict is made."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Function:
-    """What is known of a function before any fixpoint."""
-
-    graph: FunctionGraph
-    order: Wto
-    live: Liveness
-    thresholds: tuple[int, ...]
 
 
 @dataclass(slots=True)
@@ -98,7 +84,17 @@ class _Passed:
     exits: list[State]
 
 
-_Outs: TypeAlias = dict[tuple[int, int], list[State]]
+@dataclass(slots=True)
+class _Solving:
+    """One function being solved from the states ``entry``: what was found so far, by block, and by (block, edge)."""
+
+    function: Function
+    calls: CallString
+    entry: list[State]
+    entries: dict[int, list[State]] = field(default_factory=dict)
+    outs: dict[tuple[int, int], list[State]] = field(default_factory=dict)
+    exits: dict[int, list[State]] = field(default_factory=dict)
+    visited: dict[int, dict[int, _Passed]] = field(default_factory=dict)
 
 
 class Fixpoint:
@@ -118,8 +114,7 @@ class Fixpoint:
         self.graph: ControlFlowGraph = build(setting.program)
         self.invariants: dict[tuple[CallString, int], list[State]] = {}
         self.returns: dict[tuple[CallString, int], list[State]] = {}
-        self._functions: dict[int, _Function] = {}
-        self._demands: dict[int, tuple[tuple[Assertion, ...], tuple[Register, ...]]] = {}
+        self._functions: dict[int, Function] = {}
 
     def run(self) -> None:
         """Solve and check the whole program.  Raises Unsupported, BudgetExhausted."""
@@ -136,13 +131,15 @@ class Fixpoint:
         for position, at in enumerate(block.pcs):
             if at < pc and (call_string, at) in self.returns:
                 states, start = self.returns[call_string, at], position + 1
+        steps = self._function(self.graph.function_at(pc)).blocks[block.id].steps[start:]
         out = []
         for state in states:
             now = state.copy()
-            for at in block.pcs[start:]:
-                if at == pc:
+            for step in steps:
+                if step.pc == pc:
                     break
-                step(self.setting, now, at, self._instruction(at))
+                if step.effect is not None:
+                    step.effect(now)
             out.append(now)
         return out
 
@@ -161,211 +158,175 @@ class Fixpoint:
             state.packet_meta = unknown(setting, state, *METADATA_OFFSETS)
         return state
 
-    def _function(self, graph: FunctionGraph) -> _Function:
+    def _function(self, graph: FunctionGraph) -> Function:
         known = self._functions.get(graph.index)
         if known is None:
-            live = liveness(graph, self.setting.program, self.setting.platform)
-            known = _Function(graph, weak_topological_order(graph), live, self._thresholds(graph))
-            self._functions[graph.index] = known
+            known = self._functions[graph.index] = prepare(self.setting, graph)
         return known
-
-    def _thresholds(self, graph: FunctionGraph) -> tuple[int, ...]:
-        """Where widening may stop: the constants the function compares with, and their neighbours."""
-        found: set[int] = set()
-        for block in graph.blocks:
-            instruction = self._instruction(block.last)
-            if isinstance(instruction, Branch) and isinstance(instruction.src, Immediate):
-                word = immediate_word(instruction.src.value)
-                found.update((word - 1 & mask(64), word, word + 1 & mask(64)))
-        return tuple(sorted(found)[:_MAX_THRESHOLDS])
-
-    def _demands_of(self, pc: int) -> tuple[tuple[Assertion, ...], tuple[Register, ...]]:
-        """The assertions of an instruction, and the registers it may only read when they are initialised."""
-        known = self._demands.get(pc)
-        if known is None:
-            assertions = assertions_of(self._instruction(pc))
-            reads = tuple(demand.register for demand in assertions if isinstance(demand, Initialised))
-            known = self._demands[pc] = (assertions, reads)
-        return known
-
-    def _instruction(self, pc: int) -> Instruction:
-        instruction = self.setting.program.code[pc]
-        assert instruction is not None, f"slot {pc} starts no instruction"
-        return instruction
 
     def _solve(self, graph: FunctionGraph, calls: CallString, entry: list[State], final: bool) -> list[State]:
         """The states at the exits of a function entered with ``entry``; with ``final``, check and keep invariants."""
         function = self._function(graph)
-        entries: dict[int, list[State]] = {}
-        outs: _Outs = {}
-        exits: dict[int, list[State]] = {}
-        visited: dict[int, dict[int, _Passed]] = {}
+        solving = _Solving(function, calls, entry)
         order, ends = function.order.order, function.order.ends
         open_components: list[_Component] = []
         position = 0
         while True:
             if open_components and position == open_components[-1].end:
                 component = open_components[-1]
-                if self._iterate_again(function, component, entry, entries, outs):
-                    self._visit(function, component.head, calls, entries, outs, exits, visited)
+                if self._iterate_again(solving, component):
+                    self._visit(solving, component.head, final=False)
                     position = component.start + 1
                 else:
                     open_components.pop()
+                    if final and not open_components:
+                        for node in order[component.start : component.end]:
+                            self._finish(solving, node)
                 continue
             if position == len(order):
                 break
             node, end = order[position], ends[position]
-            outside = end > position
-            entries[node] = self._gather(function, node, entry, outs, outside_only=outside)
-            if outside:
+            solving.entries[node] = self._gather(solving, node, outside_only=end > position)
+            if end > position:
                 open_components.append(_Component(node, position, end))
-            self._visit(function, node, calls, entries, outs, exits, visited)
+            self._visit(solving, node, final and not open_components)
             position += 1
-        if final:
-            for block in graph.blocks:
-                # Once for each state with which the function is called.
-                self.invariants.setdefault((calls, block.start), []).extend(entries.get(block.id, ()))
-                for state in entries.get(block.id, []):
-                    self._execute(block, state, calls, final=True)
-        return [state for node in sorted(exits) for state in exits[node]]
+        return [state for node in sorted(solving.exits) for state in solving.exits[node]]
 
-    def _gather(
-        self, function: _Function, node: int, entry: list[State], outs: _Outs, outside_only: bool = False
-    ) -> list[State]:
+    def _finish(self, solving: _Solving, node: int) -> None:
+        """Check a block of a component that is solved."""
+        prepared = solving.function.blocks[node]
+        self._keep(solving, prepared)
+        for state in solving.entries[node]:
+            self._execute(prepared, state, solving.calls, final=True)
+
+    def _keep(self, solving: _Solving, prepared: Prepared) -> None:
+        # Once for each state with which the function is called.
+        place = solving.calls, prepared.block.start
+        self.invariants.setdefault(place, []).extend(solving.entries[prepared.block.id])
+
+    def _gather(self, solving: _Solving, node: int, outside_only: bool = False) -> list[State]:
         """The states that reach ``node``, merged; for the head of a component, from outside of it only."""
-        kept: list[State] = []
-        if node == 0:
-            for state in entry:
-                add_state(kept, state, self.disjuncts, self.setting.fresh)
-        for predecessor in function.graph.predecessors[node]:
-            if outside_only and function.order.contains(node, predecessor):
+        function, outs = solving.function, solving.outs
+        arriving = list(solving.entry) if node == 0 else []
+        for source, edge in function.blocks[node].incoming:
+            if outside_only and function.order.contains(node, source):
                 continue
-            for state in self._arriving(function, predecessor, node, outs):
-                add_state(kept, state, self.disjuncts, self.setting.fresh)
+            arriving += outs.get((source, edge), ())
+            if node not in function.looping:
+                outs.pop((source, edge), None)  # nobody asks again
+        return arriving if len(arriving) == 1 else self._merged(arriving)
+
+    def _merged(self, states: Sequence[State]) -> list[State]:
+        kept: list[State] = []
+        for state in states:
+            add_state(kept, state, self.disjuncts, self.setting.fresh)
         return kept
 
-    def _arriving(self, function: _Function, source: int, node: int, outs: _Outs) -> list[State]:
-        return [
-            state
-            for index, edge in enumerate(function.graph.blocks[source].edges)
-            if edge.target == node
-            for state in outs.get((source, index), ())
-        ]
-
-    def _iterate_again(
-        self,
-        function: _Function,
-        component: _Component,
-        entry: list[State],
-        entries: dict[int, list[State]],
-        outs: _Outs,
-    ) -> bool:
+    def _iterate_again(self, solving: _Solving, component: _Component) -> bool:
         """Whether the component needs another pass; its head's entry has then been changed."""
-        head = component.head
+        function, head = solving.function, component.head
         if component.rounds == 0:
-            kept = list(entries[head])
+            kept = list(solving.entries[head])
             how = Merge.WIDEN if component.joins >= _JOINS_BEFORE_WIDENING else Merge.JOIN
             changed = False
-            for source in function.graph.predecessors[head]:
+            for source, edge in function.blocks[head].incoming:
                 if function.order.contains(head, source):
-                    for state in self._arriving(function, source, head, outs):
+                    for state in solving.outs.get((source, edge), ()):
                         changed |= add_state(kept, state, self.disjuncts, self.setting.fresh, how, function.thresholds)
             if changed:
                 component.joins += 1
-                entries[head] = kept
+                solving.entries[head] = kept
                 return True
             if component.joins == 0:
                 return False  # nothing was merged into the head: there is nothing to win back
         if component.rounds == _DESCENDING_ROUNDS:
             return False
         component.rounds += 1
-        descended = self._gather(function, head, entry, outs)
-        if all(any(subsumes(new, old) for new in descended) for old in entries[head]):
+        descended = self._gather(solving, head)
+        if all(any(subsumes(new, old) for new in descended) for old in solving.entries[head]):
             return False
-        entries[head] = descended
+        solving.entries[head] = descended
         return True
 
     # One block ----------------------------------------------------------------------------------------------------
 
-    def _visit(
-        self,
-        function: _Function,
-        node: int,
-        calls: CallString,
-        entries: dict[int, list[State]],
-        outs: _Outs,
-        exits: dict[int, list[State]],
-        visited: dict[int, dict[int, _Passed]],
-    ) -> None:
-        block = function.graph.blocks[node]
-        before, now = visited.get(node, {}), {}
-        for state in entries[node]:
+    def _visit(self, solving: _Solving, node: int, final: bool) -> None:
+        prepared = solving.function.blocks[node]
+        entries = solving.entries[node]
+        if node in solving.function.looping:
             # States at block heads never change, so the same one need not be executed again.
-            result = before.get(id(state))
-            now[id(state)] = self._pass(function, block, state, calls) if result is None else result
-        visited[node] = now
-        for index in range(len(block.edges)):
-            outs[node, index] = [state for result in now.values() for state in result.edges[index]]
-        exits[node] = []
-        for result in now.values():
-            for state in result.exits:
-                add_state(exits[node], state, self.disjuncts, self.setting.fresh)
+            before = solving.visited.get(node, {})
+            now = {id(state): before.get(id(state)) or self._pass(solving, prepared, state, final) for state in entries}
+            solving.visited[node] = now
+            passed = list(now.values())
+        else:
+            passed = [self._pass(solving, prepared, state, final) for state in entries]
+        if final:
+            self._keep(solving, prepared)
+        for index in range(len(prepared.ways)):
+            solving.outs[node, index] = [state for result in passed for state in result.edges[index]]
+        if solving.calls:
+            solving.exits[node] = self._merged([state for result in passed for state in result.exits])
 
-    def _pass(self, function: _Function, block: Block, entry: State, calls: CallString) -> _Passed:
+    def _pass(self, solving: _Solving, prepared: Prepared, entry: State, final: bool) -> _Passed:
         """Execute a block and send what comes out along its edges."""
-        passed = _Passed(entry, [[] for _ in block.edges], [])
-        last = self._instruction(block.last)
-        for end in self._execute(block, entry, calls, final=False, replaced=passed.exits):
-            if isinstance(last, Exit):
-                end.collect(self.setting.definitions)
-                passed.exits.append(end)
+        ways = prepared.ways
+        passed = _Passed(entry, [[] for _ in ways], [])
+        definitions = self.setting.definitions
+        for end in self._execute(prepared, entry, solving.calls, final, passed.exits):
+            if prepared.is_exit:
+                if solving.calls:
+                    end.collect(definitions)
+                    passed.exits.append(end)
                 continue
-            for index, edge in enumerate(block.edges):
-                state = end.copy()
-                if isinstance(last, Branch) and not branch(state, last, edge.taken is True):
+            for index, way in enumerate(ways, 1):
+                state = end if index == len(ways) else end.copy()
+                if way.condition is not None and not way.condition(state):
                     continue
-                live = function.live
-                state.drop_dead(live.registers_in(edge.target), live.stack_in(edge.target))
-                state.collect(self.setting.definitions)
-                passed.edges[index].append(state)
+                state.drop_dead(way.dead_registers, way.live_stack)
+                if way.joins or self.setting.last - state.collected > _COLLECT_EVERY:
+                    self._collect(state)
+                passed.edges[index - 1].append(state)
         return passed
 
+    def _collect(self, state: State) -> None:
+        state.collect(self.setting.definitions)
+        state.collected = self.setting.last
+
     def _execute(
-        self, block: Block, entry: State, calls: CallString, final: bool, replaced: list[State] | None = None
+        self, prepared: Prepared, entry: State, calls: CallString, final: bool, replaced: list[State] | None = None
     ) -> list[State]:
-        """The states after the straight-line instructions of ``block``, all but a closing branch or exit.
+        """The states after the straight-line instructions of a block, all but a closing branch or exit.
 
         A tail call may put another program in the place of the function: the states in which that one returns to the
         caller are added to ``replaced``.
         """
         states = [entry.copy()]
-        for count, pc in enumerate(block.pcs, 1):
-            instruction = self._instruction(pc)
+        for step in prepared.steps:
+            pc, assertions, reads, effect, call, is_tail_call = step
             self.steps += len(states)
             if self.steps > self.budget:
                 raise BudgetExhausted
-            assertions, reads = self._demands_of(pc)
-            if final:
-                for state in states:
-                    self.check(pc, assertions, state)
             for state in states:
+                if final and assertions:
+                    self.check(pc, assertions, state)
                 for register in reads:
                     if state.registers[register] is Special.UNINITIALISED:
                         state.registers[register] = Special.POISON  # this run traps: not to be blamed again
-            if isinstance(instruction, CallLocal):
-                states = self._call(pc, instruction, states, calls, final)
-                if final:
-                    self.returns.setdefault((calls, pc), []).extend(state.copy() for state in states)
-            elif not isinstance(instruction, Branch | MayGoto | Exit):
-                if instruction == Call(TAIL_CALL) and replaced is not None and calls:
-                    replaced.extend(_after_tail_call(self.setting, state) for state in states)
-                for state in states:
+                if is_tail_call and replaced is not None and calls:
+                    replaced.append(_after_tail_call(self.setting, state))
+                if effect is not None:
                     try:
-                        step(self.setting, state, pc, instruction)
+                        effect(state)
                     except Unsupported as unsupported:
                         raise Unsupported(unsupported.what, pc) from unsupported
-                    if count % _COLLECT_EVERY == 0:
-                        state.collect(self.setting.definitions)
+                    if self.setting.last - state.collected > _COLLECT_EVERY:
+                        self._collect(state)
+            if call is not None:
+                states = self._call(pc, call, states, calls, final)
+                if final:
+                    self.returns.setdefault((calls, pc), []).extend(state.copy() for state in states)
         return states
 
     def _call(
@@ -386,12 +347,10 @@ class Fixpoint:
             add_state(entry, inner, self.disjuncts, self.setting.fresh)
         if not entry:
             return []
-        returned: list[State] = []
-        for state in self._solve(callee, (*calls, pc), entry, final):
-            outer = state.copy()
-            _return(outer)
-            add_state(returned, outer, self.disjuncts, self.setting.fresh)
-        return [state.copy() for state in returned]
+        returned = [state.copy() for state in self._solve(callee, (*calls, pc), entry, final)]
+        for state in returned:
+            _return(state)
+        return [state.copy() for state in self._merged(returned)]
 
 
 def _frame_pointer(depth: int) -> Pointer:

@@ -117,13 +117,13 @@ def merge(
         frame = Frame(cells, mine.initialised & theirs.initialised, saved)
         for offset, (_, content) in [*mine.cells.items(), *theirs.cells.items()]:
             if frame.hides_pointer(offset, content):
-                frame.cells[offset] = (8, Special.UNUSABLE)
+                frame.put({offset: (8, Special.UNUSABLE)})
         frames.append(frame)
     if how is Merge.WIDEN:
         facts = left.facts.widen(right.facts, matcher.phis, thresholds)
     else:
         facts = left.facts.join(right.facts, matcher.phis)
-    return State(registers, frames, facts, size, meta, references)
+    return State(registers, frames, facts, size, meta, references, max(left.collected, right.collected))
 
 
 def subsumes(old: State, new: State) -> bool:

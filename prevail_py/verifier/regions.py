@@ -361,17 +361,17 @@ def store(setting: Setting, state: State, value: Value, size: int, content: Valu
         frame.weaken(lo, hi)
         if not isinstance(content, Term):
             # It is in one of the aligned slots, or in none.
-            frame.cells.update(dict.fromkeys(range(-(-lo // 8) * 8, hi - 7, 8), (8, Special.UNUSABLE)))
+            frame.put(dict.fromkeys(range(-(-lo // 8) * 8, hi - 7, 8), (8, Special.UNUSABLE)))
         return
     frame.clobber(lo, hi)
     if lo + size > STACK_SIZE:
         return
     frame.initialised |= mask(size) << lo
     if isinstance(content, Term):
-        frame.cells[lo] = (size, truncate(setting, state, content, 8 * size))
+        frame.put({lo: (size, truncate(setting, state, content, 8 * size))})
     elif size == 8 and lo % 8 == 0:
         # Provenance is kept for aligned slots only, as in the interpreter.
-        frame.cells[lo] = (8, content)
+        frame.put({lo: (8, content)})
 
 
 def overwrite(state: State, pointer: Pointer, size: Range, certain: bool) -> None:

@@ -40,6 +40,7 @@ class Setting:
 
     ``definitions`` records how each symbol was computed, to know what is worth keeping of a state.  What a state may
     conclude from a definition is for its facts to say: it may cover other states, of which the definition is not true.
+    ``last`` is the newest symbol.
     """
 
     def __init__(self, program: Program, platform: Platform, top: Callable[[], Facts]) -> None:
@@ -48,12 +49,12 @@ class Setting:
         self.top = top
         self.program_type: ProgramType = platform.program_type(program.program_type, program.expected_attach_type)
         self.definitions: Definitions = {}
-        self._last = 0
+        self.last = 0
 
     def fresh(self) -> Symbol:
         """A symbol that was never used before."""
-        self._last += 1
-        return self._last
+        self.last += 1
+        return self.last
 
     def map_of(self, region: Region) -> MapSpec:
         """The definition of the map that a MAP or MAP_VALUE region belongs to.  Raises Unsupported if unknown."""

@@ -7,7 +7,7 @@ sound whatever liveness says; if it were wrong, the read would be rejected.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from prevail_py.domains.lattice import NO_SYMBOL, Facts, Symbol, Term
 from prevail_py.verifier.values import NEVER_NULL, STACK_SIZE, Pointer, RegionKind, Special, Value
@@ -30,23 +30,49 @@ class Frame:
     pointer has a cell, of which nothing may be known.  ``saved`` are the caller's R6-R9.
     """
 
-    __slots__ = ("cells", "initialised", "saved")
+    __slots__ = ("_shared", "cells", "initialised", "saved")
 
-    def __init__(self, cells: dict[int, tuple[int, Value]], initialised: int, saved: tuple[Value, ...]) -> None:
+    cells: Mapping[int, tuple[int, Value]]
+
+    def __init__(self, cells: Mapping[int, tuple[int, Value]], initialised: int, saved: tuple[Value, ...]) -> None:
         self.cells = cells
         self.initialised = initialised
         self.saved = saved
+        self._shared = True  # whose mapping it is, only its maker knows
 
     def copy(self) -> Frame:
-        """A frame that can be changed independently."""
-        return Frame(dict(self.cells), self.initialised, self.saved)
+        """A frame that can be changed independently; it copies the cells when it is."""
+        self._shared = True
+        return Frame(self.cells, self.initialised, self.saved)
+
+    def _own(self) -> dict[int, tuple[int, Value]]:
+        """The cells, to be changed."""
+        if self._shared:
+            self.cells = dict(self.cells)
+            self._shared = False
+        return self.cells  # type: ignore[return-value]
+
+    def put(self, cells: Mapping[int, tuple[int, Value]]) -> None:
+        """Add cells, or replace them; what else overlaps them must have been clobbered."""
+        self._own().update(cells)
 
     def clobber(self, lo: int, hi: int) -> None:
         """Forget the values of the bytes ``lo..hi`` (exclusive); whether they were initialised stays."""
         for start in range(max(lo - 7, 0), hi):
             cell = self.cells.get(start)
             if cell is not None and start + cell[0] > lo:
-                del self.cells[start]
+                del self._own()[start]
+
+    def keep(self, live: int) -> None:
+        """Forget the bytes that are not in the mask, and whether they were initialised."""
+        if self.initialised & ~live:
+            # One representation for states that differ only in dead bytes.
+            self.initialised &= live
+        dead = [offset for offset, (size, _) in self.cells.items() if not live >> offset & ((1 << size) - 1)]
+        if dead:
+            cells = self._own()
+            for offset in dead:
+                del cells[offset]
 
     def weaken(self, lo: int, hi: int) -> None:
         """Some of the bytes ``lo..hi`` (exclusive) may have been overwritten with a number.
@@ -60,7 +86,7 @@ class Frame:
         ]
         kept = {start: (8, Special.UNUSABLE) for start in held if start + 8 > lo}
         self.clobber(lo, hi)
-        self.cells.update(kept)
+        self.put(kept)
 
     def hides_pointer(self, offset: int, content: Value) -> bool:
         """Whether a frame that knows no cell at ``offset`` would take ``content``, which is stored there, for a number.
@@ -75,9 +101,11 @@ class State:
     """See the module's text.  ``packet_size`` and ``packet_meta`` are the offsets of data_end and data_meta.
 
     ``kinds`` and ``constants`` belong to :mod:`prevail_py.verifier.partition`: computed once for a stored state.
+    ``collected`` is the newest symbol there was when dead ones were last forgotten.
     """
 
     __slots__ = (
+        "collected",
         "constants",
         "facts",
         "frames",
@@ -96,6 +124,7 @@ class State:
         packet_size: Term,
         packet_meta: Term,
         references: tuple[Term, ...] = (),
+        collected: Symbol = 0,
     ) -> None:
         self.registers = registers
         self.frames = frames
@@ -103,6 +132,7 @@ class State:
         self.packet_size = packet_size
         self.packet_meta = packet_meta
         self.references = references
+        self.collected = collected
         self.kinds: tuple[object, ...] | None = None
         self.constants: tuple[int | None, ...] | None = None
 
@@ -115,6 +145,7 @@ class State:
             self.packet_size,
             self.packet_meta,
             self.references,
+            self.collected,
         )
 
     def values(self) -> Iterator[Value]:
@@ -130,7 +161,7 @@ class State:
         self.registers = [change(value) for value in self.registers]
         for frame in self.frames:
             frame.saved = tuple(change(value) for value in frame.saved)
-            frame.cells = {offset: (size, change(value)) for offset, (size, value) in frame.cells.items()}
+            frame.put({offset: (size, change(value)) for offset, (size, value) in frame.cells.items()})
 
     def live_symbols(self, definitions: Mapping[Symbol, tuple[WordOp, tuple[Term, ...]]]) -> set[Symbol]:
         """The symbols that some value refers to, and what they were computed from a few steps back."""
@@ -161,16 +192,11 @@ class State:
         if dead:
             self.facts = self.facts.forget(dead)
 
-    def drop_dead(self, live_registers: int, live_stack: int) -> None:
-        """Drop registers and cells of the innermost frame that are not in the liveness masks."""
-        for number in range(10):
-            if not live_registers >> number & 1:
-                self.registers[number] = Special.UNINITIALISED
-        frame = self.frames[-1]
-        for offset in [o for o, (size, _) in frame.cells.items() if not live_stack >> o & ((1 << size) - 1)]:
-            del frame.cells[offset]
-        # Initialised-ness of dead bytes is dropped too: one representation for states that differ only there.
-        frame.initialised &= live_stack
+    def drop_dead(self, dead_registers: Iterable[int], live_stack: int) -> None:
+        """Drop these registers, and the bytes of the innermost frame that are not in the mask."""
+        for number in dead_registers:
+            self.registers[number] = Special.UNINITIALISED
+        self.frames[-1].keep(live_stack)
 
     # For people ---------------------------------------------------------------------------------------------------
 

@@ -7,7 +7,8 @@ Values that would only exist after a violation are POISON.
 
 from __future__ import annotations
 
-from typing import Final, assert_never
+from collections.abc import Callable
+from typing import Final, TypeAlias, assert_never
 
 from prevail_py.domains.lattice import NO_SYMBOL, Term, constant
 from prevail_py.isa.instructions import (
@@ -38,7 +39,7 @@ from prevail_py.isa.instructions import (
     Store,
     StoreRelease,
 )
-from prevail_py.isa.semantics import immediate_word, operands, operation
+from prevail_py.isa.semantics import Computing, immediate_word, operands, operation
 from prevail_py.verifier.contracts import call_helper
 from prevail_py.verifier.regions import learn_access, load, offset_by, poison, store
 from prevail_py.verifier.scalars import assume, compute, unknown
@@ -47,11 +48,17 @@ from prevail_py.verifier.state import State
 from prevail_py.verifier.values import NEVER_NULL, ZERO, Pointer, Region, RegionKind, Special, Value
 from prevail_py.words import Comparison, OpKind, WordOp, mask
 
-__all__ = ["MAX_POINTER_OFFSET", "branch", "step"]
+__all__ = ["MAX_POINTER_OFFSET", "Condition", "Effect", "branch_of", "effect_of"]
 
 MAX_POINTER_OFFSET: Final = 1 << 32
 """Pointers this near to their region are compared by offset: ``docs/safety.md`` assumes that no region lies nearer
 than this to either end of the address space, so that their addresses cannot wrap and none of them is 0."""
+
+Effect: TypeAlias = Callable[[State], None]
+"""Executes one instruction on a state, in place."""
+
+Condition: TypeAlias = Callable[[State], bool]
+"""Learns that an edge was taken, in place; False where it cannot be."""
 
 _ADD: Final = WordOp(OpKind.ADD)
 _SUB: Final = WordOp(OpKind.SUB)
@@ -62,48 +69,53 @@ def operand(state: State, source: Operand) -> Value:
     return constant(immediate_word(source.value)) if isinstance(source, Immediate) else state.registers[source]
 
 
-def step(setting: Setting, state: State, pc: int, instruction: Instruction) -> None:
-    """Execute one instruction that stays in its function and does not branch.  Raises Unsupported."""
-    registers = state.registers
+def effect_of(setting: Setting, pc: int, instruction: Instruction) -> Effect:
+    """What an instruction that stays in its function and does not branch does to a state: decoded once, called often.
+
+    Calling the effect may raise Unsupported; decoding does not, for the instruction may be unreachable.
+    """
     match instruction:
         case Alu() | MoveSignExtend() | Negate() | EndianSwap():
-            _alu(setting, state, instruction)
+            return _alu(setting, instruction)
         case Load(dst, base, offset, size, signed):
-            _load(setting, state, dst, base, offset, size, signed)
+            return _load(setting, int(dst), int(base), offset, size, signed)
         case LoadAcquire(dst, base, offset, size):
-            _load(setting, state, dst, base, offset, size)
-        case Store(base, offset, size, source):
-            address = _access(setting, state, base, offset, size)
-            store(setting, state, address, size, operand(state, source))
-        case StoreRelease(base, offset, size, source):
-            address = _access(setting, state, base, offset, size)
-            store(setting, state, address, size, registers[source])
+            return _load(setting, int(dst), int(base), offset, size)
+        case Store(base, offset, size, source) | StoreRelease(base, offset, size, source):
+            return _store(setting, int(base), offset, size, source)
         case Atomic():
-            _atomic(setting, state, instruction)
+            return lambda state: _atomic(setting, state, instruction)
         case LoadImmediate64():
-            registers[instruction.dst] = _wide(setting, pc, instruction)
+            return _wide(setting, pc, instruction)
         case Call(helper):
-            call_helper(setting, state, helper)
+            return lambda state: call_helper(setting, state, helper)
         case Jump():
-            pass
+            return lambda state: None
         case LoadPacket():
-            raise Unsupported("legacy packet loads", pc)
+            return _unsupported("legacy packet loads", pc)
         case CallKfunc():
-            raise Unsupported("kernel functions", pc)
+            return _unsupported("kernel functions", pc)
         case CallRegister():
-            raise Unsupported("callx", pc)
+            return _unsupported("callx", pc)
         case AddressSpaceCast():
-            raise Unsupported("address space casts", pc)
+            return _unsupported("address space casts", pc)
         case Branch() | MayGoto() | CallLocal() | Exit():
-            raise AssertionError(f"{instruction} changes control and is not for step()")
+            raise AssertionError(f"{instruction} changes control and is not a step within a block")
         case _:
             assert_never(instruction)
 
 
-def _access(setting: Setting, state: State, base: Register, offset: int, size: int) -> Value:
+def _unsupported(what: str, pc: int) -> Effect:
+    def effect(state: State) -> None:
+        raise Unsupported(what, pc)
+
+    return effect
+
+
+def _access(setting: Setting, state: State, base: int, offset: int, size: int) -> Value:
     """The address ``base + offset`` after an access of ``size`` bytes there; POISON where none can be allowed."""
     value = state.registers[base]
-    address = offset_by(value, offset) if isinstance(value, Pointer) else value
+    address = offset_by(value, offset) if isinstance(value, Pointer) and offset else value
     if learn_access(setting, state, address, size):
         return address
     poison(state, value)
@@ -111,25 +123,56 @@ def _access(setting: Setting, state: State, base: Register, offset: int, size: i
     return Special.POISON
 
 
-def _load(
-    setting: Setting, state: State, dst: Register, base: Register, offset: int, size: int, signed: bool = False
-) -> None:
-    address = _access(setting, state, base, offset, size)
-    state.registers[dst] = load(setting, state, address, size, signed)
+def _load(setting: Setting, dst: int, base: int, offset: int, size: int, signed: bool = False) -> Effect:
+    def effect(state: State) -> None:
+        address = _access(setting, state, base, offset, size)
+        state.registers[dst] = load(setting, state, address, size, signed)
+
+    return effect
 
 
-def _alu(setting: Setting, state: State, instruction: Alu | MoveSignExtend | Negate | EndianSwap) -> None:
-    values = [operand(state, source) for source in operands(instruction)]
-    op = operation(instruction)
+def _store(setting: Setting, base: int, offset: int, size: int, source: Operand) -> Effect:
+    def effect(state: State) -> None:
+        address = _access(setting, state, base, offset, size)
+        store(setting, state, address, size, operand(state, source))
+
+    return effect
+
+
+def _alu(setting: Setting, instruction: Computing) -> Effect:
+    op, dst = operation(instruction), int(instruction.dst)
+    first, *others = operands(instruction)
+    immediate = constant(immediate_word(first.value)) if isinstance(first, Immediate) else None
+    left = -1 if isinstance(first, Immediate) else int(first)
     if op is None:
-        result = values[0]
-    else:
-        terms = tuple(value for value in values if isinstance(value, Term))
-        if len(terms) == len(values):
-            result = compute(setting, state, op, terms)
+
+        def copy(state: State) -> None:
+            state.registers[dst] = state.registers[left] if immediate is None else immediate
+
+        return copy
+    if not others:
+
+        def unary(state: State) -> None:
+            value = state.registers[left] if immediate is None else immediate
+            if isinstance(value, Term):
+                state.registers[dst] = compute(setting, state, op, (value,))
+            else:
+                state.registers[dst] = _pointer_arithmetic(setting, state, op, [value])
+
+        return unary
+    second = others[0]
+    amount = constant(immediate_word(second.value)) if isinstance(second, Immediate) else None
+    right = -1 if isinstance(second, Immediate) else int(second)
+
+    def binary(state: State) -> None:
+        registers = state.registers
+        a, b = registers[left], registers[right] if amount is None else amount
+        if isinstance(a, Term) and isinstance(b, Term):
+            registers[dst] = compute(setting, state, op, (a, b))
         else:
-            result = _pointer_arithmetic(setting, state, op, values)
-    state.registers[instruction.dst] = result
+            registers[dst] = _pointer_arithmetic(setting, state, op, [a, b])
+
+    return binary
 
 
 def _pointer_arithmetic(setting: Setting, state: State, op: WordOp, values: list[Value]) -> Value:
@@ -152,7 +195,7 @@ def _same_instance(left: Pointer, right: Pointer) -> bool:
 
 def _atomic(setting: Setting, state: State, instruction: Atomic) -> None:
     size, bits = instruction.size, 8 * instruction.size
-    address = _access(setting, state, instruction.base, instruction.offset, size)
+    address = _access(setting, state, int(instruction.base), instruction.offset, size)
     old = load(setting, state, address, size)
     # What is stored depends on the old contents, which on shared memory are unknown; nothing is lost by forgetting it.
     if isinstance(address, Pointer):
@@ -162,7 +205,20 @@ def _atomic(setting: Setting, state: State, instruction: Atomic) -> None:
         state.registers[Register.R0 if instruction.op is AtomicOp.CMPXCHG else instruction.src] = fetched
 
 
-def _wide(setting: Setting, pc: int, instruction: LoadImmediate64) -> Value:
+def _wide(setting: Setting, pc: int, instruction: LoadImmediate64) -> Effect:
+    dst = int(instruction.dst)
+    try:
+        value = _wide_value(setting, pc, instruction)
+    except Unsupported as unsupported:
+        return _unsupported(unsupported.what, pc)
+
+    def effect(state: State) -> None:
+        state.registers[dst] = value
+
+    return effect
+
+
+def _wide_value(setting: Setting, pc: int, instruction: LoadImmediate64) -> Value:
     match instruction.pseudo:
         case Pseudo.IMMEDIATE:
             return constant(instruction.value)
@@ -189,14 +245,24 @@ def _wide(setting: Setting, pc: int, instruction: LoadImmediate64) -> Value:
 # Branches ---------------------------------------------------------------------------------------------------------
 
 
-def branch(state: State, instruction: Branch, taken: bool) -> bool:
-    """Learn that the branch went this way; False where it cannot."""
+def branch_of(instruction: Branch, taken: bool) -> Condition:
+    """What is learnt where the branch goes this way, decoded once; the condition is False where it cannot."""
     comparison = instruction.comparison if taken else instruction.comparison.negation
-    left, right = operand(state, instruction.dst), operand(state, instruction.src)
-    if isinstance(left, Term) and isinstance(right, Term):
-        return assume(state, comparison, left, right, instruction.width)
-    if instruction.width != 64:
-        return True
+    width, dst, source = instruction.width, int(instruction.dst), instruction.src
+    amount = constant(immediate_word(source.value)) if isinstance(source, Immediate) else None
+    other = -1 if isinstance(source, Immediate) else int(source)
+
+    def condition(state: State) -> bool:
+        left = state.registers[dst]
+        right = state.registers[other] if amount is None else amount
+        if isinstance(left, Term) and isinstance(right, Term):
+            return assume(state, comparison, left, right, width)
+        return width != 64 or _branch_on_pointers(state, comparison, left, right)
+
+    return condition
+
+
+def _branch_on_pointers(state: State, comparison: Comparison, left: Value, right: Value) -> bool:
     if isinstance(left, Term):
         left, right, comparison = right, left, comparison.swapped
     if isinstance(left, Pointer) and isinstance(right, Term):

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import cached_property
 from html import escape
 from typing import TYPE_CHECKING
 
@@ -64,13 +65,17 @@ class Invariants(Mapping[tuple[tuple[int, ...], int], tuple[str, ...]]):
 
     def __init__(
         self,
-        states: Mapping[tuple[tuple[int, ...], int], tuple[str, ...]],
+        states: Callable[[], Mapping[tuple[tuple[int, ...], int], tuple[str, ...]]],
         before: Callable[[tuple[int, ...], int], tuple[str, ...]],
         excludes: Callable[[Machine], str | None],
     ) -> None:
-        self._states = states
+        self._render = states
         self._before = before
         self._excludes = excludes
+
+    @cached_property
+    def _states(self) -> Mapping[tuple[tuple[int, ...], int], tuple[str, ...]]:
+        return self._render()  # most verdicts are never asked for the text
 
     def __getitem__(self, key: tuple[tuple[int, ...], int]) -> tuple[str, ...]:
         return self._states[key]
@@ -114,7 +119,7 @@ _MOODS = {
 
 
 def _no_invariants() -> Invariants:
-    return Invariants({}, lambda calls, pc: (), lambda machine: None)
+    return Invariants(dict, lambda calls, pc: (), lambda machine: None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,7 +65,7 @@ def test_copies_can_be_changed_independently() -> None:
 def test_dead_values_are_dropped() -> None:
     made = state(frame({0: (8, CONTEXT)}), frame({0: (8, constant(1)), 8: (8, constant(2)), 16: (4, constant(3))}))
     made.registers[:] = [constant(i) for i in range(11)]
-    made.drop_dead(live_registers=0b10 | 1 << 9, live_stack=0b1000_0000)
+    made.drop_dead(dead_registers=(0, 2, 3, 4, 5, 6, 7, 8), live_stack=0b1000_0000)
     kept = [number for number, value in enumerate(made.registers) if value is not Special.UNINITIALISED]
     assert kept == [1, 9, 10]
     # One live byte keeps its cell; the frames of callers are their own matter.

@@ -1,0 +1,143 @@
+"""What is known of a function before any fixpoint: its blocks made ready to execute, their order, where widening stops.
+
+Everything that depends on the program alone is worked out here once, so that executing a block in a state looks nothing
+up: instructions are decoded to closures, with their assertions beside them, edges know what is dead behind them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final, NamedTuple
+
+from prevail_py.cfg.graph import Block, FunctionGraph
+from prevail_py.cfg.liveness import liveness
+from prevail_py.cfg.wto import Wto, weak_topological_order
+from prevail_py.isa.instructions import Branch, Call, CallLocal, Exit, Immediate, Instruction, MayGoto
+from prevail_py.isa.semantics import immediate_word
+from prevail_py.verifier.assertions import Assertion, Initialised, assertions_of
+from prevail_py.verifier.contracts import TAIL_CALL
+from prevail_py.verifier.setting import Setting
+from prevail_py.verifier.state import State
+from prevail_py.verifier.transfer import branch_of, effect_of
+from prevail_py.words import mask
+
+__all__ = ["Function", "Prepared", "Step", "Way", "prepare"]
+
+_MAX_THRESHOLDS: Final = 64
+
+
+class Step(NamedTuple):
+    """An instruction: what must hold before it, the registers it may only read when they are initialised, its effect.
+
+    ``effect`` is None for what closes a block and for a call of a subprogram, which is then in ``call``.
+    """
+
+    pc: int
+    assertions: tuple[Assertion, ...]
+    reads: tuple[int, ...]
+    effect: Callable[[State], None] | None
+    call: CallLocal | None = None
+    is_tail_call: bool = False
+
+
+class Way(NamedTuple):
+    """An edge: the condition under which it is taken, what is live behind it, and whether paths join there."""
+
+    target: int
+    condition: Callable[[State], bool] | None
+    dead_registers: tuple[int, ...]
+    live_stack: int
+    joins: bool
+
+
+class Prepared(NamedTuple):
+    """A block, ready to execute.  ``incoming`` lists the edges that lead to it as (block, index of the edge)."""
+
+    block: Block
+    steps: tuple[Step, ...]
+    ways: tuple[Way, ...]
+    incoming: tuple[tuple[int, int], ...]
+    is_exit: bool
+
+
+class Function(NamedTuple):
+    """A function, ready to be solved.  ``looping`` has the blocks that lie in some component of the order."""
+
+    graph: FunctionGraph
+    order: Wto
+    blocks: tuple[Prepared, ...]
+    looping: frozenset[int]
+    thresholds: tuple[int, ...]
+
+
+def prepare(setting: Setting, graph: FunctionGraph) -> Function:
+    """Make one function of the program ready; linear in its size."""
+    live = liveness(graph, setting.program, setting.platform)
+    incoming: list[list[tuple[int, int]]] = [[] for _ in graph.blocks]
+    for block in graph.blocks:
+        for index, edge in enumerate(block.edges):
+            incoming[edge.target].append((block.id, index))
+    dead = [tuple(r for r in range(10) if not live.registers_in(block.id) >> r & 1) for block in graph.blocks]
+
+    def ways(block: Block) -> tuple[Way, ...]:
+        last = setting.program.code[block.last]
+        return tuple(
+            Way(
+                edge.target,
+                branch_of(last, edge.taken is True) if isinstance(last, Branch) else None,
+                dead[edge.target],
+                live.stack_in(edge.target),
+                edge.target == 0 or len(incoming[edge.target]) > 1,
+            )
+            for edge in block.edges
+        )
+
+    blocks = tuple(
+        Prepared(
+            block,
+            tuple(_step(setting, pc) for pc in block.pcs),
+            ways(block),
+            tuple(incoming[block.id]),
+            isinstance(setting.program.code[block.last], Exit),
+        )
+        for block in graph.blocks
+    )
+    order = weak_topological_order(graph)
+    return Function(graph, order, blocks, _looping(order), _thresholds(setting, graph))
+
+
+def _looping(order: Wto) -> frozenset[int]:
+    found, open_until = set(), 0
+    for position, node in enumerate(order.order):
+        open_until = max(open_until, order.ends[position])
+        if position < open_until:
+            found.add(node)
+    return frozenset(found)
+
+
+def _step(setting: Setting, pc: int) -> Step:
+    instruction = setting.program.code[pc]
+    assert instruction is not None, f"slot {pc} starts no instruction"
+    assertions = assertions_of(instruction)
+    reads = tuple(int(demand.register) for demand in assertions if isinstance(demand, Initialised))
+    if isinstance(instruction, Branch | MayGoto | Exit):
+        return Step(pc, assertions, reads, None)
+    if isinstance(instruction, CallLocal):
+        return Step(pc, assertions, reads, None, call=instruction)
+    effect = effect_of(setting, pc, instruction)
+    return Step(pc, assertions, reads, effect, is_tail_call=_is_tail_call(instruction))
+
+
+def _is_tail_call(instruction: Instruction) -> bool:
+    return isinstance(instruction, Call) and instruction.helper == TAIL_CALL
+
+
+def _thresholds(setting: Setting, graph: FunctionGraph) -> tuple[int, ...]:
+    """Where widening may stop: the constants the function compares with, and their neighbours."""
+    found: set[int] = set()
+    for block in graph.blocks:
+        instruction = setting.program.code[block.last]
+        if isinstance(instruction, Branch) and isinstance(instruction.src, Immediate):
+            word = immediate_word(instruction.src.value)
+            found.update((word - 1 & mask(64), word, word + 1 & mask(64)))
+    return tuple(sorted(found)[:_MAX_THRESHOLDS])
