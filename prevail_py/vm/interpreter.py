@@ -115,6 +115,7 @@ class Interpreter:
             raise ValueError(f"program {program.name!r} has no type")
         self._code: Final = code
         self._type: Final = code.program_type
+        self._takes_packet: Final = takes_packet(code.program_type)
 
     def run(
         self,
@@ -144,15 +145,26 @@ class Interpreter:
         fuel: int = DEFAULT_FUEL,
     ) -> Execution:
         """Run the program once, by another executor than the reference."""
-        environment = environment or Environment()
+        machine = self.machine(maps, environment or Environment())
+        return self.run_machine(machine, executor, packet, context, fuel)
+
+    def machine(self, maps: Sequence[Map] | None, environment: Environment) -> Machine:
+        """A machine at the start of the program.  Raises ValueError for maps that are not those of the program."""
         machine = Machine(self._platform, environment, codes=self._codes)
-        if takes_packet(self._type):
+        machine.enter(self._code, _attach(machine, self.program, maps))
+        return machine
+
+    def run_machine(
+        self, machine: Machine, executor: Executor, packet: bytes | None, context: bytes | None, fuel: int
+    ) -> Execution:
+        """Run a machine that is at the start of the program on this packet and context."""
+        if self._takes_packet:
             machine.packet = Packet(machine.memory, packet or b"", writable=self._type.read_write_packet)
         elif packet is not None:
             raise ValueError(f"{self._type.name} programs do not run on packets")
         machine.context = Context(machine.memory, self._type, context, machine.packet)
-        logged = len(environment.log)
-        machine.enter(self._code, _attach(machine, self.program, maps))
+        log = machine.environment.log
+        logged = len(log)
         machine.write(Register.R1, machine.context.region.base, machine.context.region)
         outcome = executor(machine, fuel)
         return Execution(
@@ -161,7 +173,7 @@ class Interpreter:
             packet=None if machine.packet is None else bytes(machine.packet),
             context=bytes(machine.context.region.data),
             maps=tuple(machine.maps),
-            log=tuple(environment.log[logged:]),
+            log=tuple(log[logged:]),
             redirect=machine.redirect,
         )
 

@@ -140,7 +140,7 @@ class Machine:
     redirect: Redirect | None = None
     tail_calls: int = 0
     _map_regions: list[Region] = field(default_factory=list)
-    _value_windows: dict[int, int] = field(default_factory=dict)
+    _value_windows: list[int] = field(default_factory=list)
 
     # For observers --------------------------------------------------------------------------------------------------
 
@@ -220,6 +220,25 @@ class Machine:
             self.write(register, None)
         self._set_frame_pointer()
 
+    def restart(self, environment: Environment) -> None:
+        """Be as after :meth:`enter` of the same program with the same maps, in a new machine.
+
+        Not for a machine whose last run replaced the program or came across other maps.  The user gives it a packet and
+        a context, and R1.
+        """
+        self.environment = environment
+        del self.calls[1:]
+        main = self.calls[0]
+        main.may_goto_left = environment.may_goto_limit
+        main.stack.blank()
+        self.memory.restart((main.stack,))
+        self.registers[:10] = [None] * 10
+        self.provenance[:10] = [None] * 10
+        self._set_frame_pointer()
+        self.pc = self.next_pc = self.steps = 0
+        self.packet = self.context = self.redirect = None
+        self.references.clear()
+
     def _set_frame_pointer(self) -> None:
         stack = self.calls[-1].stack
         self.registers[10] = stack.base + FRAME_SIZE
@@ -237,6 +256,8 @@ class Machine:
                 f"map {map.spec.name!r} was made for {map.cpus} CPUs and cannot be used on CPU {self.environment.cpu}"
             )
         index = len(self.maps)
+        # Windows are given out here, not at the first use: addresses do not depend on what a run looks up first.
+        self._value_windows.append(self.memory.reserve_map_values(map.slots * map.cpus) if has_values(map) else 0)
         self.maps.append(map)
         self._map_regions.append(self.memory.map_object(index))
         return index
@@ -254,8 +275,6 @@ class Machine:
         """The memory of a value of the map at ``index``, by default that of the CPU we run on."""
         map = self.maps[index]
         assert has_values(map)
-        if index not in self._value_windows:
-            self._value_windows[index] = self.memory.reserve_map_values(map.slots * map.cpus)
         if cpu is None:
             cpu = self.environment.cpu if map.cpus > 1 else 0
         number = slot * map.cpus + cpu

@@ -10,19 +10,20 @@ Addresses are deterministic, so that a run can be repeated exactly.  Every regio
 at most 1 GiB long, so that at least 3 GiB separate any two regions; all windows lie between 2**40 and 2**62, far from
 where an address would wrap around or change sign::
 
-    1 << 40    context              4 << 40    memory handed out by helpers, one window each
-    2 << 40    stack, one window    5 << 40    code: function pointers
-               per frame            6 << 40    map objects, one window each
-    3 << 40    packet               1 << 48    map values, one window per element and CPU
+    1 << 40    context              4 << 40    code: function pointers
+    2 << 40    stack, one window    5 << 40    map objects, one window each
+               per frame            1 << 48    map values, one window per element and CPU
+    3 << 40    packet               1 << 61    memory handed out by helpers, one window each
 
 Regions are mutable records, for they are the machine's memory; identity is what tells them apart.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import Enum
+from itertools import chain
 from typing import Final
 
 from prevail_py.vm.fault import Fault
@@ -39,11 +40,10 @@ _WINDOW: Final = 1 << 32
 _CONTEXT: Final = 1 << 40
 _STACK: Final = 2 << 40
 _PACKET: Final = 3 << 40
-_MEMORY: Final = 4 << 40
-_CODE: Final = 5 << 40
-_MAPS: Final = 6 << 40
+_CODE: Final = 4 << 40
+_MAPS: Final = 5 << 40
 _MAP_VALUES: Final = 1 << 48
-_LIMIT: Final = 1 << 62
+_MEMORY: Final = 1 << 61
 _MASK64: Final = (1 << 64) - 1
 
 
@@ -165,6 +165,14 @@ class Region:
         if not self.writable:
             raise Fault(TrapKind.READ_ONLY, f"{self} is read-only", address)
 
+    def blank(self) -> None:
+        """Make a stack frame as good as new."""
+        assert self.initialised is not None
+        assert self.pointers is not None
+        self.data[:] = self.initialised[:] = bytes(self.size)
+        self.pointers.clear()
+        self.live = True
+
 
 def _bytes(count: int) -> str:
     return "1 byte" if count == 1 else f"{count} bytes"
@@ -175,12 +183,13 @@ class AddressSpace:
 
     def __init__(self) -> None:
         self._regions: dict[int, Region] = {}
+        self._map_regions: dict[int, Region] = {}
         self._next_memory = _MEMORY
         self._next_map_value = _MAP_VALUES
 
     def __iter__(self) -> Iterator[Region]:
         """The live regions, in no particular order."""
-        return iter(self._regions.values())
+        return chain(self._regions.values(), self._map_regions.values())
 
     def find(self, address: int) -> Region | None:
         """The live region that has a byte at ``address``: to explain a run, never to decide an access."""
@@ -215,7 +224,9 @@ class AddressSpace:
 
     def map_object(self, index: int) -> Region:
         """What a map reference points to: a region without bytes."""
-        return self._add(Region(RegionKind.MAP, _MAPS + index * _WINDOW, memoryview(b""), map_index=index))
+        region = Region(RegionKind.MAP, _MAPS + index * _WINDOW, memoryview(b""), map_index=index)
+        self._map_regions[region.base] = region
+        return region
 
     def function(self, pc: int) -> Region:
         """What a pointer to the function at slot ``pc`` points to: a region without bytes."""
@@ -225,7 +236,7 @@ class AddressSpace:
     def reserve_map_values(self, count: int) -> int:
         """The first of ``count`` windows in a row for the values of a map.  Raises ValueError if there are none."""
         first = self._next_map_value
-        if first + count * _WINDOW > _LIMIT:
+        if first + count * _WINDOW > _MEMORY:
             raise ValueError(f"no room in the address space for {count} more map values")
         self._next_map_value += count * _WINDOW
         return first
@@ -233,10 +244,16 @@ class AddressSpace:
     def map_value(self, first: int, number: int, data: memoryview, map_index: int, *, writable: bool) -> Region:
         """Value ``number`` of the map whose windows begin at ``first``: always the same region for the same value."""
         base = first + number * _WINDOW
-        region = self._regions.get(base)
+        region = self._map_regions.get(base)
         if region is None:
-            region = self._add(Region(RegionKind.MAP_VALUE, base, data, writable=writable, map_index=map_index))
+            region = Region(RegionKind.MAP_VALUE, base, data, writable=writable, map_index=map_index)
+            self._map_regions[base] = region
         return region
+
+    def restart(self, kept: Iterable[Region]) -> None:
+        """Forget all regions but ``kept`` and those of maps, whose windows stay theirs."""
+        self._next_memory = _MEMORY
+        self._regions = {region.base: region for region in kept}
 
     def release(self, region: Region) -> None:
         """End the life of a region: pointers to it are stale from now on, its window may be used again."""

@@ -7,6 +7,7 @@ steps and everything a run leaves behind are equal.  Compiled code is kept as lo
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Final, TypeAlias, cast
 from weakref import finalize
 
@@ -64,8 +65,29 @@ def run_generated(machine: Machine, fuel: int) -> Outcome:
     return interpreter.execute(machine, fuel)
 
 
+@dataclass(frozen=True, slots=True)
+class _Idle:
+    """A machine between two runs of its program, and what it was made for."""
+
+    machine: Machine
+    maps: tuple[Map, ...]
+    cpu: int
+    cpus: int
+
+    def serves(self, maps: Sequence[Map], environment: Environment) -> bool:
+        """Whether a new machine would have the same maps, and the same of their values."""
+        return (
+            (environment.cpu, environment.cpus) == (self.cpu, self.cpus)
+            and len(maps) == len(self.maps)
+            and all(map is own for map, own in zip(maps, self.maps, strict=True))
+        )
+
+
 class SourceProgram:
-    """A program that is ready to run, any number of times."""
+    """A program that is ready to run, any number of times.
+
+    Its machine is used again as long as it gets the same maps: setting one up takes longer than a short program.
+    """
 
     name: Final = "source"
 
@@ -73,6 +95,7 @@ class SourceProgram:
         """Raises ValueError for a program whose type the platform does not have."""
         self.program: Final = program
         self._reference: Final = Interpreter(program)
+        self._idle: _Idle | None = None
 
     def run(
         self,
@@ -84,9 +107,19 @@ class SourceProgram:
         fuel: int = DEFAULT_FUEL,
     ) -> Execution:
         """Run the program once: see :func:`prevail_py.vm.interpreter.run`."""
-        return self._reference.run_with(
-            run_generated, packet=packet, context=context, maps=maps, environment=environment, fuel=fuel
-        )
+        environment = environment or Environment()
+        idle, self._idle = self._idle, None  # not for a second run that begins during this one
+        if idle is not None and maps is not None and idle.serves(maps, environment):
+            machine = idle.machine
+            machine.restart(environment)
+        else:
+            machine = self._reference.machine(maps, environment)
+            idle = None if maps is None else _Idle(machine, tuple(maps), environment.cpu, environment.cpus)
+        attached = len(machine.maps)
+        execution = self._reference.run_machine(machine, run_generated, packet, context, fuel)
+        if not machine.tail_calls and len(machine.maps) == attached:
+            self._idle = idle
+        return execution
 
 
 class SourceEngine:

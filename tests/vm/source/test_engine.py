@@ -252,6 +252,46 @@ def test_tail_calls(in_subprogram: bool) -> None:
         assert executions[0].steps == executions[1].steps
 
 
+def test_a_machine_is_used_again_as_if_it_were_new() -> None:
+    """Also after a trap in a subprogram, with other maps than before, and after a bad input."""
+    text = """
+        r6 = r1
+        r2 = *(u32 *)(r1 + 0)
+        r3 = *(u32 *)(r1 + 4)
+        r4 = r2
+        r4 += 1
+        if r4 > r3 goto +2
+        r4 = *(u8 *)(r2 + 0)
+        if r4 == 1 goto wild
+        *(u32 *)(r10 - 8) = r4
+        r0 = map[idx:0][0]+0 ll
+        r1 = 1
+        lock *(u64 *)(r0 + 0) += r1
+        r0 = *(u64 *)(r0 + 0)
+        r0 &= 3
+        exit
+      wild:
+        *(u64 *)(r10 - 16) = 5
+        *(u64 *)(r10 - 24) = r10
+        call local inner
+        exit
+      inner:
+        r0 = *(u64 *)(r10 - 16)
+        exit"""
+    program = assemble(text, maps=(COUNT,))
+    loaded, reference = SourceProgram(program), Interpreter(program)
+    maps = [(create_maps(program.maps), create_maps(program.maps)) for _ in range(2)]
+    for packet, which in ((b"\3", 0), (b"\1", 0), (b"\1", 0), (b"", 0), (b"\2\3\4", 1), (b"\1\1", 1), (b"\5", 0)):
+        mine, theirs = maps[which]
+        run = loaded.run(packet=packet, maps=mine, environment=Environment())
+        expected = reference.run(packet=packet, maps=theirs, environment=Environment())
+        assert (run.outcome, run.steps, run.packet) == (expected.outcome, expected.steps, expected.packet)
+        assert [dict(m.items()) for m in mine] == [dict(m.items()) for m in theirs]  # type: ignore[attr-defined]
+        with pytest.raises(ValueError, match="has 24 bytes, not 25"):
+            loaded.run(packet=packet, context=bytes(25), maps=mine)
+    assert isinstance(loaded.run(packet=b"\1").outcome, Trapped)
+
+
 def test_compiled_code_goes_with_its_program() -> None:
     program = assemble("r0 = 2\nexit")
     key = id(program)
