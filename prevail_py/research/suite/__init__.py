@@ -58,7 +58,7 @@ class Pair:
     """A safe program, its twin, and the evidence.
 
     ``witness`` is a packet on which ``twin`` traps with ``trap``.  ``kernel`` tells that Linux accepts ``safe``,
-    ``runs`` on which inputs it was run instead, ``note`` why.  ``proved`` is False where the verifier does not prove it.
+    ``runs`` on which inputs it was run instead, ``note`` why.  ``proved`` is False where it is not proved.
     """
 
     name: str
