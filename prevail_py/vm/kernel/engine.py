@@ -13,6 +13,7 @@ True
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import json
 import os
@@ -22,6 +23,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import IO, Final
@@ -48,6 +50,7 @@ __all__ = [
     "available",
     "load_request",
     "run_in_kernel",
+    "shared_session",
 ]
 
 DEFAULT_TIMEOUT: Final = 30.0
@@ -137,7 +140,8 @@ class Session:
 
     def send(self, request: Request) -> Reply:
         """One question.  The guard answers before a worker is even started."""
-        reason = hazard(request.load.code, generated=request.load.generated)
+        reasons = (hazard(code, generated=request.load.generated) for code in request.load.codes)
+        reason = next((reason for reason in reasons if reason is not None), None)
         if reason is not None:
             return Reply(KernelAnswer(AnswerKind.NOT_ASKED, reason))
         if self._lost:
@@ -157,10 +161,12 @@ class Session:
             self._lost = answer.reason
         return Reply(KernelAnswer(AnswerKind.NOT_LOADED, answer.reason))
 
-    def ask(self, program: Program, *, log_level: int = 0, generated: bool = False) -> KernelAnswer:
-        """Does the verifier accept ``program``?"""
+    def ask(self, program: Program, *, log_level: int = 0, generated: bool = False, loads: int = 1) -> KernelAnswer:
+        """Does the verifier accept ``program``?  Loaded ``loads`` times, for the median of the times that it takes."""
         request = load_request(program, log_level=log_level, generated=generated)
-        return request if isinstance(request, KernelAnswer) else self.send(Request(request)).answer
+        if isinstance(request, KernelAnswer):
+            return request
+        return self.send(Request(replace(request, loads=loads))).answer
 
     def run(
         self,
@@ -186,23 +192,39 @@ class Session:
 
 
 def ask_kernel(
-    program: Program, log_level: int = 0, timeout: float = DEFAULT_TIMEOUT, *, generated: bool = False
+    program: Program,
+    log_level: int = 0,
+    timeout: float = DEFAULT_TIMEOUT,
+    *,
+    generated: bool = False,
+    loads: int = 1,
 ) -> KernelAnswer:
     """The kernel verifier's answer about one program, in a worker of its own.
 
     ``log_level``: 0 for the ruling alone, 1 for the trace of the rejected path, 2 for all of it.  ``timeout`` in
     seconds.  ``generated``: a program generator made it, so only loop-free programs of limited size are asked about.
+    ``loads``: how often to load it, for medians of the times in the answer.
     """
     with Session(timeout) as session:
-        return session.ask(program, log_level=log_level, generated=generated)
+        return session.ask(program, log_level=log_level, generated=generated, loads=loads)
 
 
 def ask_kernel_many(
-    programs: Iterable[Program], log_level: int = 0, timeout: float = DEFAULT_TIMEOUT, *, generated: bool = False
+    programs: Iterable[Program],
+    log_level: int = 0,
+    timeout: float = DEFAULT_TIMEOUT,
+    *,
+    generated: bool = False,
+    loads: int = 1,
 ) -> tuple[KernelAnswer, ...]:
-    """As :func:`ask_kernel` for each program, in one worker; ``timeout`` is for each program."""
+    """As :func:`ask_kernel` for each program, in one worker; ``timeout`` is for each program.
+
+    Some thousands of programs a minute; a worker that does not answer in time costs its program alone.
+    """
     with Session(timeout) as session:
-        return tuple(session.ask(program, log_level=log_level, generated=generated) for program in programs)
+        return tuple(
+            session.ask(program, log_level=log_level, generated=generated, loads=loads) for program in programs
+        )
 
 
 def run_in_kernel(
@@ -223,6 +245,18 @@ def run_in_kernel(
     with Session(timeout) as session:
         runs = session.run(program, (RunInput(packet, context, maps or {}),), repeat=repeat, generated=generated)
         return runs if isinstance(runs, KernelAnswer) else runs[0]
+
+
+@cache
+def _session_of(process: int) -> Session:
+    session = Session()
+    atexit.register(session.close)
+    return session
+
+
+def shared_session() -> Session:
+    """The session of this process, closed when it ends: for questions that come one by one."""
+    return _session_of(os.getpid())
 
 
 @cache

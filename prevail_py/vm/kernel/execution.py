@@ -1,36 +1,55 @@
 """The running kernel as an engine like any other: programs it accepts, on inputs that PROG_TEST_RUN takes.
 
-What cannot be compared is refused: a context (the kernel makes its own), maps that are not plain tables of values with
-one value per key.  Of R0 the kernel gives back the low 32 bits; it counts no steps, and knows no fuel.
+Packet, context and maps go in and come back, and so does R0, all 64 bits (:mod:`prevail_py.vm.kernel.results`).  What
+the kernel cannot take is an :class:`EngineError` that says so, as is a program that it does not accept; a trap there
+is none.  It counts no steps and knows no fuel, and clock, random numbers and log of the environment are its own.
+
+All runs of a process share one worker: :func:`prevail_py.vm.kernel.engine.shared_session`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Final, cast
+from collections.abc import Iterable, Sequence
+from typing import Final
 
 from prevail_py.isa.encode import encode
 from prevail_py.isa.instructions import Instruction
 from prevail_py.objects.program import Program
+from prevail_py.platforms import platform
 from prevail_py.vm.engines import EngineError
 from prevail_py.vm.environment import Environment
 from prevail_py.vm.interpreter import DEFAULT_FUEL, Execution
-from prevail_py.vm.kernel.answer import KernelAnswer
-from prevail_py.vm.kernel.engine import RunInput, Session
-from prevail_py.vm.kernel.memory import run_memory_in_kernel
+from prevail_py.vm.kernel.answer import AnswerKind, KernelAnswer
+from prevail_py.vm.kernel.context import from_kernel, to_kernel, usual_context
+from prevail_py.vm.kernel.engine import Session, shared_session
+from prevail_py.vm.kernel.exchange import Exchange
+from prevail_py.vm.kernel.loader import possible_cpus
+from prevail_py.vm.kernel.memory import run_memory
+from prevail_py.vm.kernel.results import RESULT_KEY, read_result
+from prevail_py.vm.kernel.wire import KernelRun, Request, RunInput
 from prevail_py.vm.maps import Map, create_maps
-from prevail_py.vm.maps.array import ArrayMap
-from prevail_py.vm.maps.hash import HashMap
 from prevail_py.vm.outcome import Returned
 
 __all__ = ["KernelEngine", "KernelProgram"]
 
 
 class KernelProgram:
-    """A program to test-run; each run loads it anew, into maps with the contents of those that are given."""
+    """A program to test-run; each series of runs loads it anew, into maps with the contents of those that are given.
 
-    def __init__(self, program: Program) -> None:
+    ``generated``: a program generator made it, so that it must be short and without loops.
+    """
+
+    def __init__(self, program: Program, session: Session | None = None, *, generated: bool = False) -> None:
+        """Raises :class:`EngineError` for a program of another platform or without a type."""
+        try:
+            self._type: Final = platform(program.platform).program_type(
+                program.program_type, program.expected_attach_type
+            )
+        except (KeyError, ValueError):
+            raise EngineError(f"the kernel has no programs of type {program.program_type!r}") from None
         self.program: Final = program
+        self._session = session
+        self._generated = generated
 
     def run(
         self,
@@ -42,33 +61,63 @@ class KernelProgram:
         fuel: int = DEFAULT_FUEL,
     ) -> Execution:
         """Run once; ``maps`` hold afterwards what the kernel's do.  Raises :class:`EngineError`."""
-        if context is not None:
-            raise EngineError("the kernel engine takes no context")
+        return self.run_all([(packet or b"", context)], maps=maps, environment=environment)[0]
+
+    def run_all(
+        self,
+        inputs: Iterable[tuple[bytes, bytes | None]],
+        *,
+        maps: Sequence[Map] | None = None,
+        environment: Environment | None = None,
+        repeat: int = 1,
+    ) -> list[Execution]:
+        """Run on (packet, context) after (packet, context), loaded once, with maps that go from one to the next.
+
+        ``maps`` are taken to the kernel before the first and brought back after the last.  With ``repeat`` each input
+        is run so many times on what the last time left.  Raises :class:`EngineError`.
+        """
+        environment = environment or Environment(cpus=possible_cpus())
         maps = create_maps(self.program.maps, environment) if maps is None else maps
-        for map in maps:
-            if not isinstance(map, ArrayMap | HashMap) or map.spec.type not in (1, 2, 9):
-                raise EngineError(f"the kernel engine does not exchange map {map.spec.name!r} of type {map.spec.type}")
-        tables = cast("Sequence[ArrayMap | HashMap]", maps)
-        contents = {
-            index: {key: cast(bytes, value) for key, value in table.items()}
-            for index, table in enumerate(tables)
-            if not table.spec.read_only
-        }
-        with Session() as session:
-            given = RunInput(packet or b"", maps=contents)
-            runs = session.run(self.program, (given,), read_maps=tuple(contents))
-        if isinstance(runs, KernelAnswer):
-            raise EngineError(f"the kernel does not run {self.program.name}: {runs.kind.value}: {runs.reason}")
-        run = runs[0]
-        if run.error:
-            raise EngineError(f"the kernel does not run {self.program.name} on this input: {run.error}")
-        for index, after in run.maps.items():
-            table = tables[index]
-            for key in [key for key in table if key not in after]:
-                del table[key]
-            for key, value in after.items():
-                table[key] = value
-        return Execution(Returned(run.return_value), 0, packet=run.packet, maps=tuple(maps))
+        exchange = Exchange(self.program, maps, environment, possible_cpus())
+        load = exchange.request(generated=self._generated)
+        if isinstance(load, KernelAnswer):
+            raise _refused(self.program, load)
+        contexts, given = [], []
+        for packet, context in inputs:
+            context = usual_context(self._type, packet) if context is None else context
+            if context is None:
+                raise EngineError(f"the kernel engine exchanges no {self._type.context_struct or 'context'}")
+            contexts.append(context)
+            given.append(
+                RunInput(*to_kernel(self._type, packet, context), maps={exchange.result: {RESULT_KEY: bytes(16)}})
+            )
+        if not given:
+            return []
+        given[0] = RunInput(given[0].packet, given[0].context, {**exchange.contents(), **given[0].maps})
+        session = self._session or shared_session()
+        # Only the result is read each time; the rest, which may be large, after the last.
+        reply = session.send(
+            Request(load, tuple(given), repeat, exchange.wanted, False, environment.cpu, (exchange.result,))
+        )
+        if reply.answer.kind is not AnswerKind.ACCEPT:
+            raise _refused(self.program, reply.answer)
+        executions = []
+        for number, (run, context) in enumerate(zip(reply.runs, contexts, strict=True)):
+            if run.error:
+                where = "on this input" if len(contexts) == 1 else f"on input {number}"
+                raise EngineError(f"the kernel does not run {self.program.name} {where}: {run.error}")
+            executions.append(self._execution(run, context, exchange.result, tuple(maps)))
+        exchange.bring_back(reply.runs[-1])
+        return executions
+
+    def _execution(self, run: KernelRun, context: bytes, result: int, maps: tuple[Map, ...]) -> Execution:
+        value = read_result(run.maps[result][RESULT_KEY], run.return_value)
+        packet, after = from_kernel(self._type, context, run.packet, run.context)
+        return Execution(Returned(value), 0, packet=packet, context=after, maps=maps)
+
+
+def _refused(program: Program, answer: KernelAnswer) -> EngineError:
+    return EngineError(f"the kernel does not run {program.name}: {answer.kind.value}: {answer.reason}")
 
 
 class KernelEngine:
@@ -89,7 +138,7 @@ class KernelEngine:
         fuel: int = DEFAULT_FUEL,
     ) -> Execution:
         """Run plain code on plain memory.  Raises :class:`EngineError` where the kernel does not accept it."""
-        run = run_memory_in_kernel(encode(code), memory)
-        if isinstance(run, KernelAnswer):
-            raise EngineError(f"{run.kind.value}: {run.reason}")
-        return Execution(Returned(run.value), 0, memory=run.memory)
+        runs = run_memory(shared_session(), encode(code), (memory,))
+        if isinstance(runs, KernelAnswer):
+            raise EngineError(f"{runs.kind.value}: {runs.reason}")
+        return Execution(Returned(runs[0].value), 0, memory=runs[0].memory)

@@ -31,14 +31,19 @@ __all__ = [
     "ProgramFlag",
     "ProgramRun",
     "create_map",
+    "delete_element",
     "enter_worker",
     "freeze_map",
     "list_elements",
     "load_btf",
     "load_program",
+    "lookup_element",
+    "next_key",
+    "pop_element",
     "run_program",
     "system_call_number",
     "update_element",
+    "verified_instructions",
 ]
 
 
@@ -46,10 +51,15 @@ class _Command(IntEnum):
     """``enum bpf_cmd``."""
 
     MAP_CREATE = 0
+    MAP_LOOKUP_ELEM = 1
     MAP_UPDATE_ELEM = 2
+    MAP_DELETE_ELEM = 3
+    MAP_GET_NEXT_KEY = 4
     PROG_LOAD = 5
     PROG_TEST_RUN = 10
+    OBJ_GET_INFO_BY_FD = 15
     BTF_LOAD = 18
+    MAP_LOOKUP_AND_DELETE_ELEM = 21
     MAP_FREEZE = 22
     MAP_LOOKUP_BATCH = 24
 
@@ -119,6 +129,10 @@ class _MapElement(ctypes.Structure):
         ("value", ctypes.c_uint64),
         ("flags", ctypes.c_uint64),
     )
+
+
+class _ObjectInfo(ctypes.Structure):
+    _fields_ = (("bpf_fd", ctypes.c_uint32), ("info_len", ctypes.c_uint32), ("info", ctypes.c_uint64))
 
 
 class _MapBatch(ctypes.Structure):
@@ -264,19 +278,64 @@ def create_map(
     return _bpf(_Command.MAP_CREATE, attributes)
 
 
-def update_element(descriptor: int, key: bytes, value: bytes, flags: int = 0) -> None:
-    """Set one element.  Queues, stacks and bloom filters take an empty key."""
-    key_buffer = ctypes.create_string_buffer(key, len(key) or 1)
-    value_buffer = ctypes.create_string_buffer(value, len(value) or 1)
+def _element(
+    command: _Command,
+    descriptor: int,
+    key: bytes | None,
+    value: ctypes.Array[ctypes.c_char] | None = None,
+    flags: int = 0,
+) -> None:
+    """One command on one element; None or empty stands for the null pointer."""
+    key_buffer = ctypes.create_string_buffer(key, len(key)) if key else None
     _bpf(
-        _Command.MAP_UPDATE_ELEM,
+        command,
         _MapElement(
             map_fd=descriptor,
-            key=ctypes.addressof(key_buffer) if key else 0,
-            value=ctypes.addressof(value_buffer),
+            key=0 if key_buffer is None else ctypes.addressof(key_buffer),
+            value=0 if value is None else ctypes.addressof(value),
             flags=flags,
         ),
     )
+
+
+def update_element(descriptor: int, key: bytes, value: bytes, flags: int = 0) -> None:
+    """Set one element.  Queues, stacks and bloom filters take an empty key."""
+    buffer = ctypes.create_string_buffer(value, len(value) or 1)
+    _element(_Command.MAP_UPDATE_ELEM, descriptor, key, buffer, flags)
+
+
+def lookup_element(descriptor: int, key: bytes, value_size: int, value: bytes = b"", flags: int = 0) -> bytes:
+    """The value of one element: the next one to be popped where the key is empty (queues, stacks).
+
+    A bloom filter is asked with an empty key about ``value``.  Raises :class:`BpfError`, ENOENT where there is none.
+    """
+    buffer = ctypes.create_string_buffer(value, max(value_size, 1))
+    _element(_Command.MAP_LOOKUP_ELEM, descriptor, key, buffer, flags)
+    return buffer.raw[:value_size]
+
+
+def pop_element(descriptor: int, key: bytes, value_size: int) -> bytes:
+    """The value of one element, which is removed: of a queue or stack (empty key), or of a hash table."""
+    buffer = ctypes.create_string_buffer(max(value_size, 1))
+    _element(_Command.MAP_LOOKUP_AND_DELETE_ELEM, descriptor, key, buffer)
+    return buffer.raw[:value_size]
+
+
+def delete_element(descriptor: int, key: bytes) -> None:
+    """Remove one element."""
+    _element(_Command.MAP_DELETE_ELEM, descriptor, key)
+
+
+def next_key(descriptor: int, key: bytes | None, key_size: int) -> bytes | None:
+    """The key after ``key`` in the map's own order (the first for None); None after the last."""
+    buffer = ctypes.create_string_buffer(key_size)
+    try:
+        _element(_Command.MAP_GET_NEXT_KEY, descriptor, key, buffer)
+    except BpfError as error:
+        if error.errno == errno.ENOENT:
+            return None
+        raise
+    return buffer.raw
 
 
 def list_elements(descriptor: int, key_size: int, value_size: int, max_entries: int) -> dict[bytes, bytes]:
@@ -338,6 +397,21 @@ class Loaded:
 
     descriptor: int
     log: str
+
+
+_INFO_SIZE: Final = 232
+_VERIFIED_INSTRUCTIONS: Final = 216
+"""Where ``struct bpf_prog_info`` has ``verified_insns``, and how much of it there is up to there (Linux 5.16)."""
+
+
+def verified_instructions(descriptor: int) -> int | None:
+    """How many instructions the verifier processed to accept a loaded program; None on kernels that do not say."""
+    info = ctypes.create_string_buffer(_INFO_SIZE)
+    attributes = _ObjectInfo(bpf_fd=descriptor, info_len=len(info), info=ctypes.addressof(info))
+    _bpf(_Command.OBJ_GET_INFO_BY_FD, attributes)
+    if attributes.info_len < _VERIFIED_INSTRUCTIONS + 4:
+        return None
+    return int.from_bytes(info.raw[_VERIFIED_INSTRUCTIONS : _VERIFIED_INSTRUCTIONS + 4], sys.byteorder)
 
 
 _worker = False

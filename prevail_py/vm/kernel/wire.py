@@ -11,7 +11,8 @@ from typing import Any, TypeAlias
 
 from prevail_py.objects.program import MapSpec
 from prevail_py.vm.kernel.answer import AnswerKind, KernelAnswer
-from prevail_py.vm.kernel.loader import LoadRequest
+from prevail_py.vm.kernel.loader import Link, LoadRequest, TargetRequest
+from prevail_py.vm.kernel.ring import Record
 
 __all__ = ["Contents", "KernelRun", "Reply", "Request", "RunInput"]
 
@@ -21,11 +22,15 @@ Contents: TypeAlias = Mapping[bytes, bytes]
 
 @dataclass(frozen=True, slots=True)
 class RunInput:
-    """One input of a test run; ``maps`` are elements to set before it, by index of the map in the program."""
+    """One input of a test run, with what to put into maps before it, by index of the map in the request.
+
+    ``maps`` are elements to set, ``records`` values to push to queues, stacks and bloom filters, in order.
+    """
 
     packet: bytes
     context: bytes = b""
     maps: Mapping[int, Contents] = field(default_factory=dict)
+    records: Mapping[int, tuple[bytes, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +39,8 @@ class KernelRun:
 
     ``return_value`` is the low 32 bits of R0, which is all that PROG_TEST_RUN gives back; ``error`` is empty, or says
     why the kernel would not run the program on this input.  ``maps`` are the contents afterwards, by index, of the
-    maps that were asked for and can be listed: after the last input only, unless asked for after each.
+    maps that were asked for and can be listed: after the last input only, unless asked for after each.  ``records``
+    are in the same way those of ring buffers, and the values of queues and stacks in the order of popping them.
     ``duration_ns`` is the mean of the repetitions, by the kernel's clock.
     """
 
@@ -44,30 +50,46 @@ class KernelRun:
     duration_ns: int
     maps: Mapping[int, Contents]
     error: str = ""
+    records: Mapping[int, tuple[Record, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """Load a program and, where ``inputs`` are given, run it on each in turn (maps persist from one to the next)."""
+    """Load a program and, where ``inputs`` are given, run it on each in turn (maps persist from one to the next).
+
+    ``read_maps`` are read after the last run (``read_each``: after each), ``results`` after each in any case.  The runs
+    stay on CPU ``cpu``, so that each finds its per-CPU values where the last one left them.
+    """
 
     load: LoadRequest
     inputs: tuple[RunInput, ...] = ()
     repeat: int = 1
     read_maps: tuple[int, ...] = ()
     read_each: bool = False
+    cpu: int = 0
+    results: tuple[int, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        load = asdict(replace(self.load, maps=()))
+        load = self.load
         return {
-            "load": load | {"code": self.load.code.hex(), "maps": [_spec(m) for m in self.load.maps]},
+            "load": asdict(replace(load, maps=(), targets=(), links=()))
+            | {
+                "code": load.code.hex(),
+                "maps": [_spec(m) for m in load.maps],
+                "targets": [asdict(target) | {"code": target.code.hex()} for target in load.targets],
+                "links": [[link.map, link.key.hex(), link.to] for link in load.links],
+            },
             "inputs": [
                 {
                     "packet": item.packet.hex(),
                     "context": item.context.hex(),
                     "maps": [[index, _contents(contents)] for index, contents in item.maps.items()],
+                    "records": [[index, [value.hex() for value in values]] for index, values in item.records.items()],
                 }
                 for item in self.inputs
             ],
+            "cpu": self.cpu,
+            "results": self.results,
             "repeat": self.repeat,
             "read_maps": self.read_maps,
             "read_each": self.read_each,
@@ -78,17 +100,36 @@ class Request:
         load = data["load"] | {
             "code": bytes.fromhex(data["load"]["code"]),
             "maps": tuple(_spec_back(spec) for spec in data["load"]["maps"]),
-            "functions": tuple((start, name) for start, name in data["load"]["functions"]),
+            "functions": _functions(data["load"]["functions"]),
+            "targets": tuple(
+                TargetRequest(
+                    bytes.fromhex(target["code"]),
+                    tuple(target["maps"]),
+                    target["name"],
+                    _functions(target["functions"]),
+                )
+                for target in data["load"]["targets"]
+            ),
+            "links": tuple(Link(index, bytes.fromhex(key), to) for index, key, to in data["load"]["links"]),
         }
         inputs = tuple(
             RunInput(
                 bytes.fromhex(item["packet"]),
                 bytes.fromhex(item["context"]),
                 {index: _contents_back(contents) for index, contents in item["maps"]},
+                {index: tuple(bytes.fromhex(value) for value in values) for index, values in item["records"]},
             )
             for item in data["inputs"]
         )
-        return Request(LoadRequest(**load), inputs, data["repeat"], tuple(data["read_maps"]), data["read_each"])
+        return Request(
+            LoadRequest(**load),
+            inputs,
+            data["repeat"],
+            tuple(data["read_maps"]),
+            data["read_each"],
+            data["cpu"],
+            tuple(data["results"]),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +150,10 @@ class Reply:
                     "duration_ns": run.duration_ns,
                     "maps": [[index, _contents(contents)] for index, contents in run.maps.items()],
                     "error": run.error,
+                    "records": [
+                        [index, [record if isinstance(record, int) else record.hex() for record in records]]
+                        for index, records in run.records.items()
+                    ],
                 }
                 for run in self.runs
             ],
@@ -125,10 +170,18 @@ class Reply:
                 run["duration_ns"],
                 {index: _contents_back(contents) for index, contents in run["maps"]},
                 run["error"],
+                {
+                    index: tuple(record if isinstance(record, int) else bytes.fromhex(record) for record in records)
+                    for index, records in run["records"]
+                },
             )
             for run in data["runs"]
         )
         return Reply(answer, runs)
+
+
+def _functions(rows: list[list[Any]]) -> tuple[tuple[int, str], ...]:
+    return tuple((start, name) for start, name in rows)
 
 
 def _contents(contents: Contents) -> list[list[str]]:

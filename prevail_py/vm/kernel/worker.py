@@ -39,15 +39,19 @@ def _serve(request: Request) -> Reply:
             return Reply(answer)
         if not request.inputs:
             return Reply(answer)
-        reason = escape(request.load.code, request.load.program_type)
+        reasons = (escape(code, request.load.program_type) for code in request.load.codes)
+        reason = next((reason for reason in reasons if reason is not None), None)
+        if reason is None and request.cpu not in os.sched_getaffinity(0):
+            reason = f"CPU {request.cpu} is not one that this process may run on"
         if reason is not None:
             return Reply(answer, (KernelRun(0, b"", b"", 0, {}, reason),) * len(request.inputs))
         last = len(request.inputs) - 1
-        with _one_cpu():
-            runs = [
-                _run(loaded, item, request.repeat, request.read_maps if request.read_each or number == last else ())
-                for number, item in enumerate(request.inputs)
-            ]
+        with _one_cpu(request.cpu):
+            runs = []
+            for number, item in enumerate(request.inputs):
+                everything = request.read_each or number == last
+                read_maps = (*request.results, *(request.read_maps if everything else ()))
+                runs.append(_run(loaded, item, request.repeat, read_maps))
         return Reply(answer, tuple(runs))
 
 
@@ -55,20 +59,23 @@ def _run(loaded: LoadedProgram, item: RunInput, repeat: int, read_maps: Sequence
     try:
         for index, contents in item.maps.items():
             loaded.maps[index].write(contents)
+        for index, values in item.records.items():
+            loaded.maps[index].push(values)
         run = syscalls.run_program(loaded.descriptor, item.packet, item.context, repeat)
     except MapError as error:
         return KernelRun(0, b"", b"", 0, {}, str(error))
     except BpfError as error:
         return KernelRun(0, b"", b"", 0, {}, f"the kernel does not run it on this input: {error.code}")
     maps = {index: loaded.maps[index].read() for index in read_maps if loaded.maps[index].readable}
-    return KernelRun(run.return_value, run.data, run.context, run.duration_ns, maps)
+    records = {index: loaded.maps[index].records() for index in read_maps if loaded.maps[index].recorded}
+    return KernelRun(run.return_value, run.data, run.context, run.duration_ns, maps, records=records)
 
 
 @contextmanager
-def _one_cpu() -> Iterator[None]:
+def _one_cpu(cpu: int) -> Iterator[None]:
     """Stay on one CPU, so that successive runs find their per-CPU values where the last one left them."""
     allowed = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {min(allowed)})
+    os.sched_setaffinity(0, {cpu})
     try:
         yield
     finally:

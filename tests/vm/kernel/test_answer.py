@@ -6,7 +6,7 @@ import errno
 
 import pytest
 
-from prevail_py.vm.kernel.answer import AnswerKind, read_error, read_log
+from prevail_py.vm.kernel.answer import AnswerKind, LogStatistics, read_error, read_log
 from prevail_py.vm.kernel.syscalls import BpfError
 
 STATISTICS = (
@@ -64,5 +64,6 @@ def test_a_message_without_a_verification_is_no_ruling() -> None:
 
 def test_the_message_is_the_last_line_before_the_statistics() -> None:
     trace = "0: R1=ctx() R10=fp0\n0: (61) r0 = *(u32 *)(r1 +100)\ninvalid bpf_context access off=100 size=4\n"
-    assert read_log(trace + STATISTICS) == ("invalid bpf_context access off=100 size=4", 12, 268e-6)
-    assert read_log("") == ("", None, None)
+    message = "invalid bpf_context access off=100 size=4"
+    assert read_log(trace + STATISTICS) == LogStatistics(message, 12, 268e-6, 0, 0)
+    assert read_log("") == LogStatistics("", None, None, None, None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import struct
@@ -32,10 +33,10 @@ from prevail_py.isa.instructions import (
 )
 from prevail_py.objects.program import MapSpec, Program, Subprogram
 from prevail_py.vm.kernel import engine, syscalls, worker
-from prevail_py.vm.kernel.answer import AnswerKind, KernelAnswer
+from prevail_py.vm.kernel.answer import AnswerKind, KernelAnswer, read_log
 from prevail_py.vm.kernel.engine import KernelRun, RunInput, Session, ask_kernel, ask_kernel_many, run_in_kernel
 from prevail_py.vm.kernel.hazard import escape
-from prevail_py.vm.kernel.loader import LoadRequest, possible_cpus
+from prevail_py.vm.kernel.loader import Link, LoadRequest, TargetRequest, possible_cpus
 from prevail_py.vm.kernel.memory import MemoryRun, run_memory, run_memory_in_kernel
 from prevail_py.vm.kernel.wire import Reply, Request
 from prevail_py.words import Comparison
@@ -177,7 +178,7 @@ def test_without_rights(monkeypatch: pytest.MonkeyPatch) -> None:
         pytest.skip("setpriv is not installed")
     monkeypatch.setattr(engine, "_COMMAND", (setpriv, "--bounding-set", "-all", "--inh-caps", "-all", *engine._COMMAND))
     answer = ask_kernel(PASS)
-    assert answer == KernelAnswer(AnswerKind.NOT_LOADED, "EPERM from the kernel, without a message")
+    assert (answer.kind, answer.reason) == (AnswerKind.NOT_LOADED, "EPERM from the kernel, without a message")
     assert engine.available.__wrapped__() == f"bpf(2) does not load programs here: {answer.reason}"
 
 
@@ -187,12 +188,14 @@ def test_the_wire_gives_back_what_it_got() -> None:
         b"\x95" + bytes(7), 6, "GPL", "name", 37, 32,
         (MapSpec("m", ARRAY_OF_MAPS, 4, 4, 2, inner=inner), MapSpec(".rodata", ARRAY, 4, 3, 1, initial=b"abc")),
         ((0, "main"), (5, "f")), 1, 4096, True,
+        (TargetRequest(b"\x95" + bytes(7), (1, 0), "other", ((0, "f"),)),), (Link(0, KEY, 1), Link(1, b"\1", 0)), 3,
     )  # fmt: skip
-    request = Request(load, (RunInput(b"packet", b"context", {1: {KEY: b"\0\1"}}),), 3, (0, 1), True)
-    assert Request.from_json(request.to_json()) == request
-    run = KernelRun(2, b"out", b"ctx", 17, {1: {KEY: b"x"}}, "")
-    reply = Reply(KernelAnswer(AnswerKind.REJECT, "why", "log", 3, 0.5), (run,))
-    assert Reply.from_json(reply.to_json()) == reply
+    given = RunInput(b"packet", b"context", {1: {KEY: b"\0\1"}}, {0: (b"a", b"b")})
+    request = Request(load, (given,), 3, (0, 1), True, 1, (1,))
+    assert Request.from_json(json.loads(json.dumps(request.to_json()))) == request
+    run = KernelRun(2, b"out", b"ctx", 17, {1: {KEY: b"x"}}, "", {2: (b"record", 8, b"")})
+    reply = Reply(KernelAnswer(AnswerKind.REJECT, "why", "log", 3, 0.5, 7, 6, 0.25), (run,))
+    assert Reply.from_json(json.loads(json.dumps(reply.to_json()))) == reply
 
 
 def test_possible_cpus() -> None:
@@ -218,6 +221,23 @@ def test_accept_and_reject() -> None:
     assert reject.kind is AnswerKind.REJECT
     assert reject.reason == "R0 !read_ok"
     assert reject.instructions_processed == 1
+
+
+@needs_kernel
+def test_statistics() -> None:
+    branches = [Branch(Comparison.UGT, 64, R.R1, Immediate(9), 0)] * 30
+    answer = ask_kernel(xdp(Load(R.R1, R.R1, 12, 4), mov(R.R0, 2), *branches, Exit()), loads=5)
+    assert answer.kind is AnswerKind.ACCEPT
+    assert answer.instructions_processed == read_log(answer.log).instructions_processed
+    assert answer.total_states is not None
+    assert answer.peak_states is not None
+    assert answer.total_states >= answer.peak_states >= 1
+    assert answer.load_cpu_seconds is not None
+    assert 0 < answer.load_cpu_seconds < 1
+    assert answer.verification_seconds is not None
+    rejected = ask_kernel(NO_RESULT, loads=5)
+    assert rejected.kind is AnswerKind.REJECT
+    assert rejected.load_cpu_seconds is not None
 
 
 @needs_kernel

@@ -1,0 +1,130 @@
+"""Contexts as PROG_TEST_RUN takes and gives them, against those of our engines (net/bpf/test_run.c).
+
+Our engines want the scalar fields of a context and nothing else.  The kernel takes a few fields from the user, derives
+others from the packet, and gives a few back:
+
+========== ============================================================ ===============================================
+struct     taken                                                        given back
+========== ============================================================ ===============================================
+xdp_md     interface (of a device that there is) and queue              the same
+__sk_buff  mark, priority, interfaces, cb, tstamp, wire_len, gso fields the same, as the program left them
+========== ============================================================ ===============================================
+
+So that both sides see the same fields, :func:`usual_context` is what a program finds in a test run by Linux for a
+given packet, and :func:`visible_context` is the part of a context that can be compared afterwards.
+
+A program on a socket buffer sees the packet from its Ethernet header on only if it is a classifier; for others a header
+is put in front, of a type that nobody interprets, and taken away again.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Final
+
+from prevail_py.platforms.model import ProgramType
+from prevail_py.vm.engines import EngineError
+
+__all__ = ["from_kernel", "to_kernel", "usual_context", "visible_context"]
+
+_HEADER: Final = bytes(12) + b"\x88\xb5"
+"""An Ethernet header to nobody, of a type for local experiments."""
+
+_WITH_HEADER: Final = frozenset({"sched_cls", "sched_act"})
+_LOOPBACK: Final = 1
+
+# Offsets in struct xdp_md (uapi linux/bpf.h).
+_XDP_SIZE: Final = 24
+_XDP_INTERFACE: Final = 12
+
+# Offsets in struct __sk_buff.
+_SKB_SIZE: Final = 192
+_LEN, _PKT_TYPE, _MARK, _PROTOCOL, _PRIORITY, _IFINDEX, _WIRE_LEN = 0, 4, 8, 16, 32, 40, 160
+_TAKEN: Final = ((8, 12), (32, 44), (48, 68), (152, 168), (176, 180), (184, 192))
+"""mark; priority, ingress_ifindex and ifindex; cb; tstamp, wire_len and gso_segs; gso_size; hwtstamp."""
+_GIVEN_BACK: Final = ((8, 12), (32, 44), (48, 68), (152, 160), (184, 192))
+_DERIVED: Final = ((0, 8), (16, 20))
+"""len and pkt_type; protocol."""
+
+_LEAST_ETHER_TYPE: Final = 0x600
+
+
+def usual_context(program_type: ProgramType, packet: bytes) -> bytes | None:
+    """The scalar fields that a program finds in a test run; None for contexts that the kernel does not take."""
+    match program_type.context_struct:
+        case "xdp_md":
+            return struct.pack("<6I", 0, 0, 0, _LOOPBACK, 0, 0)
+        case "__sk_buff":
+            frame = packet if program_type.name in _WITH_HEADER else _HEADER + packet
+            content = bytearray(_SKB_SIZE)
+            struct.pack_into("<II", content, _LEN, len(packet), _packet_type(frame))
+            content[_PROTOCOL : _PROTOCOL + 2] = _protocol(frame)
+            struct.pack_into("<I", content, _IFINDEX, _LOOPBACK)
+            struct.pack_into("<I", content, _WIRE_LEN, len(packet))
+            return bytes(content)
+        case _:
+            return None
+
+
+def _packet_type(frame: bytes) -> int:
+    """PACKET_HOST, MULTICAST or OTHERHOST, for the loopback device: its addresses are zero (eth_skb_pkt_type)."""
+    destination = frame[:6]
+    if destination == bytes(6):
+        return 0
+    return 2 if destination and destination[0] & 1 else 3
+
+
+def _protocol(frame: bytes) -> bytes:
+    """What ``eth_type_trans`` finds, in the order of the network."""
+    if len(frame) < 14:
+        return bytes(2)
+    if int.from_bytes(frame[12:14], "big") >= _LEAST_ETHER_TYPE:
+        return frame[12:14]
+    return b"\x00\x01" if frame[14:16] == b"\xff\xff" else b"\x00\x04"
+
+
+def to_kernel(program_type: ProgramType, packet: bytes, context: bytes) -> tuple[bytes, bytes]:
+    """(data, context) for PROG_TEST_RUN; raises :class:`EngineError` for fields that a test run cannot set."""
+    match program_type.context_struct:
+        case "xdp_md":
+            content = context.ljust(_XDP_SIZE, b"\0")[:_XDP_SIZE]
+            interface, queue, egress = struct.unpack_from("<3I", content, _XDP_INTERFACE)
+            if not interface:
+                raise EngineError("a test run needs an ingress_ifindex: 1 is the loopback device")
+            return packet, struct.pack("<6I", 0, len(packet), 0, interface, queue, egress)
+        case "__sk_buff":
+            content = context.ljust(_SKB_SIZE, b"\0")
+            usual = usual_context(program_type, packet)
+            assert usual is not None
+            taken = _only(content, _TAKEN)
+            left = _only(content, (*_TAKEN, *_DERIVED))
+            if left != content or _only(content, _DERIVED) != _only(usual, _DERIVED):
+                raise EngineError("a test run does not take this context: some fields of __sk_buff cannot be set")
+            return packet if program_type.name in _WITH_HEADER else _HEADER + packet, taken
+        case other:
+            raise EngineError(f"the kernel engine exchanges no {other or 'context'}")
+
+
+def from_kernel(program_type: ProgramType, context: bytes, data: bytes, returned: bytes) -> tuple[bytes, bytes]:
+    """(packet, context) after a test run that was given ``context`` and gave back ``data`` and ``returned``."""
+    if program_type.context_struct == "xdp_md":
+        (meta,) = struct.unpack_from("<I", returned)
+        content = bytearray(context.ljust(_XDP_SIZE, b"\0"))
+        content[_XDP_INTERFACE:] = returned[_XDP_INTERFACE:_XDP_SIZE]
+        return data[meta:], bytes(content)
+    content = bytearray(context.ljust(_SKB_SIZE, b"\0"))
+    for start, end in _GIVEN_BACK:
+        content[start:end] = returned[start:end]
+    return data if program_type.name in _WITH_HEADER else data[len(_HEADER) :], bytes(content)
+
+
+def visible_context(program_type: ProgramType, context: bytes) -> bytes:
+    """``context`` with zeros for what a test run does not give back."""
+    return _only(context, _GIVEN_BACK) if program_type.context_struct == "__sk_buff" else context
+
+
+def _only(content: bytes, ranges: tuple[tuple[int, int], ...]) -> bytes:
+    result = bytearray(len(content))
+    for start, end in ranges:
+        result[start:end] = content[start:end]
+    return bytes(result)
