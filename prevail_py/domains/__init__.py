@@ -17,6 +17,7 @@ from prevail_py.domains.lattice import Facts
 from prevail_py.domains.nonrelational import NonRelational
 from prevail_py.domains.product import word_product
 from prevail_py.domains.scalar import Scalar
+from prevail_py.domains.scalar_zones import ScalarZones
 from prevail_py.domains.tnum import Tnum
 from prevail_py.domains.zones import Zones
 
@@ -32,8 +33,11 @@ FACTS: Final[dict[str, Callable[[], Facts]]] = {"zones": Zones.top}
 
 
 @cache
-def facts(name: str = DEFAULT) -> Callable[[], Facts]:
-    """The domain called ``name``, as a function that makes its top.  Raises ValueError for a name that is none."""
+def facts(name: str = DEFAULT, fused: bool = True) -> Callable[[], Facts]:
+    """The domain called ``name``, as a function that makes its top.  Raises ValueError for a name that is none.
+
+    Where there is a faster record for the same composition that is used, unless ``fused`` is False.
+    """
     parts = [part.strip() for part in name.split("*")]
     known = {*WORDS, *FACTS}
     for part in parts:
@@ -48,6 +52,8 @@ def facts(name: str = DEFAULT) -> Callable[[], Facts]:
     word = words[0]
     for other in words[1:]:
         word = Scalar if (word, other) == (Interval, Tnum) else word_product(word, other)
+    if fused and word is Scalar and relations == [Zones.top]:
+        return ScalarZones.top
     if not relations:
         return lambda: NonRelational.top(word)
     return lambda: FactsProduct((NonRelational.top(word), *(make() for make in relations)))

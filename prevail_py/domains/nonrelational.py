@@ -13,7 +13,7 @@ from typing import Generic, Self, TypeVar
 from prevail_py.domains.lattice import NO_SYMBOL, Definition, Phi, Range, Symbol, Term, Word, matched
 from prevail_py.words import INT, Comparison, OpKind, WordOp, evaluate
 
-__all__ = ["NonRelational"]
+__all__ = ["NonRelational", "computes", "is_computed"]
 
 W = TypeVar("W", bound=Word)
 
@@ -235,18 +235,11 @@ class NonRelational(Generic[W]):
         return all(
             self.word_of(match.get(symbol, Term(symbol, 0))).leq(word) for symbol, word in other._words.items()
         ) and all(
-            self._is_computed(match.get(symbol, Term(symbol, 0)), op, [matched(term, match) for term in args])
+            is_computed(
+                self._definitions, match.get(symbol, Term(symbol, 0)), op, [matched(term, match) for term in args]
+            )
             for symbol, (op, args) in other._definitions.items()
         )
-
-    def _is_computed(self, result: Term, op: WordOp, args: list[Term]) -> bool:
-        """Whether ``result`` is known to be ``op(*args)``."""
-        if result.symbol == NO_SYMBOL:
-            return all(term.symbol == NO_SYMBOL for term in args) and (
-                evaluate(INT, op, tuple(term.offset for term in args)) == result.offset
-            )
-        definition = self._definitions.get(result.symbol)
-        return definition is not None and not result.offset and definition[0] == op and list(definition[1]) == args
 
     def contains(self, valuation: Mapping[Symbol, int]) -> bool:
         """Symbols missing from ``valuation`` are unconstrained, so only what is given is checked."""
@@ -255,7 +248,7 @@ class NonRelational(Generic[W]):
         return all(
             symbol not in valuation or word.contains(valuation[symbol]) for symbol, word in self._words.items()
         ) and all(
-            symbol not in valuation or _computes(valuation, symbol, op, args)
+            symbol not in valuation or computes(valuation, symbol, op, args)
             for symbol, (op, args) in self._definitions.items()
         )
 
@@ -273,7 +266,17 @@ class NonRelational(Generic[W]):
         return "any" if word is None else str(word)
 
 
-def _computes(valuation: Mapping[Symbol, int], symbol: Symbol, op: WordOp, args: tuple[Term, ...]) -> bool:
+def is_computed(definitions: Mapping[Symbol, Definition], result: Term, op: WordOp, args: list[Term]) -> bool:
+    """Whether ``result`` is known to be ``op(*args)``, by its definition or because all are constants."""
+    if result.symbol == NO_SYMBOL:
+        return all(term.symbol == NO_SYMBOL for term in args) and (
+            evaluate(INT, op, tuple(term.offset for term in args)) == result.offset
+        )
+    definition = definitions.get(result.symbol)
+    return definition is not None and not result.offset and definition[0] == op and list(definition[1]) == args
+
+
+def computes(valuation: Mapping[Symbol, int], symbol: Symbol, op: WordOp, args: tuple[Term, ...]) -> bool:
     """Whether the value of ``symbol`` is ``op(*args)``; True where an operand is not given."""
     words = [0 if symbol == NO_SYMBOL else valuation.get(symbol) for symbol, _ in args]
     if None in words:

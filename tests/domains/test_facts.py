@@ -1,13 +1,11 @@
 """Facts against concrete valuations: whatever was defined, assumed, refined, forgotten or joined, no value is lost.
 
-A :class:`History` takes a domain of facts and several concrete runs through the same random operations.  Each run gives
-every symbol a word; comparisons are assumed as they turn out in all of the runs.  After every step each run must be in
-the concretization and within all ranges and differences that the domain claims.
+The histories and the properties are those of :mod:`prevail_py.research.histories`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable
 from random import Random
 from typing import Any
 
@@ -16,268 +14,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from prevail_py.domains import facts
-from prevail_py.domains.facts_product import FactsProduct
 from prevail_py.domains.interval import Interval
-from prevail_py.domains.lattice import NO_SYMBOL, Phi, Range, Symbol, Term, constant, matched
+from prevail_py.domains.lattice import Phi, Range, Symbol, Term, constant
 from prevail_py.domains.nonrelational import NonRelational
+from prevail_py.domains.scalar_zones import ScalarZones
 from prevail_py.domains.zones import Zones
-from prevail_py.words import INT, Comparison, OpKind, WordOp, compare, evaluate, to_signed
-
-NAMES = ("interval", "tnum", "interval*tnum", "interval*zones", "tnum*zones", "zones*interval", "interval*tnum*zones")
-DOMAINS: dict[str, Callable[[], Any]] = {name: facts(name) for name in NAMES} | {"zones alone": Zones.top}
+from prevail_py.research.histories import PROPERTIES, History, inclusion_is_sound, read
+from prevail_py.words import Comparison, OpKind, WordOp, to_signed
 
 MASK = (1 << 64) - 1
-EDGES = (0, 1, 2, 4, 8, 127, 128, 255, 256, 1500, 1 << 15, (1 << 31) - 1, 1 << 31, (1 << 32) - 1, 1 << 32,
-         (1 << 63) - 2, (1 << 63) - 1, 1 << 63, (1 << 63) + 1, MASK - (1 << 31), MASK - 8, MASK - 1, MASK)  # fmt: skip
-OPERATIONS = (
-    *(WordOp(kind, width) for kind in OpKind if kind.arity == 2 for width in (64, 32)),
-    # What relations come from, more often.
-    *[WordOp(OpKind.ADD), WordOp(OpKind.SUB)] * 6,
-    *(WordOp(OpKind.NEG, w) for w in (32, 64)),
-    *(WordOp(OpKind.ZEXT, w) for w in (8, 16, 32)),
-    *(WordOp(OpKind.SEXT, w, s) for w in (32, 64) for s in (8, 16, 32) if s < w),
-    *(WordOp(OpKind.BSWAP, w) for w in (16, 32, 64)),
-)
-
-Run = dict[Symbol, int]
-
-
-def value_of(term: Term, run: Mapping[Symbol, int]) -> int:
-    base = 0 if term.symbol == NO_SYMBOL else run[term.symbol]
-    return base + term.offset & MASK
-
-
-def read(word: int, width: int, signed: bool) -> int:
-    return to_signed(word, width) if signed else word & ((1 << width) - 1)
-
-
-class History:
-    """A domain of facts and concrete runs that it must describe."""
-
-    def __init__(self, random: Random, top: Callable[[], Any], runs: int = 1, first: Symbol = 1) -> None:
-        self.random = random
-        self.facts = top()
-        self.runs: list[Run] = [{} for _ in range(runs)]
-        self.next = first
-
-    def fork(self, runs: Sequence[Run], first: Symbol) -> History:
-        other = History(self.random, lambda: self.facts, 0, first)
-        other.runs = [dict(run) for run in runs]
-        return other
-
-    # Choices --------------------------------------------------------------------------------------------------------
-
-    def word(self) -> int:
-        match self.random.randrange(4):
-            case 0:
-                return self.random.getrandbits(64)
-            case 1:
-                return self.random.randrange(16)
-            case _:
-                return self.random.choice(EDGES) + self.random.randrange(-3, 4) & MASK
-
-    def offset(self) -> int:
-        return self.random.choice((0, 0, 1, 2, 4, 14, 1500, -1, -4, 1 << 31, 1 << 32, 1 << 63, self.word())) & MASK
-
-    def symbols(self) -> list[Symbol]:
-        return sorted(self.runs[0])
-
-    def term(self) -> Term:
-        symbols = self.symbols()
-        if not symbols or self.random.random() < 0.2:
-            return constant(self.word())
-        return Term(self.random.choice(symbols), self.offset())
-
-    # Steps ----------------------------------------------------------------------------------------------------------
-
-    def bind(self, values: Sequence[int]) -> None:
-        for run, value in zip(self.runs, values, strict=True):
-            run[self.next] = value & MASK
-        self.next += 1
-
-    def define(self) -> None:
-        op = self.random.choice(OPERATIONS)
-        args = tuple(self.term() for _ in range(op.kind.arity))
-        self.facts = self.facts.define(self.next, op, args)
-        self.bind([evaluate(INT, op, tuple(value_of(term, run) for term in args)) for run in self.runs])
-
-    def define_between(self) -> None:
-        lo = self.random.choice((0, 0, 1, self.word(), -self.random.choice(EDGES[:16]), -(1 << 63)))
-        room = self.random.choice((0, 1, 7, 255, 65535, (1 << 32) - 1, 1 << 40, (1 << 64) - 1))
-        hi = min(lo + room, MASK if lo >= 0 else lo + MASK)
-        values = [self.random.choice((lo, hi, self.random.randint(lo, hi))) for _ in self.runs]
-        self.facts = self.facts.define_between(self.next, lo, hi)
-        self.bind(values)
-
-    def learn(self, symbol: Symbol | None = None) -> None:
-        a = self.term() if symbol is None else Term(symbol, 0)
-        b, width = self.term(), self.random.choice((64, 64, 64, 32))
-        comparisons = [c for c in Comparison if all(self.holds(c, a, b, width, run) for run in self.runs)]
-        if comparisons:
-            self.facts = self.facts.assume(self.random.choice(comparisons), a, b, width)
-
-    @staticmethod
-    def holds(comparison: Comparison, a: Term, b: Term, width: int, run: Run) -> bool:
-        return compare(INT, comparison, value_of(a, run), value_of(b, run), width)
-
-    def refine(self) -> None:
-        if not self.symbols():
-            return
-        symbol, signed = self.random.choice(self.symbols()), self.random.random() < 0.5
-        values = [read(run[symbol], 64, signed) for run in self.runs]
-        least, most = (-(1 << 63), (1 << 63) - 1) if signed else (0, MASK)
-        slack = self.random.choice((0, 1, 100, 1 << 32, 1 << 64))
-        lo, hi = max(min(values) - slack, least), min(max(values) + self.random.choice((0, slack)), most)
-        self.facts = self.facts.refine(symbol, lo, hi, signed)
-
-    def forget(self) -> None:
-        dead = [symbol for symbol in self.symbols() if self.random.random() < 0.3]
-        self.facts = self.facts.forget(dead)
-        for run in self.runs:
-            for symbol in dead:
-                del run[symbol]
-
-    def step(self) -> None:
-        steps = (self.define, self.define, self.define_between, self.learn, self.learn, self.refine)
-        self.random.choice((*steps, *steps, self.forget))()
-        self.check()
-
-    def go(self, steps: int) -> None:
-        for _ in range(steps):
-            self.step()
-
-    # Checks ---------------------------------------------------------------------------------------------------------
-
-    def check(self, queries: int = 6) -> None:
-        assert not self.facts.is_bottom()
-        for run in self.runs:
-            assert self.facts.contains(run), f"{run} is not in {self.facts!r}"
-        for _ in range(queries):
-            a, b = self.term(), self.term()
-            width, signed = self.random.choice((64, 64, 32)), self.random.random() < 0.5
-            lo, hi = self.facts.range(a, width, signed)
-            least, most = self.facts.difference(a, b)
-            for run in self.runs:
-                value = read(value_of(a, run), width, signed)
-                assert lo <= value <= hi, f"{a} is {value}, not in {lo}..{hi}: {run}, {self.facts!r}"
-                difference = read(value_of(a, run), 64, True) - read(value_of(b, run), 64, True)
-                assert least <= difference <= most, f"{a} - {b} is {difference}, not in {least}..{most}: {run}"
-
-
-def phis_of(random: Random, left: History, right: History) -> list[Phi]:
-    """Some symbols of both sides under their own names, and new ones for random pairs of terms."""
-    shared = [s for s in left.symbols() if s in right.runs[0] and random.random() < 0.7]
-    phis = [Phi(symbol, Term(symbol, 0), Term(symbol, 0)) for symbol in shared]
-    return phis + [Phi(1000 + i, left.term(), right.term()) for i in range(random.randrange(5))]
-
-
-def renamed(phis: Iterable[Phi], history: History, right: bool) -> list[Run]:
-    return [{phi.symbol: value_of(phi.right if right else phi.left, run) for phi in phis} for run in history.runs]
-
-
-# The properties: each takes a source of choices and a domain, so that planted bugs can be looked for ----------------
-
-
-def operations_are_sound(random: Random, top: Callable[[], Any]) -> None:
-    History(random, top, random.randrange(1, 3)).go(12)
-
-
-def sides(random: Random, top: Callable[[], Any]) -> tuple[History, History]:
-    """Two histories with a common past: the same operations on different concrete values."""
-    past = History(random, top, 2)
-    past.go(random.randrange(7))
-    left, right = past.fork(past.runs[:1], 100), past.fork(past.runs[1:], 200)
-    left.go(random.randrange(5))
-    right.go(random.randrange(5))
-    return left, right
-
-
-def merges_are_sound(random: Random, top: Callable[[], Any]) -> None:
-    left, right = sides(random, top)
-    phis = phis_of(random, left, right)
-    if random.random() < 0.5:
-        merged = left.facts.join(right.facts, phis)
-    else:
-        merged = left.facts.widen(right.facts, phis, random.choice(((), (8, 1500, 1 << 32, MASK - 7))))
-    both = left.fork([*renamed(phis, left, right=False), *renamed(phis, right, right=True)], 2000)
-    both.facts = merged
-    both.check(queries=12)
-    # What the result still knows of how symbols were computed must be true of both, too.
-    for phi in phis:
-        both.learn(phi.symbol)
-    both.go(3)
-
-
-def merges_with_bottom_are_sound(random: Random, top: Callable[[], Any]) -> None:
-    left, right = sides(random, top)
-    phis = phis_of(random, left, right)
-    bottom = top().assume(Comparison.EQ, constant(1), constant(2))
-    assert bottom.is_bottom() or not bottom.contains({}) or isinstance(bottom, Zones | FactsProduct)
-    only_left = left.fork(renamed(phis, left, right=False), 2000)
-    only_right = right.fork(renamed(phis, right, right=True), 2000)
-    only_left.facts, only_right.facts = left.facts.join(bottom, phis), bottom.join(right.facts, phis)
-    for history in (only_left, only_right):
-        history.check()
-        history.go(2)
-
-
-def inclusion_is_sound(random: Random, top: Callable[[], Any]) -> bool:
-    """Whether ``leq`` held: then every run of the smaller side, renamed, is one of the larger."""
-    left, right = sides(random, top)
-    match random.randrange(4):
-        case 0:
-            # A join and one of its sides.
-            phis = phis_of(random, left, right)
-            large = left.facts.join(right.facts, phis)
-            match_ = {phi.symbol: phi.left for phi in phis}
-            names = [phi.symbol for phi in phis]
-        case 1:
-            # Two states with the same past: names stand for themselves, or for something similar.
-            large = right.facts
-            names = right.symbols()
-            match_ = {s: Term(s, 0) if s in left.runs[0] and random.random() < 0.8 else left.term() for s in names}
-        case 2:
-            # A comparison of two words of which nothing else is known.
-            other = History(random, top, 1, first=500)
-            other.bind([other.word()])
-            other.bind([other.word()])
-            other.learn(500)
-            large, names = other.facts, other.symbols()
-            match_ = {symbol: left.term() for symbol in names}
-        case _:
-            # A state that knows little, under any match.
-            other = History(random, top, 1, first=500)
-            other.go(random.randrange(1, 4))
-            large, names = other.facts, other.symbols()
-            match_ = {symbol: left.term() for symbol in names}
-    if not left.facts.leq(large, match_):
-        return False
-    runs = [{s: value_of(matched(Term(s, 0), match_), run) for s in names} for run in left.runs]
-    inside = left.fork(runs, 3000)
-    inside.facts = large
-    inside.check(queries=12)
-    for symbol in names:
-        inside.learn(symbol)
-    inside.go(2)
-    return True
-
-
-def sides_are_included_in_their_join(random: Random, top: Callable[[], Any]) -> None:
-    """Not a matter of soundness, but a fixpoint needs it to end."""
-    left, right = sides(random, top)
-    phis = phis_of(random, left, right)
-    joined = left.facts.join(right.facts, phis)
-    assert left.facts.leq(joined, {phi.symbol: phi.left for phi in phis} | {p.symbol: p.left for p in phis})
-    assert right.facts.leq(joined, {phi.symbol: phi.right for phi in phis})
-    assert joined.leq(joined, {})
-
-
-PROPERTIES: dict[str, Callable[[Random, Callable[[], Any]], object]] = {
-    "operations": operations_are_sound,
-    "merges": merges_are_sound,
-    "merges with bottom": merges_with_bottom_are_sound,
-    "inclusion": inclusion_is_sound,
-    "sides of a join": sides_are_included_in_their_join,
+NAMES = ("interval", "tnum", "interval*tnum", "interval*zones", "tnum*zones", "zones*interval", "interval*tnum*zones")
+DOMAINS: dict[str, Callable[[], Any]] = {name: facts(name) for name in NAMES} | {
+    "interval*tnum*zones, not fused": facts("interval*tnum*zones", fused=False),
+    "zones alone": Zones.top,
 }
 
 # By seed: a run is a few hundred choices, more than Hypothesis would shrink in reasonable time.
@@ -470,6 +219,7 @@ def _without(*parts: str) -> Callable[[Any], Any]:
     return change
 
 
+FUSED = ("interval*tnum*zones",)
 BUGS: dict[str, tuple[Callable[[pytest.MonkeyPatch], None], tuple[str, ...]]] = {
     "edges are one too tight": (
         _wrap(Zones, "_add", lambda old: lambda self, bounds: old(self, [(u, v, c - 1) for u, v, c in bounds])),
@@ -505,11 +255,46 @@ BUGS: dict[str, tuple[Callable[[pytest.MonkeyPatch], None], tuple[str, ...]]] = 
         _wrap(Zones, "refine", lambda old: lambda self, symbol, lo, hi, signed=False: old(self, symbol, lo, hi, True)),
         ("interval*zones",),
     ),
+    "fused: edges are one too tight": (
+        _wrap(ScalarZones, "_relate", lambda old: lambda self, u, v, c, changed: old(self, u, v, c - 1, changed)),
+        FUSED,
+    ),
+    "fused: sums are taken not to wrap": (_wrap(ScalarZones, "_linear", lambda old: _always_linear), FUSED),
+    "fused: unsigned comparisons are signed": (_wrap(ScalarZones, "_compared", _unsigned_is_signed), FUSED),
+    "fused: joins keep the left": (_wrap(ScalarZones, "join", _keep_left), FUSED),
+    "fused: widening keeps the left": (_wrap(ScalarZones, "widen", _keep_left), FUSED),
+    "fused: leq ignores relations": (_wrap(ScalarZones, "leq", _without("_upper")), FUSED),
+    "fused: leq ignores words": (_wrap(ScalarZones, "leq", _without("_words")), FUSED),
+    "fused: leq ignores definitions": (_wrap(ScalarZones, "leq", _without("_definitions")), FUSED),
+    "fused: the match of leq is ignored": (
+        _wrap(ScalarZones, "leq", lambda old: lambda self, other, match: old(self, other, {})),
+        FUSED,
+    ),
+    "fused: all definitions survive joins": (
+        _wrap(ScalarZones, "_common_definitions", lambda old: lambda self, other, phis: self._definitions),
+        FUSED,
+    ),
+    "fused: differences are computed backwards": (
+        _wrap(ScalarZones, "_difference", lambda old: lambda self, a, b: Range(
+            -old(self, a, b).hi, -old(self, a, b).lo)),
+        FUSED,
+    ),
+    "fused: neighbours hear too much": (_wrap(ScalarZones, "_pass_on", lambda old: _generous), FUSED),
+    "fused: what is learnt of a sum is taken for its symbol": (
+        _wrap(ScalarZones, "_learn", lambda old: lambda self, term, *rest: old(self, Term(term.symbol, 0), *rest)),
+        FUSED,
+    ),
     "forgetting passes on half of the distance": (
         _wrap(Zones, "forget", lambda old: lambda self, dead: _halved(old(self, dead))),
         ("zones alone",),
     ),
 }  # fmt: skip
+
+
+def _generous(self: ScalarZones, symbol: int, changed: list[int]) -> bool:
+    """As if all related symbols were equal."""
+    others = [*self._upper.get(symbol, ()), *self._lower.get(symbol, ())]
+    return all(self._learn(Term(other, 0), self._word(Term(symbol, 0)), 4, changed) for other in others)
 
 
 def _with_definitions(old: Any, new: Any) -> Any:

@@ -8,9 +8,8 @@ from typing import Any
 import pytest
 
 from prevail_py import examples
-from prevail_py.domains.nonrelational import NonRelational
 from prevail_py.domains.scalar import Scalar
-from prevail_py.domains.zones import Zones
+from prevail_py.domains.scalar_zones import ScalarZones
 from prevail_py.isa.assembler import assemble_text
 from prevail_py.objects.elf import load_object
 from prevail_py.objects.program import MapSpec, Program
@@ -197,7 +196,7 @@ def _attribute(owner: Any, name: str, wrap: Callable[[Any], Any]) -> Plant:
 
 
 def _keep_left(original: Any) -> Any:
-    return lambda self, other, phis: self._merge(self, [phi._replace(right=phi.left) for phi in phis], lambda a, b: a)
+    return lambda self, other, phis: original(self, self, [phi._replace(right=phi.left) for phi in phis])
 
 
 FAULTS: dict[str, Plant] = {
@@ -215,13 +214,13 @@ FAULTS: dict[str, Plant] = {
         transfer, "assume", lambda old: lambda state, comparison, a, b, width: old(state, comparison, a, b, 64)
     ),
     "less-than is taken for its negation": _attribute(
-        NonRelational,
+        ScalarZones,
         "assume",
         lambda old: lambda self, c, a, b, width=64: old(self, c.negation if c is Comparison.ULT else c, a, b, width),
     ),
-    "joins keep the left side only": _attribute(NonRelational, "join", _keep_left),
+    "joins keep the left side only": _attribute(ScalarZones, "join", _keep_left),
     "zones are one byte too generous": _attribute(
-        Zones, "_add", lambda old: lambda self, bounds: old(self, [(u, v, c - 1) for u, v, c in bounds])
+        ScalarZones, "_relate", lambda old: lambda self, u, v, c, changed: old(self, u, v, c - 1, changed)
     ),
     "loop heads are stable too early": _attribute(
         fixpoint, "add_state", lambda old: lambda *a, **k: False if len(a[0]) else old(*a, **k)
