@@ -19,6 +19,7 @@ __all__ = [
     "FieldKind",
     "HelperArg",
     "HelperPrototype",
+    "KernelObject",
     "LookupResult",
     "MapType",
     "Platform",
@@ -247,6 +248,23 @@ class ProgramType:
 
 
 @dataclass(frozen=True, slots=True)
+class KernelObject:
+    """An object of the kernel that programs read by its fields: a socket, the keys of a flow.
+
+    ``reads`` are the loads that are allowed, at constant offsets only.  ``size`` in bytes where it is plain memory
+    instead, for programs to read and write as they like.
+    """
+
+    name: str
+    reads: tuple[ContextAccess, ...] = ()
+    size: int | None = None
+
+    def may_read(self, offset: int, size: int) -> bool:
+        """Whether a load of ``size`` bytes at ``offset`` is allowed."""
+        return any(row.covers(offset, size) for row in self.reads)
+
+
+@dataclass(frozen=True, slots=True)
 class AttachRule:
     """How an attach type changes its program type.
 
@@ -336,6 +354,7 @@ class Platform:
     sections: Sequence[SectionRule]
     map_types: Mapping[int, MapType]
     load_helpers: Callable[[], Mapping[int, Sequence[tuple[frozenset[str] | None, HelperPrototype]]]]
+    objects: Mapping[str, KernelObject] = field(default_factory=dict)
     bound_helpers: Mapping[str, frozenset[str]] = field(default_factory=dict)
     measured_types: frozenset[str] = frozenset()
     _cache: dict[str, object] = field(default_factory=dict, compare=False, repr=False)

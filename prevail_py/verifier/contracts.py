@@ -6,6 +6,7 @@ what it returns is of the kind its prototype says.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final, NamedTuple
 
 from prevail_py.domains.lattice import NO_SYMBOL, Range, Term
@@ -13,10 +14,11 @@ from prevail_py.isa.instructions import Register
 from prevail_py.platforms.model import ArgKind, HelperArg, HelperPrototype, LookupResult, ReturnKind
 from prevail_py.verifier.assertions import AssertionKind, Mode
 from prevail_py.verifier.regions import Violation, overwrite, violation
-from prevail_py.verifier.scalars import unknown
+from prevail_py.verifier.scalars import assume, unknown
 from prevail_py.verifier.setting import MAX_PACKET_SIZE, METADATA_OFFSETS, Setting, Unsupported
 from prevail_py.verifier.state import State
 from prevail_py.verifier.values import NEVER_NULL, ZERO, Pointer, Region, RegionKind, Special, Value
+from prevail_py.words import Comparison
 
 __all__ = ["TAIL_CALL", "ArgumentViolation", "call_helper", "contract_violations", "packet_moved", "prototype_of"]
 
@@ -28,6 +30,27 @@ TAIL_CALL: Final = 12
 
 _CHANGES_MAP: Final = frozenset({"bpf_map_update_elem", "bpf_map_delete_elem", "bpf_map_push_elem", "bpf_map_pop_elem"})
 
+_LOOKUPS: Final = frozenset({"bpf_map_lookup_elem"})
+
+_BOUNDED_BY_SIZE: Final = frozenset(
+    {
+        "bpf_get_stack",
+        "bpf_get_task_stack",
+        "bpf_probe_read_str",
+        "bpf_probe_read_kernel_str",
+        "bpf_probe_read_user_str",
+    }
+)
+"""Helpers that return the number of bytes they wrote, or an error (``do_refine_retval_range`` in Linux)."""
+
+_MAX_ERRNO: Final = 4095
+
+_CHANGE_SOCKET_MAPS: Final = frozenset(
+    {"socket_filter", "sched_cls", "sched_act", "xdp", "sk_reuseport", "flow_dissector", "sk_lookup"}
+)
+
+_SOCKETS: Final = frozenset({"socket", "sock_common", "tcp_sock", "xdp socket"})
+
 _UNMODELLED: Final = {
     ArgKind.FUNCTION: "callbacks",
     ArgKind.SPIN_LOCK: "spin locks",
@@ -35,7 +58,6 @@ _UNMODELLED: Final = {
     ArgKind.KPTR: "kptrs",
     ArgKind.DYNPTR: "dynptrs",
     ArgKind.DYNPTR_UNINIT: "dynptrs",
-    ArgKind.CONST_STRING: "constant string arguments",
     ArgKind.BTF_POINTER: "BTF-typed pointers",
     ArgKind.BTF_POINTER_OR_NULL: "BTF-typed pointers",
     ArgKind.PERCPU_BTF_POINTER: "BTF-typed pointers",
@@ -144,6 +166,8 @@ def _argument(
 ) -> Violation | None:
     match arg.kind:
         case ArgKind.ANYTHING:
+            if prototype.name == "bpf_get_local_storage" and value != ZERO:
+                return _bad(f"the flags ({state.show(value)}) are not 0", "0")
             return None
         case ArgKind.SCALAR:
             return None if isinstance(value, Term) else _bad(f"{state.show(value)} is not a number")
@@ -160,8 +184,10 @@ def _argument(
             map_type = setting.map_type_of(value.region)
             if not setting.platform.map_accepts(map_type.number, prototype.name):
                 return _bad(f"a map of type {map_type.name} is not accepted")
-            if prototype.name in _CHANGES_MAP and not setting.may_write(value.region):
+            if prototype.name in _CHANGES_MAP and not setting.may_change(value.region):
                 return _bad(f"map {setting.map_of(value.region).name} is read-only")
+            if prototype.name in _CHANGES_MAP and map_type.name in ("sockmap", "sockhash"):
+                return _socket_map_change(setting, prototype)
             return None
         case ArgKind.RINGBUF_MEM:
             if not isinstance(value, Pointer) or value.region.kind is not RegionKind.MEMORY:
@@ -170,17 +196,40 @@ def _argument(
         case ArgKind.SOCK_COMMON | ArgKind.BTF_SOCK_COMMON | ArgKind.SOCK_OR_NULL | ArgKind.BTF_SOCK_COMMON_OR_NULL:
             if arg.nullable and _is_null(value):
                 return None
-            if not isinstance(value, Pointer) or value.region.kind is not RegionKind.OBJECT:
+            if not isinstance(value, Pointer) or value.region.name not in _SOCKETS:
                 return _bad(f"{state.show(value)} is not a socket")
             if arg.releases:
                 return _reference_argument(state, value)
             if not arg.nullable and state.facts.range(value.base).lo == 0:
                 return _bad("the socket may be null", "a null check before the call")
             return None
+        case ArgKind.CONST_STRING:
+            return _string_argument(setting, state, value)
         case ArgKind.STACK_OR_NULL:
             raise Unsupported(f"callbacks (helper {prototype.name})")
         case _:
             return _memory_argument(setting, state, prototype, index, arg, value)
+
+
+def _socket_map_change(setting: Setting, prototype: HelperPrototype) -> Violation | None:
+    """Maps of sockets are changed by programs that run where no socket is locked (``may_update_sockmap`` in Linux)."""
+    name = setting.program.program_type
+    if name in _CHANGE_SOCKET_MAPS or (name == "sock_ops" and prototype.name == "bpf_map_delete_elem"):
+        return None
+    return _bad(f"{name} programs may not change maps of sockets")
+
+
+def _string_argument(setting: Setting, state: State, value: Value) -> Violation | None:
+    """A string that ends, in data that nobody can change (``check_reg_const_str`` in Linux)."""
+    if not isinstance(value, Pointer) or value.region.kind is not RegionKind.MAP_VALUE:
+        return _bad(f"{state.show(value)} is not a string in read-only data", "a constant string")
+    spec = setting.map_of(value.region)
+    offset = state.facts.range(value.offset)
+    if state.facts.range(value.base).lo == 0 or not spec.read_only or spec.initial is None:
+        return _bad(f"{state.show(value)} is not a string in read-only data", "a constant string")
+    if offset.lo != offset.hi or 0 not in spec.initial[offset.lo :]:
+        return _bad(f"{state.show(value)} is not known to be a string that ends", "a constant string")
+    return None
 
 
 def _size_argument(state: State, arg: HelperArg, value: Value) -> Violation | None:
@@ -305,10 +354,17 @@ def _release(state: State, value: Value) -> None:
 def _result(setting: Setting, state: State, prototype: HelperPrototype, handle: Pointer | None) -> Value:
     match prototype.returns:
         case ReturnKind.INTEGER:
-            return unknown(setting, state)
+            return (
+                _bounded(setting, state, prototype) if prototype.name in _BOUNDED_BY_SIZE else unknown(setting, state)
+            )
         case ReturnKind.VOID:
             return Special.UNINITIALISED
         case ReturnKind.MAP_VALUE | ReturnKind.MAP_VALUE_OR_NULL:
+            if prototype.name not in _LOOKUPS and handle is not None:
+                # Storage of an object: what a lookup in the map yields is another question.
+                base = NEVER_NULL if prototype.returns is ReturnKind.MAP_VALUE else unknown(setting, state)
+                region = handle.region
+                return Pointer(replace(region, kind=RegionKind.MAP_VALUE), base, ZERO)
             return _looked_up(setting, state, prototype, handle)
         case ReturnKind.MEM_OR_NULL:
             index = next((i for i, arg in enumerate(prototype.args) if arg.kind is ArgKind.ALLOC_SIZE), None)
@@ -324,6 +380,17 @@ def _result(setting: Setting, state: State, prototype: HelperPrototype, handle: 
             return _acquired(setting, state, prototype, Region(RegionKind.OBJECT, name=name))
         case _:
             raise Unsupported(f"result of helper {prototype.name}")
+
+
+def _bounded(setting: Setting, state: State, prototype: HelperPrototype) -> Term:
+    """An error, or at most as many bytes as the helper was given room for."""
+    index = next(i for i, arg in enumerate(prototype.args) if arg.kind in (ArgKind.SIZE, ArgKind.SIZE_OR_ZERO))
+    size = state.registers[index + 1]
+    if not isinstance(size, Term) or state.facts.range(size).hi > _MAX_SIZE:
+        return unknown(setting, state)
+    result = unknown(setting, state, -_MAX_ERRNO, state.facts.range(size).hi)
+    assume(state, Comparison.SLE, result, size, 64)
+    return result
 
 
 def _acquired(setting: Setting, state: State, prototype: HelperPrototype, region: Region) -> Pointer:

@@ -19,7 +19,7 @@ from prevail_py.verifier.scalars import compute, truncate, unknown
 from prevail_py.verifier.setting import Setting, Unsupported
 from prevail_py.verifier.state import Frame, State
 from prevail_py.verifier.values import NEVER_NULL, STACK_SIZE, ZERO, Pointer, Region, RegionKind, Special, Value
-from prevail_py.words import Comparison, OpKind, WordOp, mask
+from prevail_py.words import Comparison, OpKind, WordOp, mask, to_signed
 
 __all__ = [
     "Violation",
@@ -87,7 +87,7 @@ def violation(
         case RegionKind.MEMORY:
             return _bounds_violation(state, value, size, value.region.size)
         case RegionKind.OBJECT:
-            raise Unsupported(f"access to the fields of a {value.region.name}")
+            return _object_violation(setting, state, value, size, mode)
         case RegionKind.MAP | RegionKind.FUNCTION:
             return Violation(AssertionKind.NOT_A_POINTER, f"{value.region} is not memory the program may touch")
 
@@ -161,6 +161,23 @@ def _context_violation(setting: Setting, state: State, pointer: Pointer, size: R
     return Violation(
         AssertionKind.CONTEXT_ACCESS,
         f"{setting.program_type.name} programs may not {mode.value} {_bytes(size)} at offset {offset} of the context",
+    )
+
+
+def _object_violation(setting: Setting, state: State, pointer: Pointer, size: Range, mode: Mode) -> Violation | None:
+    item = setting.platform.objects.get(pointer.region.name)
+    if item is None:
+        raise Unsupported(f"access to the fields of a {pointer.region.name}")
+    if item.size is not None:
+        return _bounds_violation(state, pointer, size, item.size)
+    known = state.facts.range(pointer.offset)
+    if known.lo != known.hi or size.lo != size.hi:
+        return Violation(AssertionKind.CONTEXT_ACCESS, f"access to a {item.name} at an offset that is not constant")
+    if mode is Mode.READ and item.may_read(known.lo, size.lo):
+        return None
+    return Violation(
+        AssertionKind.CONTEXT_ACCESS,
+        f"programs may not {mode.value} {_bytes(size)} at offset {to_signed(known.lo, 64)} of a {item.name}",
     )
 
 

@@ -78,10 +78,13 @@ class Setting:
         return not self.map_of(region).flags & _WRITE_ONLY_PROGRAM and "r" in self.map_type_of(region).value_access
 
     def may_write(self, region: Region) -> bool:
-        """Whether programs may change this map: not where it is read-only data or ``BPF_F_RDONLY_PROG`` is set."""
+        """Whether programs may store into the values of this map."""
+        return self.may_change(region) and "w" in self.map_type_of(region).value_access
+
+    def may_change(self, region: Region) -> bool:
+        """Whether helpers may change this map: not where it is read-only data or ``BPF_F_RDONLY_PROG`` is set."""
         spec = self.map_of(region)
-        read_only = spec.read_only or spec.flags & _READ_ONLY_PROGRAM
-        return not read_only and "w" in self.map_type_of(region).value_access
+        return not (spec.read_only or spec.flags & _READ_ONLY_PROGRAM)
 
     def map_type_of(self, region: Region) -> MapType:
         """The map type of :meth:`map_of`.  Raises Unsupported for a number the platform does not know."""

@@ -267,9 +267,25 @@ def _branch_on_pointers(state: State, comparison: Comparison, left: Value, right
         left, right, comparison = right, left, comparison.swapped
     if isinstance(left, Pointer) and isinstance(right, Term):
         return _compare_with_number(state, comparison, left, right)
-    if isinstance(left, Pointer) and isinstance(right, Pointer) and _same_instance(left, right):
-        return _compare_offsets(state, comparison, left, right)
+    if isinstance(left, Pointer) and isinstance(right, Pointer):
+        if _same_instance(left, right):
+            return _compare_offsets(state, comparison, left, right)
+        if comparison is Comparison.EQ:
+            return _equal_pointers(state, left, right) and _equal_pointers(state, right, left)
     return True
+
+
+def _equal_pointers(state: State, left: Pointer, right: Pointer) -> bool:
+    """What equals the address of something is not null."""
+    if left.offset != ZERO or state.facts.range(right.base).lo == 0 or not _near(state, right):
+        return True
+    return assume(state, Comparison.NE, left.base, ZERO, 64)
+
+
+def _near(state: State, pointer: Pointer) -> bool:
+    """Whether the address is so near to its region that it cannot be 0."""
+    known = state.facts.range(pointer.offset, signed=True)
+    return known.lo > -MAX_POINTER_OFFSET and known.hi < MAX_POINTER_OFFSET
 
 
 def _compare_with_number(state: State, comparison: Comparison, pointer: Pointer, number: Term) -> bool:
@@ -278,10 +294,8 @@ def _compare_with_number(state: State, comparison: Comparison, pointer: Pointer,
         return True
     if pointer.offset != ZERO:
         # A pointer that is not null and near its region is not 0; of a null pointer plus something nothing is learnt.
-        known = state.facts.range(pointer.offset, signed=True)
-        near = known.lo > -MAX_POINTER_OFFSET and known.hi < MAX_POINTER_OFFSET
         certainly_not_null = state.facts.range(pointer.base).lo > 0
-        return not (near and certainly_not_null and comparison is Comparison.EQ)
+        return not (_near(state, pointer) and certainly_not_null and comparison is Comparison.EQ)
     if not assume(state, comparison, pointer.base, ZERO, 64):
         return False
     if comparison is Comparison.EQ and pointer.base.symbol != NO_SYMBOL:

@@ -7,6 +7,7 @@ import pkgutil
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from prevail_py.platforms.linux.kernel_objects import OBJECTS
 from prevail_py.platforms.linux.map_types import BOUND_HELPERS, MAP_TYPES
 from prevail_py.platforms.linux.program_types import ATTACH_RULES, ATTACH_TYPES, PROGRAM_TYPES
 from prevail_py.platforms.linux.sections import SECTIONS
@@ -35,6 +36,7 @@ def build() -> Platform:
         sections=SECTIONS,
         map_types=MAP_TYPES,
         load_helpers=_helpers,
+        objects=OBJECTS,
         bound_helpers=BOUND_HELPERS,
         measured_types=frozenset(contexts),
     )
