@@ -11,7 +11,7 @@ from prevail_py.isa.instructions import Call, CallLocal, Instruction, LoadImmedi
 from prevail_py.objects.program import MapSpec, Program, Subprogram
 from prevail_py.platforms import platform
 
-__all__ = ["assemble", "disassemble"]
+__all__ = ["assemble", "disassemble", "subprograms_of"]
 
 
 def assemble(
@@ -33,7 +33,7 @@ def assemble(
         program_type=program_type,
         code=code,
         maps=tuple(maps),
-        subprograms=tuple(_subprograms(code, name)),
+        subprograms=tuple(subprograms_of(code, name)),
         licence=licence,
     )
 
@@ -51,7 +51,8 @@ def disassemble(program: Program, *, source: bool = True) -> str:
     return "\n".join(_lines(program, source))
 
 
-def _subprograms(code: Sequence[Instruction | None], name: str) -> Iterator[Subprogram]:
+def subprograms_of(code: Sequence[Instruction | None], name: str) -> Iterator[Subprogram]:
+    """The functions of a program called ``name``: each lasts from where it is called, or referred to, to the next."""
     starts = {0}
     for pc, instruction in enumerate(code):
         if isinstance(instruction, CallLocal):

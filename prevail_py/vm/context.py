@@ -17,6 +17,7 @@ from prevail_py.vm.packet import Packet
 
 __all__ = ["Context", "takes_packet"]
 
+_FROM_LOOPBACK: Final = (1).to_bytes(4, "little").rjust(16, b"\0")
 _NULL_FIELDS: Final = frozenset({FieldKind.SOCK_OR_NULL, FieldKind.SOCK_COMMON_OR_NULL})
 
 
@@ -94,5 +95,5 @@ def _default(program_type: ProgramType, packet: Packet | None) -> bytes:
     if program_type.context_struct == "__sk_buff" and packet is not None:
         return len(packet).to_bytes(4, "little")
     if program_type.context_struct == "xdp_md":
-        return (1).to_bytes(4, "little").rjust(16, b"\0")
+        return _FROM_LOOPBACK
     return b""

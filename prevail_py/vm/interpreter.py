@@ -11,9 +11,9 @@ Observers are called before every instruction with the live :class:`Machine`; th
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Final, TypeAlias, assert_never
+from typing import Final, NamedTuple, TypeAlias, assert_never
 
+from prevail_py.isa.flow import function_address
 from prevail_py.isa.instructions import (
     AddressSpaceCast,
     Alu,
@@ -48,7 +48,7 @@ from prevail_py.vm.context import Context, takes_packet
 from prevail_py.vm.environment import Environment
 from prevail_py.vm.fault import Fault
 from prevail_py.vm.helpers.table import call_helper
-from prevail_py.vm.machine import Code, Machine, Redirect, prepare
+from prevail_py.vm.machine import Callback, Code, Machine, Redirect, prepare
 from prevail_py.vm.maps import Map, create_maps, has_values
 from prevail_py.vm.memory import Region, RegionKind
 from prevail_py.vm.outcome import Outcome, OutOfFuel, Returned, Trap, TrapKind, Trapped
@@ -81,8 +81,7 @@ Executor: TypeAlias = Callable[[Machine, int], Outcome]
 """What runs a machine from its current instruction to the end, or until it has executed so many instructions."""
 
 
-@dataclass(frozen=True, slots=True)
-class Execution:
+class Execution(NamedTuple):
     """How a run ended and what it left behind.
 
     ``packet`` is what lies between data and data_end, ``context`` the bytes of the context's scalar fields, ``memory``
@@ -163,18 +162,14 @@ class Interpreter:
         elif packet is not None:
             raise ValueError(f"{self._type.name} programs do not run on packets")
         machine.context = Context(machine.memory, self._type, context, machine.packet)
-        log = machine.environment.log
+        log, region = machine.environment.log, machine.context.region
         logged = len(log)
-        machine.write(Register.R1, machine.context.region.base, machine.context.region)
+        machine.write(Register.R1, region.base, region)
         outcome = executor(machine, fuel)
+        left = None if machine.packet is None else bytes(machine.packet)
+        printed = tuple(log[logged:]) if len(log) > logged else ()
         return Execution(
-            outcome,
-            machine.steps,
-            packet=None if machine.packet is None else bytes(machine.packet),
-            context=bytes(machine.context.region.data),
-            maps=tuple(machine.maps),
-            log=tuple(log[logged:]),
-            redirect=machine.redirect,
+            outcome, machine.steps, left, bytes(region.data), None, tuple(machine.maps), printed, machine.redirect
         )
 
 
@@ -423,7 +418,7 @@ def _wide(machine: Machine, instruction: LoadImmediate64) -> tuple[int, Region |
             region = machine.value_region(index, 0)
             return region.base + (instruction.high & 0xFFFFFFFF), region
         case Pseudo.FUNCTION:
-            region = machine.memory.function(machine.pc + 1 + instruction.low)
+            region = machine.function_region(function_address(machine.pc, instruction))
             return region.base, region
         case Pseudo.MAP_FD | Pseudo.MAP_VALUE | Pseudo.BTF_ID:
             raise Fault(
@@ -473,17 +468,25 @@ def _call(machine: Machine, target: int) -> None:
 
 
 def _call_register(machine: Machine, register: Register) -> None:
-    """Call the helper whose number is in a register."""
-    number = machine.read(register)
-    if machine.provenance[register] is not None:
-        raise Fault(TrapKind.UNSUPPORTED, "a call through a pointer is not modelled")
-    call_helper(machine, number)
+    """Call the helper whose number is in a register, or the function that it points to."""
+    number, region = machine.read(register), machine.provenance[register]
+    if region is None:
+        call_helper(machine, number)
+        return
+    function = machine.function_at(region)
+    if function is None or number != region.base:
+        raise Fault(TrapKind.NOT_A_POINTER, f"r{register} points to {region}, not to a function of the program")
+    _call(machine, function)
 
 
 def end(machine: Machine) -> int | None:
     """Return from a subprogram, or end the program with R0, which must then be a result that its type allows."""
     if len(machine.calls) > 1:
-        machine.leave()
+        callback = machine.calls[-1].callback
+        if callback is None:
+            machine.leave()
+        else:
+            _end_callback(machine, callback)
         return None
     result = machine.read(Register.R0)
     program_type = machine.calls[-1].code.program_type
@@ -499,3 +502,14 @@ def end(machine: Machine) -> int | None:
     if machine.references:
         raise Fault(TrapKind.UNRELEASED_REFERENCE, f"{len(machine.references)} references were not released")
     return result
+
+
+def _end_callback(machine: Machine, callback: Callback) -> None:
+    """Return from a function that a helper called: with 0 or 1, nothing else (``prepare_func_exit`` in Linux)."""
+    result, provenance = machine.read(Register.R0), machine.provenance[Register.R0]
+    if provenance is not None:
+        raise Fault(TrapKind.POINTER_LEAK, f"a callback returns a pointer to {provenance}")
+    if result > 1:
+        raise Fault(TrapKind.RETURN_RANGE, f"a callback returns {to_signed(result, WORD_BITS)}, neither 0 nor 1")
+    machine.leave()
+    callback.returned(machine, result)

@@ -8,7 +8,7 @@ at it.  Registers are 64-bit words, None while uninitialised, and beside each is
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Protocol
 
 from prevail_py.isa.instructions import Alu, Atomic, EndianSwap, Instruction, Load, MoveSignExtend, Negate, Operand
 from prevail_py.isa.semantics import Computing, atomic_op, load_op, operands, operation
@@ -25,7 +25,7 @@ from prevail_py.vm.outcome import TrapKind
 from prevail_py.vm.packet import Packet
 from prevail_py.words import WordOp
 
-__all__ = ["MAX_FRAMES", "Code", "Frame", "Machine", "Redirect", "prepare"]
+__all__ = ["MAX_FRAMES", "Callback", "Code", "Frame", "Machine", "Redirect", "prepare"]
 
 MAX_FRAMES: Final = 8
 """How deep calls may nest, the main program included (MAX_CALL_FRAMES in Linux)."""
@@ -85,13 +85,22 @@ def _operation(instruction: Instruction | None) -> WordOp | None:
             return None  # the bytes of an unsigned load are the word already
 
 
+class Callback(Protocol):
+    """A helper that called a function of the program, and goes on when that returns."""
+
+    def returned(self, machine: Machine, result: int) -> None:
+        """Go on with the function's result; its frame is gone."""
+        ...
+
+
 @dataclass(slots=True, eq=False)
 class Frame:
     """One activation: the main program's, or a subprogram's.
 
     ``maps`` gives the position in :attr:`Machine.maps` of each map of the program.  ``call_pc`` is the slot of the call
     that made the frame, ``saved`` holds R6-R9 of the caller with their provenance; the main program has neither.
-    ``may_goto_left`` is how often the frame's ``may_goto`` instructions may still fall through.
+    ``may_goto_left`` is how often the frame's ``may_goto`` instructions may still fall through.  ``callback`` is set
+    where a helper called the function.
     """
 
     code: Code
@@ -100,6 +109,7 @@ class Frame:
     may_goto_left: int
     call_pc: int | None = None
     saved: tuple[tuple[int | None, Region | None], ...] = ()
+    callback: Callback | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +127,8 @@ class Machine:
     """See the module's text.
 
     ``pc`` is the slot of the current instruction, ``next_pc`` where to go on after it.  ``maps`` are those of the
-    program in their order, then others that the run came across.  ``references`` holds the regions that a helper
+    program in their order, then others that the run came across; ``values`` is for each map what was found of its
+    values on this CPU, by slot, by engines that keep count of it.  ``references`` holds the regions that a helper
     handed out and wants back, each with the record it is.  ``plain`` turns off the checks that only make sense for a
     program of some type: of leaked pointers, and of which helpers it may call.  ``codes`` keeps prepared programs.
     """
@@ -134,11 +145,13 @@ class Machine:
     steps: int = 0
     calls: list[Frame] = field(default_factory=list)
     maps: list[Map] = field(default_factory=list)
+    values: list[dict[int, Region]] = field(default_factory=list)
     packet: Packet | None = None
     context: Context | None = None
     references: dict[Region, tuple[RingBuffer, int]] = field(default_factory=dict)
     redirect: Redirect | None = None
     tail_calls: int = 0
+    _functions: dict[tuple[int, int], Region] = field(default_factory=dict)
     _map_regions: list[Region] = field(default_factory=list)
     _value_windows: list[int] = field(default_factory=list)
 
@@ -187,13 +200,15 @@ class Machine:
 
     # Calls ----------------------------------------------------------------------------------------------------------
 
-    def enter(self, code: Code, maps: tuple[int, ...], call_pc: int | None = None) -> None:
+    def enter(
+        self, code: Code, maps: tuple[int, ...], call_pc: int | None = None, callback: Callback | None = None
+    ) -> None:
         """Begin a frame with its own stack; R0 and R6-R9 are uninitialised in it."""
         if len(self.calls) == MAX_FRAMES:
             raise Fault(TrapKind.CALL_DEPTH, f"more than {MAX_FRAMES} frames")
         saved = tuple((self.registers[r], self.provenance[r]) for r in _CALLEE_SAVED) if self.calls else ()
         stack = self.memory.stack_frame(len(self.calls))
-        self.calls.append(Frame(code, maps, stack, self.environment.may_goto_limit, call_pc, saved))
+        self.calls.append(Frame(code, maps, stack, self.environment.may_goto_limit, call_pc, saved, callback))
         for register in (0, *_CALLEE_SAVED):
             self.write(register, None)
         self._set_frame_pointer()
@@ -214,35 +229,51 @@ class Machine:
         frame = self.calls[-1]
         self.next_pc = 0
         self.memory.release(frame.stack)
-        stack = self.memory.stack_frame(len(self.calls) - 1)
-        self.calls[-1] = Frame(code, maps, stack, self.environment.may_goto_limit, frame.call_pc, frame.saved)
+        stack, limit = self.memory.stack_frame(len(self.calls) - 1), self.environment.may_goto_limit
+        self.calls[-1] = Frame(code, maps, stack, limit, frame.call_pc, frame.saved, frame.callback)
         for register in range(10):
             self.write(register, None)
         self._set_frame_pointer()
 
     def restart(self, environment: Environment) -> None:
-        """Be as after :meth:`enter` of the same program with the same maps, in a new machine.
+        """Be as after :meth:`enter` of the same program with the same maps in a new machine.
 
-        Not for a machine whose last run replaced the program or came across other maps.  The user gives it a packet and
-        a context, and R1.
+        The main program's frame and the regions of maps stay.  Not for a machine whose last run replaced the program
+        or came across other maps.
         """
-        self.environment = environment
-        del self.calls[1:]
         main = self.calls[0]
         main.may_goto_left = environment.may_goto_limit
         main.stack.blank()
-        self.memory.restart((main.stack,))
-        self.registers[:10] = [None] * 10
-        self.provenance[:10] = [None] * 10
+        self.memory.restart(main.stack)
+        self.environment = environment
+        self.registers = [None] * 11
+        self.provenance = [None] * 11
+        self.calls = [main]
         self._set_frame_pointer()
-        self.pc = self.next_pc = self.steps = 0
+        self.pc = self.next_pc = self.steps = self.tail_calls = 0
         self.packet = self.context = self.redirect = None
-        self.references.clear()
+        self.references = {}
+        self._functions = {}
 
     def _set_frame_pointer(self) -> None:
         stack = self.calls[-1].stack
         self.registers[10] = stack.base + FRAME_SIZE
         self.provenance[10] = stack
+
+    # Functions ------------------------------------------------------------------------------------------------------
+
+    def function_region(self, pc: int) -> Region:
+        """What a pointer to the running program's function at slot ``pc`` points to."""
+        code = self.calls[-1].code
+        region = self._functions.get((id(code), pc))
+        if region is None:
+            region = self._functions[id(code), pc] = self.memory.function(len(self._functions))
+        return region
+
+    def function_at(self, region: Region) -> int | None:
+        """The slot of the running program's function that ``region`` stands for; None where it is not its own."""
+        code = id(self.calls[-1].code)
+        return next((pc for (owner, pc), known in self._functions.items() if known is region and owner == code), None)
 
     # Maps -----------------------------------------------------------------------------------------------------------
 
@@ -259,6 +290,7 @@ class Machine:
         # Windows are given out here, not at the first use: addresses do not depend on what a run looks up first.
         self._value_windows.append(self.memory.reserve_map_values(map.slots * map.cpus) if has_values(map) else 0)
         self.maps.append(map)
+        self.values.append({})
         self._map_regions.append(self.memory.map_object(index))
         return index
 

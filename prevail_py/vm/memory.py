@@ -10,7 +10,7 @@ Addresses are deterministic, so that a run can be repeated exactly.  Every regio
 at most 1 GiB long, so that at least 3 GiB separate any two regions; all windows lie between 2**40 and 2**62, far from
 where an address would wrap around or change sign::
 
-    1 << 40    context              4 << 40    code: function pointers
+    1 << 40    context              4 << 40    functions, one window each
     2 << 40    stack, one window    5 << 40    map objects, one window each
                per frame            1 << 48    map values, one window per element and CPU
     3 << 40    packet               1 << 61    memory handed out by helpers, one window each
@@ -20,7 +20,7 @@ Regions are mutable records, for they are the machine's memory; identity is what
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import Enum
 from itertools import chain
@@ -169,8 +169,9 @@ class Region:
         """Make a stack frame as good as new."""
         assert self.initialised is not None
         assert self.pointers is not None
-        self.data[:] = self.initialised[:] = bytes(self.size)
-        self.pointers.clear()
+        if 1 in self.initialised:
+            self.data[:] = self.initialised[:] = bytes(self.size)
+            self.pointers.clear()
         self.live = True
 
 
@@ -184,6 +185,7 @@ class AddressSpace:
     def __init__(self) -> None:
         self._regions: dict[int, Region] = {}
         self._map_regions: dict[int, Region] = {}
+        self._frames: dict[int, Region] = {}  # the last one of each number
         self._next_memory = _MEMORY
         self._next_map_value = _MAP_VALUES
 
@@ -201,15 +203,18 @@ class AddressSpace:
 
     def stack_frame(self, number: int) -> Region:
         """An uninitialised stack frame; ``base + size`` is its frame pointer."""
-        data = memoryview(bytearray(FRAME_SIZE))
-        region = Region(
+        old = self._frames.get(number)
+        region = self._frames[number] = Region(
             RegionKind.STACK,
             _STACK + number * _WINDOW,
-            data,
-            initialised=bytearray(FRAME_SIZE),
-            pointers={},
+            memoryview(bytearray(FRAME_SIZE)) if old is None else old.data,
+            initialised=bytearray(FRAME_SIZE) if old is None else old.initialised,
+            pointers={} if old is None else old.pointers,
             frame=number,
         )
+        if old is not None:
+            assert not old.live  # nothing reads its bytes any more
+            region.blank()
         return self._add(region)
 
     def packet(self, frame: memoryview, start: int, end: int, *, writable: bool) -> Region:
@@ -228,10 +233,9 @@ class AddressSpace:
         self._map_regions[region.base] = region
         return region
 
-    def function(self, pc: int) -> Region:
-        """What a pointer to the function at slot ``pc`` points to: a region without bytes."""
-        base = _CODE + 8 * pc
-        return self._regions.get(base) or self._add(Region(RegionKind.FUNCTION, base, memoryview(b"")))
+    def function(self, number: int) -> Region:
+        """What a pointer to a function points to: a region without bytes."""
+        return self._add(Region(RegionKind.FUNCTION, _CODE + number * _WINDOW, memoryview(b"")))
 
     def reserve_map_values(self, count: int) -> int:
         """The first of ``count`` windows in a row for the values of a map.  Raises ValueError if there are none."""
@@ -250,10 +254,17 @@ class AddressSpace:
             self._map_regions[base] = region
         return region
 
-    def restart(self, kept: Iterable[Region]) -> None:
+    def succeed(self, region: Region, content: bytes) -> Region:
+        """Read-only memory at the address of a region whose life ends with this."""
+        self.release(region)
+        return self._add(Region(RegionKind.MEMORY, region.base, _buffer(content), writable=False))
+
+    def restart(self, kept: Region) -> None:
         """Forget all regions but ``kept`` and those of maps, whose windows stay theirs."""
         self._next_memory = _MEMORY
-        self._regions = {region.base: region for region in kept}
+        self._regions = {kept.base: kept}
+        for frame in self._frames.values():
+            frame.live = frame is kept
 
     def release(self, region: Region) -> None:
         """End the life of a region: pointers to it are stale from now on, its window may be used again."""

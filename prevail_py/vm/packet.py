@@ -25,14 +25,14 @@ class Packet:
     """
 
     def __init__(self, memory: AddressSpace, content: bytes, *, writable: bool) -> None:
-        size = HEADROOM + len(content) + TAILROOM
-        buffer = bytearray(-(-size // _PAGE) * _PAGE)
-        buffer[HEADROOM : HEADROOM + len(content)] = content
+        end = HEADROOM + len(content)
+        buffer = bytearray(-(-(end + TAILROOM) // _PAGE) * _PAGE)
+        buffer[HEADROOM:end] = content
         self._memory = memory
         self._writable = writable
         self.frame = memoryview(buffer)
         self.meta = self.start = HEADROOM
-        self.end = HEADROOM + len(content)
+        self.end = end
         self.region: Region = memory.packet(self.frame, self.meta, self.end, writable=writable)
 
     @property

@@ -12,9 +12,10 @@ from prevail_py.isa.instructions import Exit, Instruction, Jump
 from prevail_py.objects.text import assemble
 from prevail_py.research.differential import campaign, program_of
 from prevail_py.vm.differential import Divergence, Input, compare, load, minimise, text_of
-from prevail_py.vm.source import engine, generate, instructions
+from prevail_py.vm.source import access, arithmetic, engine, generate, instructions
 from prevail_py.vm.source.algebra import SourceAlgebra, Term
 from prevail_py.vm.source.flow import instruction_at
+from prevail_py.vm.source.writer import Site, Writer
 from prevail_py.words import OpKind, WordOp
 
 BOTH = ("interpreter", "source")
@@ -65,7 +66,7 @@ def test_planted_zero_extension(monkeypatch: pytest.MonkeyPatch) -> None:
         wide = op.kind is OpKind.SUB and op.width == 32
         return words.evaluate(algebra, replace(op, width=64) if wide else op, args)
 
-    monkeypatch.setattr(instructions, "evaluate", evaluate)
+    monkeypatch.setattr(arithmetic, "evaluate", evaluate)
     divergence = found()
     assert size(divergence) < 12
     assert "w" in text_of(divergence)
@@ -88,7 +89,7 @@ def test_planted_sign_extension(monkeypatch: pytest.MonkeyPatch) -> None:
             op = WordOp(OpKind.ZEXT, 16)
         return words.evaluate(algebra, op, args)
 
-    monkeypatch.setattr(instructions, "evaluate", evaluate)
+    monkeypatch.setattr(arithmetic, "evaluate", evaluate)
     assert size(found()) < 12
 
 
@@ -98,7 +99,7 @@ def test_planted_cmpxchg32(monkeypatch: pytest.MonkeyPatch) -> None:
     def compare(algebra: SourceAlgebra, comparison: words.Comparison, a: Term, b: Term, width: int) -> str:
         return words.compare(algebra, comparison, a, b, 64 if a.text == "old" else width)
 
-    monkeypatch.setattr(instructions, "compare", compare)
+    monkeypatch.setattr(access, "compare", compare)
     divergence = found()
     assert "cmpxchg" in text_of(divergence)
     assert size(divergence) < 16
@@ -117,20 +118,19 @@ def test_planted_fuel(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_planted_slot_of_a_trap(monkeypatch: pytest.MonkeyPatch) -> None:
-    def reference(self: instructions.InstructionWriter, pc: int, count: int) -> list[str]:
-        return ["try:", *(f"    {line}" for line in original(self, pc, count)), "finally:", "    m.pc -= 1"]
+    def reference(self: Writer, at: Site) -> list[str]:
+        return ["try:", *(f"    {line}" for line in original(self, at)), "finally:", "    m.pc -= 1"]
 
-    original = instructions.InstructionWriter.reference
-    monkeypatch.setattr(instructions.InstructionWriter, "reference", reference)
+    original = Writer.reference
+    monkeypatch.setattr(Writer, "reference", reference)
     assert any(" at slot " in d.left for d in found().differences if d.field == "outcome")
 
 
 def test_planted_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    def write(self: instructions.InstructionWriter, pc: int, count: int) -> list[str]:
-        return original(self, pc, count + isinstance(instruction_at(self.code.instructions, pc), Exit))
+    def write(w: Writer, pc: int, count: int) -> list[str]:
+        return instructions.write(w, pc, count + isinstance(instruction_at(w.code.instructions, pc), Exit))
 
-    original = instructions.InstructionWriter.write
-    monkeypatch.setattr(instructions.InstructionWriter, "write", write)
+    monkeypatch.setattr(generate, "write", write)
     assert any(difference.field == "steps" for difference in found().differences)
 
 

@@ -17,12 +17,14 @@ import pytest
 from prevail_py.isa.assembler import assemble_text
 from prevail_py.isa.instructions import Instruction, LoadImmediate64, Pseudo
 from prevail_py.objects.program import MapSpec, Program
+from prevail_py.objects.text import subprograms_of
 from prevail_py.platforms.model import ProgramType
 from prevail_py.verifier import verify
 from prevail_py.vm import interpreter
 from prevail_py.vm.context import Context
+from prevail_py.vm.engines import Engine, engine
 from prevail_py.vm.environment import Environment
-from prevail_py.vm.interpreter import Execution, run
+from prevail_py.vm.interpreter import Execution
 from prevail_py.vm.kernel.engine import KernelAnswer, RunInput, Session
 from prevail_py.vm.machine import Machine
 from prevail_py.vm.maps import Map, create_maps
@@ -52,6 +54,7 @@ MAPS = (
     MapSpec("percpu_hash", 5, 4, 8, 2),
 )
 PACKET = bytes(range(60))
+REFERENCE, GENERATED = engine("interpreter"), engine("source")
 LEAF = Program("leaf", "xdp", "xdp", assemble_text("r0 = *(u32 *)(r1 + 12)\nr0 += 100\nexit"))
 AGAIN = Program("again", "xdp", "xdp", assemble_text("r3 = 1\nr2 = map[idx:0] ll\ncall 12\nr0 = 77\nexit"), (MAPS[4],))
 
@@ -71,6 +74,8 @@ MACROS = {
     ".key": "*(u32 *)(r10 - 4) = {}\nr2 = r10\nr2 += -4\nr1 = map[{}] ll",
     ".checked": "r6 = r1\nr7 = *(u32 *)(r6 + 0)\nr8 = *(u32 *)(r6 + 4)\nr9 = r7\nr9 += 60\nif r9 > r8 goto out",
     ".zeros": "\n".join(f"*(u64 *)(r10 - {offset}) = 0" for offset in range(64, 0, -8)),
+    ".loop": "*(u64 *)(r10 - 8) = 0\nr1 = {}\nr2 = subprog[{}] ll\nr3 = r10\nr3 += -8\nr4 = 0\ncall 181",
+    ".each": "*(u64 *)(r10 - 8) = 0\nr1 = map[{}] ll\nr2 = subprog[{}] ll\nr3 = r10\nr3 += -8\nr4 = 0\ncall 164",
     ".value": "*(u64 *)(r10 - 16) = {}\nr3 = r10\nr3 += -16",
 }
 
@@ -99,7 +104,9 @@ def parse_case(name: str, kind: str, lines: list[str]) -> Case:
         words = statement.split()
         code += MACROS[words[0]].format(*words[1:]).split("\n") if words[0] in MACROS else [statement]
     assert ends is not None, name
-    return Case(name, Program(name, kind, kind, assemble(code), MAPS), ends)
+    instructions = assemble(code)
+    functions = tuple(subprograms_of(instructions, name))
+    return Case(name, Program(name, kind, kind, instructions, MAPS, subprograms=functions), ends)
 
 
 def slots(lines: list[str]) -> int:
@@ -108,6 +115,11 @@ def slots(lines: list[str]) -> int:
 
 
 def assemble(lines: list[str]) -> tuple[Instruction | None, ...]:
+    starts = {line.partition(":")[0]: slots(lines[:number]) for number, line in enumerate(lines) if ":" in line}
+    for number, line in enumerate(lines):
+        name = re.search(r"subprog\[(\w+)\]", line)
+        if name is not None:
+            lines[number] = line.replace(name[1], f"{starts[name[1]] - slots(lines[:number]) - 1:+d}")
     text = "\n".join(lines)
     for index, spec in enumerate(MAPS):
         text = text.replace(f"map[{spec.name}]", f"map[idx:{index}]")
@@ -145,10 +157,11 @@ def fresh_maps(environment: Environment) -> tuple[Map, ...]:
     return maps
 
 
-def execute(case: Case) -> Execution:
+def execute(case: Case, engine: Engine = REFERENCE, fuel: int = 2000) -> Execution:
     environment = Environment(cpus=2, may_goto_limit=5)
     packet = None if case.program.program_type == "kprobe" else PACKET
-    return run(case.program, packet=packet, maps=fresh_maps(environment), environment=environment, fuel=2000)
+    loaded = engine.load(case.program)
+    return loaded.run(packet=packet, maps=fresh_maps(environment), environment=environment, fuel=fuel)
 
 
 def end_of(case: Case) -> int | tuple[TrapKind, int] | str:
@@ -164,6 +177,20 @@ def end_of(case: Case) -> int | tuple[TrapKind, int] | str:
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_program(case: Case) -> None:
     assert end_of(case) == case.ends, execute(case).outcome
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_program_as_generated_source(case: Case) -> None:
+    """Whatever is left behind is equal, however much fuel there is."""
+    steps = execute(case).steps
+    for fuel in (2000, *range(0, steps + 1, 1 + steps // 40)):
+        left, right = execute(case, fuel=fuel), execute(case, GENERATED, fuel)
+        assert left._replace(maps=()) == right._replace(maps=())
+        assert [contents(map) for map in left.maps] == [contents(map) for map in right.maps]
+
+
+def contents(map: Map) -> object:
+    return dict(map.items()) if isinstance(map, ArrayMap | HashMap) else repr(map)
 
 
 def test_every_kind_of_trap_is_covered() -> None:
@@ -182,12 +209,15 @@ def test_no_program_that_traps_is_safe(case: Case) -> None:
 # The kernel ---------------------------------------------------------------------------------------------------------
 
 
+_OF_MAPS = (Pseudo.MAP_INDEX, Pseudo.MAP_INDEX_VALUE)
+
+
 def with_used_maps(program: Program) -> Program:
     """The same program with only the maps it refers to, and a licence for all helpers."""
-    loads = [i for i in program.code if isinstance(i, LoadImmediate64) and i.pseudo is not Pseudo.IMMEDIATE]
+    loads = [i for i in program.code if isinstance(i, LoadImmediate64) and i.pseudo in _OF_MAPS]
     used = sorted({load.low for load in loads})
     code = tuple(
-        replace(i, low=used.index(i.low)) if isinstance(i, LoadImmediate64) and i.pseudo is not Pseudo.IMMEDIATE else i
+        replace(i, low=used.index(i.low)) if isinstance(i, LoadImmediate64) and i.pseudo in _OF_MAPS else i
         for i in program.code
     )
     return replace(program, code=code, maps=tuple(MAPS[index] for index in used), licence="GPL")

@@ -116,6 +116,15 @@ def _checked(
             return Argument(value, region)
         case ArgKind.MAP:
             return Argument(value, region)
+        case ArgKind.FUNCTION:
+            _require_start(value, region, RegionKind.FUNCTION, "a function")
+            return Argument(value, region)
+        case ArgKind.STACK_OR_NULL:
+            if not _is_null(value, region):
+                _require(region is not None and region.kind is RegionKind.STACK, "a pointer to the stack is wanted")
+                assert region is not None
+                region.locate(value, 0)
+            return Argument(value, region)
         case ArgKind.RINGBUF_MEM:
             _require_start(value, region, RegionKind.MEMORY, "ring buffer memory")
             _require(region in machine.references, "the memory was given back before, or never handed out")

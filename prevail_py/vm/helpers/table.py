@@ -1,7 +1,7 @@
 """Which helpers are implemented, by name, and how a call is made.
 
 A helper takes the machine and its checked arguments and returns a number (negative: an error number), a region to
-whose beginning R0 will point, or None for null.
+whose beginning R0 will point, None for null, or the calls of a function of the program that have to be made first.
 """
 
 from __future__ import annotations
@@ -12,19 +12,21 @@ from typing import Final, TypeAlias
 
 from prevail_py.platforms.model import HelperPrototype, ReturnKind
 from prevail_py.vm.fault import Fault
-from prevail_py.vm.helpers import checksum, fib, maps, output, packets, system, tail_call, tracing
+from prevail_py.vm.helpers import callbacks, checksum, fib, maps, output, packets, system, tail_call, tracing
 from prevail_py.vm.helpers.arguments import Argument, check_arguments
+from prevail_py.vm.helpers.callbacks import Iteration
 from prevail_py.vm.machine import Machine
 from prevail_py.vm.memory import Region
 from prevail_py.vm.outcome import TrapKind
 
 __all__ = ["HELPERS", "Helper", "call_helper"]
 
-Helper: TypeAlias = Callable[[Machine, Sequence[Argument]], int | Region | None]
+Helper: TypeAlias = Callable[[Machine, Sequence[Argument]], int | Region | Iteration | None]
 
 HELPERS: Final[Mapping[str, Helper]] = MappingProxyType({
     "bpf_csum_diff":              checksum.csum_diff,
     "bpf_fib_lookup":             fib.fib_lookup,
+    "bpf_for_each_map_elem":      callbacks.for_each_map_elem,
     "bpf_get_current_cgroup_id":  system.get_current_cgroup_id,
     "bpf_get_current_comm":       system.get_current_comm,
     "bpf_get_current_pid_tgid":   system.get_current_pid_tgid,
@@ -38,6 +40,7 @@ HELPERS: Final[Mapping[str, Helper]] = MappingProxyType({
     "bpf_ktime_get_coarse_ns":    system.ktime_get_ns,
     "bpf_ktime_get_ns":           system.ktime_get_ns,
     "bpf_ktime_get_tai_ns":       system.ktime_get_ns,
+    "bpf_loop":                   callbacks.loop,
     "bpf_map_delete_elem":        maps.map_delete_elem,
     "bpf_map_lookup_elem":        maps.map_lookup_elem,
     "bpf_map_lookup_percpu_elem": maps.map_lookup_percpu_elem,
@@ -88,6 +91,8 @@ def call_helper(machine: Machine, number: int) -> None:
         return  # a tail call: the registers are those that the new program starts with
     machine.clobber_arguments()
     match result:
+        case Iteration():
+            result.go_on(machine)
         case Region():
             machine.write(0, result.base, result)
         case None:

@@ -51,6 +51,9 @@ class ArrayMap(MutableMapping[bytes, Content]):
         index = index_of(key)
         return index if index < self._storage.slots else None
 
+    slot_of = find
+    """No element of an array is ever less used than others."""
+
     def value(self, slot: int, cpu: int) -> memoryview:
         """The memory of one value."""
         return self._storage.value(slot, cpu)

@@ -77,6 +77,10 @@ class HashMap(MutableMapping[bytes, Content]):
         """How many values each element has."""
         return self._storage.cpus
 
+    def slot_of(self, key: bytes) -> int | None:
+        """The slot of the element with this key, which does not count as used."""
+        return self._slot_of.get(key)
+
     def find(self, key: bytes) -> int | None:
         """The slot of the element with this key, which counts as used."""
         slot = self._slot_of.get(key)

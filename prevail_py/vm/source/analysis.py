@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from enum import IntFlag
 from typing import Final, NamedTuple
 
-from prevail_py.isa.flow import target
+from prevail_py.isa.flow import function_address, target
 from prevail_py.isa.instructions import (
     Alu,
     AluOp,
@@ -38,11 +38,11 @@ from prevail_py.isa.instructions import (
     StoreRelease,
 )
 from prevail_py.platforms import Platform
-from prevail_py.platforms.model import FieldKind, ProgramType, ReturnKind
+from prevail_py.platforms.model import ArgKind, FieldKind, HelperPrototype, ProgramType, ReturnKind
 from prevail_py.vm.memory import FRAME_SIZE
-from prevail_py.vm.source.flow import Block, instruction_at
+from prevail_py.vm.source.flow import Block, instruction_at, recursive
 
-__all__ = ["May", "State", "Value", "analyse"]
+__all__ = ["May", "State", "Value", "analyse", "calls_back"]
 
 
 class May(IntFlag):
@@ -60,10 +60,16 @@ _FAR: Final = 1 << 31
 
 
 class Value(NamedTuple):
-    """``offset``, of a value that can only be a pointer into the context or the own frame, counts from its start."""
+    """``offset``, of a value that can only be a pointer into the context or the own frame, counts from its start.
+
+    ``map``, of a value that can only be a reference to a map, is which one of the program's.  ``live``: if it is a
+    pointer to something else than the own frame and the context, what it points to is there still.
+    """
 
     may: May
     offset: int | None = None
+    map: int | None = None
+    live: bool = False
 
     @property
     def pointer(self) -> bool:
@@ -74,6 +80,7 @@ class Value(NamedTuple):
 _NUMBER: Final = Value(May.NUMBER)
 _UNINITIALISED: Final = Value(May.UNINITIALISED)
 _ANY: Final = Value(May.NUMBER | _ANY_POINTER)
+_PASSED_BACK: Final = Value(May.UNINITIALISED | May.NUMBER | May.POINTER | May.CONTEXT)
 _FRAME_POINTER: Final = Value(May.STACK, FRAME_SIZE)
 _EVERYWHERE: Final = (1 << FRAME_SIZE) - 1
 
@@ -101,11 +108,17 @@ class State:
 
 
 def _join(a: State, b: State) -> State:
-    registers = tuple(
-        x if x == y else Value(x.may | y.may, x.offset if x.may == y.may and x.offset == y.offset else None)
-        for x, y in zip(a.registers, b.registers, strict=True)
-    )
+    registers = tuple(x if x == y else _join_values(x, y) for x, y in zip(a.registers, b.registers, strict=True))
     return State(registers, a.written & b.written, a.spilled | b.spilled)
+
+
+def _join_values(a: Value, b: Value) -> Value:
+    offset = a.offset if (a.may, a.offset) == (b.may, b.offset) else None
+    return Value(a.may | b.may, offset, live=_live(a) and _live(b))
+
+
+def _live(value: Value) -> bool:
+    return value.live or not value.may & May.POINTER
 
 
 def _start(arguments: Sequence[Value]) -> State:
@@ -129,8 +142,7 @@ class _Analysis:
         self.results: dict[int, Value] = {}
         self.callers: dict[int, set[tuple[int, int]]] = {entry: set() for entry in functions}
         self.pending: list[tuple[int, int]] = []
-        calls = [(pc, call) for pc, call in enumerate(code) if isinstance(call, CallLocal)]
-        self.recursive = any(target(pc, call) == 0 for pc, call in calls)
+        self.recursive = recursive(code)
 
     def reach(self, function: int, start: int, state: State) -> None:
         key = (function, start)
@@ -163,7 +175,8 @@ class _Analysis:
 
     def after(self, function: int, start: int, pc: int, state: State) -> State | None:
         """The state after an instruction; None where nothing follows, as far as is known yet."""
-        match instruction_at(self.code, pc):
+        instruction = instruction_at(self.code, pc)
+        match instruction:
             case Exit():
                 self.returns(function, state.registers[0])
                 return None
@@ -176,16 +189,20 @@ class _Analysis:
                 result = self.results[callee]
                 if result.pointer:  # it may point into the caller's frame
                     result = Value(result.may | _ANY_POINTER)
-                return replace(_clobbered(state).put(0, result), spilled=_EVERYWHERE)
+                return replace(_maybe_stale(_clobbered(state)).put(0, result), spilled=_EVERYWHERE)
             case LoadPacket():
                 self.returns(function, _NUMBER)
                 return _clobbered(state).put(0, _NUMBER)
-            case Call() | CallRegister() as instruction:
+            case Call() | CallRegister():
                 result, returns = self.result_of(instruction)
                 if returns:
                     self.returns(function, Value(_ANY.may | May.UNINITIALISED))
+                if self.may_call_back(instruction):
+                    state = replace(state, spilled=_EVERYWHERE)
+                if self.may_end_regions(instruction):
+                    state = _maybe_stale(state)
                 return _clobbered(state).put(0, result)
-            case Alu() | MoveSignExtend() | Negate() | EndianSwap() as instruction:
+            case Alu() | MoveSignExtend() | Negate() | EndianSwap():
                 return state.put(instruction.dst, _computed(instruction, state))
             case Load(dst, base, offset, size, signed):
                 return state.put(dst, _NUMBER if signed else self.loaded(function, state, base, offset, size))
@@ -197,8 +214,13 @@ class _Analysis:
                 return _stored(state, base, offset, size, src)
             case Atomic(op, fetch, _, _, _, src):
                 return state.put(Register.R0 if op is AtomicOp.CMPXCHG else src, _NUMBER) if fetch else state
-            case LoadImmediate64(dst, pseudo=pseudo):
-                return state.put(dst, _NUMBER if pseudo is Pseudo.IMMEDIATE else Value(May.POINTER))
+            case LoadImmediate64(dst, index, pseudo=pseudo):
+                if pseudo is Pseudo.FUNCTION:
+                    callee = function_address(pc, instruction)
+                    self.reach(callee, callee, _start([_PASSED_BACK] * 5))
+                if pseudo is Pseudo.MAP_INDEX:
+                    return state.put(dst, Value(May.POINTER, map=index, live=True))
+                return state.put(dst, _NUMBER if pseudo is Pseudo.IMMEDIATE else Value(May.POINTER, live=True))
             case None:
                 return None
             case _:
@@ -216,11 +238,31 @@ class _Analysis:
         anything = Value(May.UNINITIALISED | May.NUMBER | May.POINTER)
         if isinstance(instruction, CallRegister):
             return anything, True
-        program_type = None if self.program_type is None else self.program_type.name
-        prototype = self.platform.helper(instruction.helper, program_type)
+        prototype = self.prototype(instruction)
         if prototype is None or prototype.returns is ReturnKind.INTEGER:
             anything = _NUMBER
+        elif prototype.returns in (ReturnKind.MAP_VALUE, ReturnKind.MAP_VALUE_OR_NULL):
+            anything = Value(May.NUMBER | May.POINTER, live=True)  # maps outlive the run
         return anything, prototype is not None and prototype.name == "bpf_tail_call"
+
+    def prototype(self, call: Call) -> HelperPrototype | None:
+        return self.platform.helper(call.helper, None if self.program_type is None else self.program_type.name)
+
+    def may_call_back(self, call: Call | CallRegister) -> bool:
+        """Whether it may run a function of the program, which might spill pointers into the caller's frame."""
+        if isinstance(call, CallRegister):
+            return True
+        prototype = self.prototype(call)
+        return prototype is not None and calls_back(prototype)
+
+    def may_end_regions(self, call: Call | CallRegister) -> bool:
+        """Whether pointers may be stale after it: it moves the packet, takes something back, or calls back."""
+        if isinstance(call, CallRegister):
+            return True
+        prototype = self.prototype(call)
+        if prototype is None or prototype.changes_packet or calls_back(prototype):
+            return True
+        return any(arg.releases or arg.kind in (ArgKind.CTX, ArgKind.CTX_OR_NULL) for arg in prototype.args)
 
     def loaded(self, function: int, state: State, base: Register, offset: int, size: int) -> Value:
         pointer = state.registers[base]
@@ -231,7 +273,7 @@ class _Analysis:
             if kind is FieldKind.SCALAR:
                 return _NUMBER
             packet = (FieldKind.PACKET, FieldKind.PACKET_END, FieldKind.PACKET_META)
-            return Value(May.POINTER) if kind in packet else Value(May.NUMBER | May.POINTER)
+            return Value(May.POINTER, live=True) if kind in packet else Value(May.NUMBER | May.POINTER)
         if pointer.may & May.CONTEXT:
             return _ANY
         # Pointers are kept on the stack and, in plain mode, in the memory; what a main program may reach has neither.
@@ -240,9 +282,18 @@ class _Analysis:
         return _ANY if size == 8 and (elsewhere or on_stack) else _NUMBER
 
 
+def calls_back(prototype: HelperPrototype) -> bool:
+    """Whether a helper calls a function of the program."""
+    return any(arg.kind is ArgKind.FUNCTION for arg in prototype.args)
+
+
 def _passed(value: Value) -> Value:
     """An argument as the callee sees it: the frame of the caller is not its own."""
     return Value(value.may & ~May.STACK | May.POINTER) if value.may & May.STACK else value
+
+
+def _maybe_stale(state: State) -> State:
+    return replace(state, registers=tuple(value._replace(live=False) for value in state.registers))
 
 
 def _clobbered(state: State) -> State:
@@ -255,12 +306,12 @@ def _computed(instruction: Alu | MoveSignExtend | Negate | EndianSwap, state: St
     dst, src = state.registers[instruction.dst], state.value(instruction.src)
     match instruction.op:
         case AluOp.MOV:
-            return Value(src.may & ~May.UNINITIALISED or May.NUMBER, src.offset)
+            return src._replace(may=src.may & ~May.UNINITIALISED or May.NUMBER)
         case AluOp.ADD | AluOp.SUB if src.pointer or dst.pointer:
             sign = 1 if instruction.op is AluOp.ADD else -1
             if not src.pointer and dst.offset is not None and isinstance(instruction.src, Immediate):
                 offset = dst.offset + sign * instruction.src.value
-                return Value(dst.may, offset if abs(offset) < _FAR else None)
+                return Value(dst.may, offset if abs(offset) < _FAR else None, live=dst.live)
             may = May(0)
             if src.may & May.NUMBER:
                 may |= dst.may & (_ANY_POINTER | May.NUMBER)
@@ -268,7 +319,7 @@ def _computed(instruction: Alu | MoveSignExtend | Negate | EndianSwap, state: St
                 may |= src.may & (_ANY_POINTER | May.NUMBER)
             if instruction.op is AluOp.SUB and src.pointer and dst.pointer:
                 may |= May.NUMBER
-            return Value(may or May.NUMBER)
+            return Value(may or May.NUMBER, live=_live(dst) and _live(src))
         case _:
             return _NUMBER
 

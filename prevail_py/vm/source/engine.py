@@ -31,14 +31,12 @@ _Main: TypeAlias = Callable[..., runtime.Returned]
 _compiled: dict[int, _Main] = {}  # by the identity of the program: equal programs may have run in different modes
 
 
-def _main(code: Code, platform: Platform) -> _Main:
+def _compile(code: Code, platform: Platform) -> _Main:
     program = code.program
-    main = _compiled.get(id(program))
-    if main is None:
-        names = dict(runtime.NAMES)
-        exec(compile(generate(code, platform), f"<generated from {program.name}>", "exec"), names)
-        main = _compiled[id(program)] = cast(_Main, names["function0"])
-        finalize(program, _compiled.pop, id(program), None).atexit = False
+    names = dict(runtime.NAMES)
+    exec(compile(generate(code, platform), f"<generated from {program.name}>", "exec"), names)
+    main = _compiled[id(program)] = cast(_Main, names["function0"])
+    finalize(program, _compiled.pop, id(program), None).atexit = False
     return main
 
 
@@ -48,7 +46,8 @@ def run_generated(machine: Machine, fuel: int) -> Outcome:
     try:
         while True:
             tail_calls = machine.tail_calls
-            main = _main(machine.calls[-1].code, machine.platform)
+            code = machine.calls[-1].code
+            main = _compiled.get(id(code.program)) or _compile(code, machine.platform)
             result = main(machine, -machine.steps, *machine.registers[1:6], *machine.provenance[1:6])
             if result is not None:
                 machine.registers[0], machine.provenance[0], left = result
@@ -76,11 +75,10 @@ class _Idle:
 
     def serves(self, maps: Sequence[Map], environment: Environment) -> bool:
         """Whether a new machine would have the same maps, and the same of their values."""
-        return (
-            (environment.cpu, environment.cpus) == (self.cpu, self.cpus)
-            and len(maps) == len(self.maps)
-            and all(map is own for map, own in zip(maps, self.maps, strict=True))
-        )
+        if environment.cpu != self.cpu or environment.cpus != self.cpus:
+            return False
+        own = self.maps
+        return maps is own or (len(maps) == len(own) and all(a is b for a, b in zip(maps, own, strict=True)))
 
 
 class SourceProgram:

@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from prevail_py.isa.flow import ends_block, successors, target
-from prevail_py.isa.instructions import CallLocal, Instruction
+from prevail_py.isa.flow import ends_block, function_address, successors, target
+from prevail_py.isa.instructions import CallLocal, Instruction, LoadImmediate64, Pseudo
 
-__all__ = ["Block", "functions", "instruction_at"]
+__all__ = ["Block", "functions", "instruction_at", "recursive"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ def instruction_at(code: Sequence[Instruction | None], pc: int) -> Instruction |
 
 
 def functions(code: Sequence[Instruction | None]) -> dict[int, dict[int, Block]]:
-    """The blocks of each function that can be reached by calls, by their entry slots; the main program's is 0."""
+    """The blocks of each function that is called or whose address is taken, by its entry slot; the main one is at 0."""
     found: dict[int, dict[int, Block]] = {}
     pending = [0]
     while pending:
@@ -41,10 +41,23 @@ def functions(code: Sequence[Instruction | None]) -> dict[int, dict[int, Block]]
         blocks = found[entry] = _blocks(code, entry)
         for block in blocks.values():
             for pc in block.pcs:
-                instruction = instruction_at(code, pc)
-                if isinstance(instruction, CallLocal):
-                    pending.append(target(pc, instruction))
+                pending.extend(_callee(code, pc))
     return dict(sorted(found.items()))
+
+
+def recursive(code: Sequence[Instruction | None]) -> bool:
+    """Whether the main program is itself called, or may be."""
+    return any(_callee(code, pc) == (0,) for pc in range(len(code)))
+
+
+def _callee(code: Sequence[Instruction | None], pc: int) -> tuple[int, ...]:
+    match instruction_at(code, pc):
+        case CallLocal() as call:
+            return (target(pc, call),)
+        case LoadImmediate64(pseudo=Pseudo.FUNCTION) as load:
+            return (function_address(pc, load),)
+        case _:
+            return ()
 
 
 def _blocks(code: Sequence[Instruction | None], entry: int) -> dict[int, Block]:

@@ -15,12 +15,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from prevail_py.isa.instructions import Branch, CallLocal, MayGoto
+from prevail_py.isa.instructions import Branch, Call, CallLocal, MayGoto
 from prevail_py.platforms import Platform
 from prevail_py.vm.machine import Code
-from prevail_py.vm.source.analysis import State, analyse
-from prevail_py.vm.source.flow import Block, functions, instruction_at
-from prevail_py.vm.source.instructions import REGISTERS, InstructionWriter, function_name
+from prevail_py.vm.source.analysis import analyse, calls_back
+from prevail_py.vm.source.arithmetic import condition
+from prevail_py.vm.source.flow import Block, functions, instruction_at, recursive
+from prevail_py.vm.source.instructions import write
+from prevail_py.vm.source.writer import CALLBACKS, REGISTERS, Writer, function_name
 
 __all__ = ["generate"]
 
@@ -35,14 +37,13 @@ def generate(code: Code, platform: Platform) -> str:
     """Python source that defines the functions of a program; ``function0`` is the main one."""
     found = functions(code.instructions)
     states = analyse(code.instructions, found, platform, code.program_type)
-    recursive = any(
-        isinstance(call, CallLocal) and pc + 1 + call.offset == 0 for pc, call in enumerate(code.instructions)
-    )
-    texts = [
-        "\n".join(_FunctionWriter(code, entry, blocks, states[entry], recursive).write())
-        for entry, blocks in found.items()
-    ]
-    return "\n\n".join(texts) + "\n"
+    called_again = recursive(code.instructions)
+    texts = []
+    for entry, blocks in found.items():
+        writer = Writer(code, platform, states[entry], entry, called_again)
+        texts.append("\n".join(_FunctionWriter(writer, entry, blocks).write()))
+    callbacks = ", ".join(f"{entry}: {function_name(entry)}" for entry in found)
+    return "\n\n".join([*texts, f"{CALLBACKS} = {{{callbacks}}}"]) + "\n"
 
 
 @dataclass(slots=True)
@@ -60,14 +61,11 @@ class _Tree:
 
 
 class _FunctionWriter:
-    def __init__(
-        self, code: Code, entry: int, blocks: dict[int, Block], states: dict[int, State], recursive: bool
-    ) -> None:
-        self.code = code
+    def __init__(self, writer: Writer, entry: int, blocks: dict[int, Block]) -> None:
+        self.writer = writer
+        self.code = writer.code
         self.entry = entry
         self.blocks = blocks
-        self.states = states
-        self.instructions = InstructionWriter(code, states, entry, recursive)
         self.lines: list[str] = []
         self.trees = self._trees()
         self.numbers = {tree.root: number for number, tree in enumerate(self.trees)}
@@ -111,7 +109,12 @@ class _FunctionWriter:
         return trees
 
     def _calls(self, pc: int) -> bool:
-        return isinstance(instruction_at(self.code.instructions, pc), CallLocal)
+        """Whether a function of the program is called, which uses up fuel."""
+        instruction = instruction_at(self.code.instructions, pc)
+        if isinstance(instruction, Call):
+            prototype = self.writer.prototype(instruction.helper)
+            return prototype is not None and calls_back(prototype)
+        return isinstance(instruction, CallLocal)
 
     def _need(self, tree: _Tree, inside: set[int], start: int, first: int = 0) -> int:
         """The longest way to the next check of fuel from the instruction number ``first`` of a block."""
@@ -142,7 +145,7 @@ class _FunctionWriter:
         return self.lines + body
 
     def _parts(self) -> None:
-        used = self.instructions.used
+        used = self.writer.used
         if any(part.startswith("frame") for part in used):
             self._line(1, "frame1 = stack.data")
         for size, letter in ((2, "H"), (4, "I"), (8, "Q")):
@@ -155,6 +158,8 @@ class _FunctionWriter:
         for part in sorted(used):
             if part.startswith("value"):
                 self._line(1, f"{part} = None")
+            elif part.startswith("find"):
+                self._line(1, f"{part}, values{part[4:]} = values(m, frame, {part[4:]})")
 
     def _line(self, depth: int, text: str) -> None:
         self.lines.append("    " * depth + text)
@@ -185,11 +190,11 @@ class _FunctionWriter:
                     self._line(depth, f"left -= {self._run_before(tree, start)}")
                 self._check(tree.needs[start], start, depth)
             for number, pc in enumerate(block.pcs, 1):
-                if pc not in self.states:
+                if pc not in self.writer.states:
                     self._line(depth, 'raise AssertionError("not reached")')
                     return
                 count += 1
-                for line in self.instructions.write(pc, count):
+                for line in write(self.writer, pc, count):
                     self._line(depth, line)
                 if self._calls(pc):
                     count = 0
@@ -198,7 +203,7 @@ class _FunctionWriter:
                 return
             last = instruction_at(self.code.instructions, block.pcs[-1])
             if isinstance(last, Branch | MayGoto):
-                self._line(depth, f"if {self.instructions.condition(last)}:")
+                self._line(depth, f"if {condition(last)}:")
                 self._go(tree, inside, block.successors[1], depth + 1, count, loops)
                 if isinstance(last, MayGoto):
                     self._line(depth, "frame.may_goto_left -= 1")
@@ -228,4 +233,4 @@ class _FunctionWriter:
 
     def _check(self, need: int, pc: int, depth: int) -> None:
         self._line(depth, f"if left < {need}:")
-        self._line(depth + 1, f"return hand_over(m, {pc}, -left, {REGISTERS}, {self.instructions.provenance})")
+        self._line(depth + 1, f"return hand_over(m, {pc}, -left, {REGISTERS}, {self.writer.provenance})")

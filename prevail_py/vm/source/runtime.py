@@ -10,12 +10,14 @@ its message, slot and address.  Where fuel runs short the reference takes over f
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from struct import Struct
 from typing import Final, TypeAlias
 
 from prevail_py.vm import interpreter
 from prevail_py.vm.helpers.table import call_helper
 from prevail_py.vm.machine import MAX_FRAMES, Frame, Machine
+from prevail_py.vm.maps import has_values
 from prevail_py.vm.memory import FRAME_SIZE, Region, RegionKind
 from prevail_py.vm.source.algebra import NAMES as ALGEBRA_NAMES
 
@@ -49,8 +51,8 @@ def step(
 def ends(m: Machine, pc: int, steps: int, registers: tuple[Word, ...], provenance: tuple[Provenance, ...]) -> bool:
     """As :func:`step` for an instruction that may end the function, which returns 0 if it does."""
     _restore(m, pc, steps, registers, provenance)
-    depth = len(m.calls)
-    return interpreter.step(m, m.calls[-1].code) is not None or len(m.calls) < depth
+    frame = m.calls[-1]
+    return interpreter.step(m, frame.code) is not None or m.calls[-1] is not frame
 
 
 def hand_over(m: Machine, pc: int, steps: int, registers: tuple[Word, ...], provenance: tuple[Provenance, ...]) -> None:
@@ -72,6 +74,57 @@ def helper(
     m.next_pc = pc + 1
     call_helper(m, number)
     return None if moved(m, frame, pc) else (m.registers[0], m.provenance[0])
+
+
+def iterate(
+    m: Machine,
+    number: int,
+    pc: int,
+    steps: int,
+    registers: tuple[Word, ...],
+    provenance: tuple[Provenance, ...],
+    callbacks: Mapping[int, Callable[..., Returned]],
+) -> Returned:
+    """Call a helper that calls functions of the program: ``callbacks`` are their generated code, by entry slot.
+
+    The reference decides what is called with what, begins frames and ends them.
+    """
+    _restore(m, pc, steps, registers, provenance)
+    frame = m.calls[-1]
+    m.next_pc = pc + 1
+    call_helper(m, number)
+    while (callee := m.calls[-1]) is not frame:
+        function = callbacks.get(m.next_pc)
+        if function is None:
+            m.pc = m.next_pc
+            return None
+        result = function(m, -m.steps, *m.registers[1:6], *m.provenance[1:6])
+        if result is None:
+            return None
+        m.steps = -result[2]
+        if m.calls[-1] is callee:  # else the reference has ended it
+            m.registers[0], m.provenance[0] = result[:2]
+            interpreter.end(m)
+    return m.registers[0], m.provenance[0], -m.steps
+
+
+def values(m: Machine, frame: Frame, index: int) -> tuple[Callable[[bytes], int | None] | None, dict[int, Region]]:
+    """How to find the slot of a key in a map of the program, and the values that were found before, by slot.
+
+    The first is None where the map at hand is not what the program says it is: tail calls may come with any maps.
+    """
+    index_in_machine = frame.maps[index]
+    map, spec = m.maps[index_in_machine], frame.code.program.maps[index]
+    if not has_values(map) or (map.spec.type, map.spec.key_size) != (spec.type, spec.key_size):
+        return None, {}
+    return map.find, m.values[index_in_machine]
+
+
+def value(m: Machine, frame: Frame, index: int, slot: int) -> Region:
+    """The value in a slot of a map of the program."""
+    index_in_machine = frame.maps[index]
+    region = m.values[index_in_machine][slot] = m.value_region(index_in_machine, slot)
+    return region
 
 
 def moved(m: Machine, frame: Frame, pc: int) -> bool:
@@ -97,8 +150,8 @@ def enter(m: Machine, call_pc: int) -> None:
 
 
 def leave(m: Machine) -> None:
-    """End the innermost frame, if it is that of a subprogram."""
-    if len(m.calls) > 1:
+    """End the innermost frame, if it is that of a subprogram and no callback, which :func:`iterate` ends."""
+    if len(m.calls) > 1 and m.calls[-1].callback is None:
         m.memory.release(m.calls.pop().stack)
 
 
@@ -115,6 +168,9 @@ NAMES: Final[dict[str, object]] = {
     **{f"ones{size}": b"\1" * size for size in (1, 2, 4, 8)},
     "CONTEXT": RegionKind.CONTEXT,
     "MAX_FRAMES": MAX_FRAMES,
-    **{f.__name__: f for f in (step, ends, hand_over, helper, moved, unwound, enter, leave, forget)},
+    **{
+        f.__name__: f
+        for f in (step, ends, hand_over, helper, moved, iterate, values, value, unwound, enter, leave, forget)
+    },
 }
 """The globals of generated code."""
