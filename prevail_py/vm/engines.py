@@ -1,7 +1,7 @@
 """The engines by name, behind one protocol: whatever runs programs can be swapped for another, or compared with it.
 
 =========== =========================================================================================================
-interpreter the reference (:mod:`prevail_py.vm.interpreter`), the only one with observers
+interpreter the reference (:mod:`prevail_py.vm.interpreter`)
 source      the same semantics as generated Python (:mod:`prevail_py.vm.source.engine`)
 kernel      the Linux kernel that runs here, through PROG_TEST_RUN (:mod:`prevail_py.vm.kernel.execution`)
 =========== =========================================================================================================

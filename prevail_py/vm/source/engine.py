@@ -1,7 +1,8 @@
 """The generated-source engine: compile a program once, run it in place of the reference interpreter.
 
-:func:`run_generated` runs a machine as :func:`prevail_py.vm.interpreter.execute` does, without observers; outcome,
-steps and everything a run leaves behind are equal.  Compiled code is kept as long as its program lives.
+:func:`run_generated` runs a machine as :func:`prevail_py.vm.interpreter.execute` does; outcome, steps and everything a
+run leaves behind are equal.  Compiled code is kept as long as its program lives.  Observers get code of their own,
+which brings the machine up to date and calls them before each instruction: they see what those of the reference see.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from prevail_py.platforms import Platform
 from prevail_py.vm import interpreter
 from prevail_py.vm.environment import Environment
 from prevail_py.vm.fault import Fault
-from prevail_py.vm.interpreter import DEFAULT_FUEL, Execution, Interpreter
+from prevail_py.vm.interpreter import DEFAULT_FUEL, Execution, Interpreter, Observer
 from prevail_py.vm.machine import Code, Machine
 from prevail_py.vm.maps import Map
 from prevail_py.vm.outcome import Outcome, Returned, Trap, Trapped
@@ -40,14 +41,35 @@ def _compile(code: Code, platform: Platform) -> _Main:
     return main
 
 
-def run_generated(machine: Machine, fuel: int) -> Outcome:
+def _compile_observed(code: Code, platform: Platform, fuel: int, observers: Sequence[Observer]) -> _Main:
+    def observe(
+        m: Machine,
+        pc: int,
+        steps: int,
+        registers: tuple[runtime.Word, ...],
+        provenance: tuple[runtime.Provenance, ...],
+    ) -> None:
+        runtime.restore(m, pc, steps + fuel, registers, provenance)
+        for observer in observers:
+            observer(m)
+        m.steps = steps
+
+    names = {**runtime.NAMES, "observe": observe}
+    exec(compile(generate(code, platform, observed=True), f"<observed {code.program.name}>", "exec"), names)
+    return cast(_Main, names["function0"])
+
+
+def run_generated(machine: Machine, fuel: int, observers: Sequence[Observer] = ()) -> Outcome:
     """Run a machine that is at the start of its program until that ends, or has executed ``fuel`` instructions."""
     machine.steps = -fuel
     try:
         while True:
             tail_calls = machine.tail_calls
             code = machine.calls[-1].code
-            main = _compiled.get(id(code.program)) or _compile(code, machine.platform)
+            if observers:
+                main = _compile_observed(code, machine.platform, fuel, observers)
+            else:
+                main = _compiled.get(id(code.program)) or _compile(code, machine.platform)
             result = main(machine, -machine.steps, *machine.registers[1:6], *machine.provenance[1:6])
             if result is not None:
                 machine.registers[0], machine.provenance[0], left = result
@@ -61,7 +83,7 @@ def run_generated(machine: Machine, fuel: int) -> Outcome:
         return Trapped(Trap(fault.kind, machine.pc, fault.message, fault.address))
     finally:
         machine.steps += fuel
-    return interpreter.execute(machine, fuel)
+    return interpreter.execute(machine, fuel, observers)
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,15 +33,18 @@ _NESTING: Final = 24
 """How deep taken branches are written within one another; Python allows 100 levels of indentation."""
 
 
-def generate(code: Code, platform: Platform) -> str:
-    """Python source that defines the functions of a program; ``function0`` is the main one."""
+def generate(code: Code, platform: Platform, *, observed: bool = False) -> str:
+    """Python source that defines the functions of a program; ``function0`` is the main one.
+
+    Code that is ``observed`` calls ``observe`` before each instruction, with what :func:`runtime.step` gets.
+    """
     found = functions(code.instructions)
     states = analyse(code.instructions, found, platform, code.program_type)
     called_again = recursive(code.instructions)
     texts = []
     for entry, blocks in found.items():
         writer = Writer(code, platform, states[entry], entry, called_again)
-        texts.append("\n".join(_FunctionWriter(writer, entry, blocks).write()))
+        texts.append("\n".join(_FunctionWriter(writer, entry, blocks, observed).write()))
     callbacks = ", ".join(f"{entry}: {function_name(entry)}" for entry in found)
     return "\n\n".join([*texts, f"{CALLBACKS} = {{{callbacks}}}"]) + "\n"
 
@@ -61,8 +64,9 @@ class _Tree:
 
 
 class _FunctionWriter:
-    def __init__(self, writer: Writer, entry: int, blocks: dict[int, Block]) -> None:
+    def __init__(self, writer: Writer, entry: int, blocks: dict[int, Block], observed: bool) -> None:
         self.writer = writer
+        self.observed = observed
         self.code = writer.code
         self.entry = entry
         self.blocks = blocks
@@ -193,6 +197,8 @@ class _FunctionWriter:
                 if pc not in self.writer.states:
                     self._line(depth, 'raise AssertionError("not reached")')
                     return
+                if self.observed:
+                    self._line(depth, f"observe(m, {pc}, {count} - left, {REGISTERS}, {self.writer.provenance})")
                 count += 1
                 for line in write(self.writer, pc, count):
                     self._line(depth, line)

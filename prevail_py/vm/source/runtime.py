@@ -21,7 +21,7 @@ from prevail_py.vm.maps import has_values
 from prevail_py.vm.memory import FRAME_SIZE, Region, RegionKind
 from prevail_py.vm.source.algebra import NAMES as ALGEBRA_NAMES
 
-__all__ = ["NAMES", "Returned"]
+__all__ = ["NAMES", "Provenance", "Returned", "Word", "restore"]
 
 Word: TypeAlias = int | None
 Provenance: TypeAlias = Region | None
@@ -31,7 +31,8 @@ Returned: TypeAlias = tuple[Word, Provenance, int] | None
 _LOST: Final = ((None, None),) * 4
 
 
-def _restore(m: Machine, pc: int, steps: int, registers: tuple[Word, ...], provenance: tuple[Provenance, ...]) -> None:
+def restore(m: Machine, pc: int, steps: int, registers: tuple[Word, ...], provenance: tuple[Provenance, ...]) -> None:
+    """Bring the machine up to date: where it is, and its registers R0 to R9 with their provenance."""
     stack = m.calls[-1].stack
     m.pc = pc
     m.steps = steps
@@ -43,21 +44,21 @@ def step(
     m: Machine, pc: int, steps: int, registers: tuple[Word, ...], provenance: tuple[Provenance, ...]
 ) -> tuple[object, ...]:
     """Let the reference execute the instruction at ``pc``: the registers R0 to R9 after it and their provenance."""
-    _restore(m, pc, steps, registers, provenance)
+    restore(m, pc, steps, registers, provenance)
     interpreter.step(m, m.calls[-1].code)
     return (*m.registers[:10], *m.provenance[:10])
 
 
 def ends(m: Machine, pc: int, steps: int, registers: tuple[Word, ...], provenance: tuple[Provenance, ...]) -> bool:
     """As :func:`step` for an instruction that may end the function, which returns 0 if it does."""
-    _restore(m, pc, steps, registers, provenance)
+    restore(m, pc, steps, registers, provenance)
     frame = m.calls[-1]
     return interpreter.step(m, frame.code) is not None or m.calls[-1] is not frame
 
 
 def hand_over(m: Machine, pc: int, steps: int, registers: tuple[Word, ...], provenance: tuple[Provenance, ...]) -> None:
     """Let the reference go on from ``pc``, which was not executed yet."""
-    _restore(m, pc, steps, registers, provenance)
+    restore(m, pc, steps, registers, provenance)
 
 
 def helper(
@@ -69,7 +70,7 @@ def helper(
     provenance: tuple[Provenance, ...],
 ) -> tuple[Word, Provenance] | None:
     """Call a helper: R0 and its provenance, or None where control went elsewhere (see :func:`moved`)."""
-    _restore(m, pc, steps, registers, provenance)
+    restore(m, pc, steps, registers, provenance)
     frame = m.calls[-1]
     m.next_pc = pc + 1
     call_helper(m, number)
@@ -89,7 +90,7 @@ def iterate(
 
     The reference decides what is called with what, begins frames and ends them.
     """
-    _restore(m, pc, steps, registers, provenance)
+    restore(m, pc, steps, registers, provenance)
     frame = m.calls[-1]
     m.next_pc = pc + 1
     call_helper(m, number)
