@@ -5,6 +5,8 @@ PYTHON ?= python3
 VENV ?= .venv
 OUT ?= out
 FACTS ?= ../shared/facts
+# How many programs are verified at a time by the targets that can.
+JOBS ?= 2
 # Options of a campaign: make garbage ARGS="--count 200".
 ARGS ?=
 # Two workers halve the time of the tests on two cores; PYTEST_ARGS="-n0 -x" is for hunting one failure.
@@ -12,6 +14,7 @@ PYTEST_ARGS ?= -n auto
 
 PY := $(VENV)/bin/python
 TEST_ENV := $(VENV)/.ready-test
+RESEARCH_ENV := $(VENV)/.ready-research
 DEV_ENV := $(VENV)/.ready-dev
 PREVAIL := $(VENV)/bin/prevail-py
 EXAMPLES := prevail_py/examples
@@ -82,6 +85,20 @@ oracle: $(TEST_ENV) ## run every SAFE program on generated inputs and hold each 
 soundness: $(TEST_ENV) ## verify random programs for ten minutes and run those that are SAFE
 	$(PY) -m prevail_py.research.soundness --seconds 300 --out $(OUT)/soundness $(ARGS)
 	$(PY) -m prevail_py.research.soundness --seconds 300 --loops --size 15 --out $(OUT)/soundness $(ARGS)
+
+.PHONY: selftests
+selftests: $(RESEARCH_ENV) ## verify the annotated selftests of the kernel: agreement, and every disagreement with its cause
+	mkdir -p $(OUT)
+	$(PREVAIL) corpus run verifier --jobs $(JOBS) --json $(OUT)/selftests.json $(ARGS); test $$? -le 1
+	$(PREVAIL) corpus table $(OUT)/selftests.json --title "Annotated selftests of the kernel" \
+		--markdown docs/measurements/selftests.md
+
+.PHONY: corpora
+corpora: $(RESEARCH_ENV) ## verify the objects of Debian packages and of the other selftests, and ask the kernel
+	mkdir -p $(OUT)
+	$(PREVAIL) corpus run examples xdp-tools libbpf-tools --jobs $(JOBS) --json $(OUT)/corpora.json $(ARGS); test $$? -le 1
+	$(PREVAIL) corpus table $(OUT)/corpora.json --title "Objects of Debian packages" \
+		--markdown docs/measurements/corpora.md
 
 .PHONY: bench-engines
 bench-engines: $(TEST_ENV) ## measure the generated-source engine against the interpreter
