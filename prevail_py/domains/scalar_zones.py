@@ -99,11 +99,11 @@ class ScalarZones:
     def _word(self, term: Term) -> Scalar:
         symbol, offset = term
         if symbol == NO_SYMBOL:
-            return Scalar.constant(offset)
+            return _constant(offset)
         word = self._words.get(symbol)
         if word is None:
             return _TOP
-        return word.apply(_ADD, Scalar.constant(offset)) if offset else word
+        return word.apply(_ADD, _constant(offset)) if offset else word
 
     def _signed(self, symbol: Symbol) -> tuple[int, int]:
         """The range of a symbol, read as signed; of the constant zero, too."""
@@ -148,7 +148,7 @@ class ScalarZones:
                 for shift in (offset, offset - _SIZE):
                     if lo + shift >= limit - _SIZE and hi + shift < limit:
                         return _tuple(Range, (lo + shift, hi + shift))
-            return word.apply(_ADD, Scalar.constant(offset)).bounds(width, signed)
+            return word.apply(_ADD, _constant(offset)).bounds(width, signed)
         if width == 64:
             return _tuple(Range, full[2:] if signed else full[:2])
         return word.bounds(width, signed)
@@ -216,7 +216,7 @@ class ScalarZones:
         if symbol == NO_SYMBOL:
             return word.contains(offset)
         if offset:
-            word = word.apply(_ADD, Scalar.constant(-offset & _MASK))
+            word = word.apply(_ADD, _constant(-offset & _MASK))
         old = self._words.get(symbol)
         if old is None:
             if word.is_top():
@@ -244,11 +244,8 @@ class ScalarZones:
                 return False
         return True
 
-    def _settle(self, changed: list[Symbol], relations: Iterable[Bound] = ()) -> bool:
-        """Add relations to a draft and pass on what is known of changed symbols; False on contradiction."""
-        for u, v, c in relations:
-            if not self._relate(u, v, c, changed):
-                return False
+    def _settle(self, changed: list[Symbol]) -> bool:
+        """Pass on what is known of changed symbols of a draft; False on contradiction."""
         if not (self._upper or self._subtractions):
             return True
         fuel = 16 + 4 * len(self._upper)
@@ -300,6 +297,9 @@ class ScalarZones:
             if c >= hi:
                 return True
             return c >= lo and self._learn(Term(u, 0), _between(lo, c), _BACKWARD_DEPTH, changed)
+        known = self._upper.get(u, _NOTHING).get(v)
+        if known is not None and known <= c:
+            return True
         if self._bound(v, u) + c < 0:
             return False
         if c >= self._bound(u, v):
@@ -322,9 +322,10 @@ class ScalarZones:
             draft._words[symbol] = result
         draft._definitions = {**self._definitions, symbol: (op, args)}
         changed: list[Symbol] = []
-        return draft if draft._settle(changed, draft._relations(symbol, op, args, changed)) else self.bottom()
+        related = all(draft._relate(*bound, changed) for bound in draft._relations(symbol, op, args))
+        return draft if related and draft._settle(changed) else self.bottom()
 
-    def _relations(self, symbol: Symbol, op: WordOp, args: tuple[Term, ...], changed: list[Symbol]) -> Sequence[Bound]:
+    def _relations(self, symbol: Symbol, op: WordOp, args: tuple[Term, ...]) -> Sequence[Bound]:
         """How ``op(*args)``, just bound to ``symbol``, relates to its arguments; see :meth:`Zones.define`."""
         kind = op.kind
         if kind is OpKind.ADD or kind is OpKind.SUB:
@@ -388,15 +389,14 @@ class ScalarZones:
         if new_left is left and new_right is right and not two:
             return self
         draft, changed = self._draft(), list[Symbol]()
-        if new_left is not left and not draft._learn(a, new_left, _BACKWARD_DEPTH, changed):
-            return self.bottom()
-        if new_right is not right and not draft._learn(b, new_right, _BACKWARD_DEPTH, changed):
-            return self.bottom()
-        if not draft._settle(changed):
-            return self.bottom()
-        if two and not (draft._compared(comparison, a, b, changed) and draft._settle(changed)):
-            return self.bottom()
-        return draft
+        if (
+            (new_left is left or draft._learn(a, new_left, _BACKWARD_DEPTH, changed))
+            and (new_right is right or draft._learn(b, new_right, _BACKWARD_DEPTH, changed))
+            and (not changed or draft._settle(changed))
+            and (not two or (draft._compared(comparison, a, b, changed) and draft._settle(changed)))
+        ):
+            return draft
+        return self.bottom()
 
     def _compared(self, comparison: Comparison, a: Term, b: Term, changed: list[Symbol]) -> bool:
         """Relate two compared symbols in a draft, where neither sum can wrap; False on contradiction."""
@@ -444,16 +444,19 @@ class ScalarZones:
         """Drop symbols, first passing on what they imply between their neighbours."""
         if self._bottom:
             return self
-        gone = set(dead)
-        words = {s: w for s, w in self._words.items() if s not in gone}
-        definitions = {s: d for s, d in self._definitions.items() if s not in gone}
+        gone = dead if isinstance(dead, frozenset) else frozenset(dead)
+        words, definitions = dict(self._words), self._definitions
+        for symbol in gone:
+            words.pop(symbol, None)
+        if not gone.isdisjoint(definitions):
+            definitions = {s: d for s, d in definitions.items() if s not in gone}
         subtractions = self._subtractions
         if subtractions:
             subtractions = {
                 z: d for z, d in subtractions.items() if z not in gone and d[0] not in gone and d[1] not in gone
             }
         upper, lower = self._upper, self._lower
-        touched = (upper.keys() | lower.keys()) & gone
+        touched = (upper.keys() | lower.keys()) & gone if upper else None
         if touched:
             upper, lower = ({s: dict(others) for s, others in related.items()} for related in (upper, lower))
             for symbol in sorted(touched):
@@ -516,7 +519,7 @@ class ScalarZones:
         word = self._words.get(symbol, _TOP)
         if word.full[2] == _MIN or word.full[3] == _MAX:
             word = self._word_by_relations(symbol, word)
-        return word.apply(_ADD, Scalar.constant(offset)) if offset else word
+        return word.apply(_ADD, _constant(offset)) if offset else word
 
     def _common_definitions(self, other: Self, phis: Sequence[Phi]) -> dict[Symbol, Definition]:
         """Those true on both sides, of symbols that are the same on both sides and in the result."""
@@ -649,7 +652,7 @@ class ScalarZones:
 
     def symbols(self) -> frozenset[Symbol]:
         """The symbols about which anything is stored."""
-        return frozenset().union(self._words, self._definitions, self._upper, self._lower, self._subtractions)
+        return frozenset(self._words).union(self._definitions, self._upper, self._lower, self._subtractions)
 
     def describe(self, symbol: Symbol) -> str:
         """What is known of one symbol, for people."""
@@ -659,6 +662,21 @@ class ScalarZones:
         )
         differences = ", ".join(f"s{u} - s{v} <= {c}" for (u, v), c in relations)
         return "; ".join(filter(None, ("any" if word is None else str(word), differences)))
+
+
+def _constant(value: int) -> Scalar:
+    word = _CONSTANTS.get(value)
+    if word is None:
+        word = Scalar.constant(value)
+        if len(_CONSTANTS) < _MOST_CONSTANTS:
+            _CONSTANTS[value] = word
+    return word
+
+
+_CONSTANTS: Final[dict[int, Scalar]] = {}
+"""Words are values: those of the constants met first are kept, for programs use few and use them again."""
+
+_MOST_CONSTANTS: Final = 4096
 
 
 def _between(lo: int, hi: int) -> Scalar:

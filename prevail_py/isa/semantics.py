@@ -10,6 +10,7 @@ The machine is little-endian: conversion to little endian truncates, conversion 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from types import MappingProxyType
 from typing import Final, TypeAlias, assert_never
 
@@ -84,7 +85,12 @@ def alu_op(instruction: Alu) -> WordOp | None:
     """The operation of an ALU instruction (RFC 9669 section 4.1); None for the 64-bit MOV, a plain copy."""
     if instruction.op is AluOp.MOV:
         return _truncation(instruction.width)
-    return WordOp(_ALU_KINDS[instruction.op], instruction.width)
+    return _binary(instruction.op, instruction.width)
+
+
+@cache
+def _binary(op: AluOp, width: int) -> WordOp:
+    return WordOp(_ALU_KINDS[op], width)
 
 
 def load_op(size: int, signed: bool = False) -> WordOp | None:
@@ -105,5 +111,6 @@ def atomic_op(op: AtomicOp, size: int) -> WordOp | None:
     return None if kind is None else WordOp(kind, 8 * size)
 
 
+@cache
 def _truncation(bits: int) -> WordOp | None:
     return None if bits == WORD_BITS else WordOp(OpKind.ZEXT, bits)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import gc
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from time import process_time
 from typing import TYPE_CHECKING, Final
 
 from prevail_py.cfg.graph import CfgError
 from prevail_py.domains import DEFAULT, facts
+from prevail_py.domains.lattice import Facts
 from prevail_py.isa.instructions import Call
 from prevail_py.objects.program import Program, SourceLine
 from prevail_py.platforms import platform
@@ -53,8 +56,27 @@ def verify(program: Program, domain: str = DEFAULT, disjuncts: int | None = None
         raise ValueError("disjuncts and budget must be at least 1")
     if budget is None:
         budget = max(BUDGET, _BUDGET_PER_SLOT * len(program.code))
+    with _collector_paused():
+        return _verify(program, facts(domain), disjuncts, budget)
+
+
+@contextmanager
+def _collector_paused() -> Iterator[None]:
+    """Without the cyclic garbage collector, which would go through all states again and again: a quarter of the time.
+
+    States hold no cycles, so memory is given back without it.
+    """
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+def _verify(program: Program, top: Callable[[], Facts], disjuncts: int | None, budget: int) -> Verdict:
     start = process_time()
-    top = facts(domain)
     if program.unsupported:
         return Verdict(VerdictKind.UNSUPPORTED, program, reason=", ".join(program.unsupported))
     host = platform(program.platform)

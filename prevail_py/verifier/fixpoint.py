@@ -19,13 +19,13 @@ from typing import Final, TypeAlias
 
 from prevail_py.cfg.builder import build
 from prevail_py.cfg.graph import ControlFlowGraph, FunctionGraph
-from prevail_py.domains.lattice import constant
+from prevail_py.domains.lattice import Term, constant
 from prevail_py.isa.flow import target
-from prevail_py.isa.instructions import CallLocal
+from prevail_py.isa.instructions import CallLocal, Instruction
 from prevail_py.platforms.model import FieldKind
 from prevail_py.verifier.assertions import Assertion
 from prevail_py.verifier.contracts import packet_moved
-from prevail_py.verifier.functions import Function, Prepared, prepare
+from prevail_py.verifier.functions import Function, Prepared, demands_of, prepare
 from prevail_py.verifier.merge import Merge, subsumes
 from prevail_py.verifier.partition import add_state
 from prevail_py.verifier.scalars import unknown
@@ -115,6 +115,7 @@ class Fixpoint:
         self.invariants: dict[tuple[CallString, int], list[State]] = {}
         self.returns: dict[tuple[CallString, int], list[State]] = {}
         self._functions: dict[int, Function] = {}
+        self._demands: dict[int, tuple[tuple[Assertion, ...], tuple[int, ...]]] = {}
 
     def run(self) -> None:
         """Solve and check the whole program.  Raises Unsupported, BudgetExhausted."""
@@ -303,31 +304,45 @@ class Fixpoint:
         caller are added to ``replaced``.
         """
         states = [entry.copy()]
-        for step in prepared.steps:
-            pc, assertions, reads, effect, call, is_tail_call = step
+        setting = self.setting
+        for pc, instruction, numbers, effect, calls_out in prepared.steps:
             self.steps += len(states)
             if self.steps > self.budget:
                 raise BudgetExhausted
             for state in states:
-                if final and assertions:
-                    self.check(pc, assertions, state)
-                for register in reads:
-                    if state.registers[register] is Special.UNINITIALISED:
-                        state.registers[register] = Special.POISON  # this run traps: not to be blamed again
-                if is_tail_call and replaced is not None and calls:
-                    replaced.append(_after_tail_call(self.setting, state))
+                if numbers is None:
+                    self._demand(pc, instruction, state, final)
+                else:
+                    for register in numbers:
+                        if state.registers[register].__class__ is not Term:
+                            self._demand(pc, instruction, state, final)
+                            break
                 if effect is not None:
+                    if calls_out and replaced is not None and calls:
+                        replaced.append(_after_tail_call(setting, state))
                     try:
                         effect(state)
                     except Unsupported as unsupported:
                         raise Unsupported(unsupported.what, pc) from unsupported
-                    if self.setting.last - state.collected > _COLLECT_EVERY:
+                    if setting.last - state.collected > _COLLECT_EVERY:
                         self._collect(state)
-            if call is not None:
-                states = self._call(pc, call, states, calls, final)
+            if calls_out and isinstance(instruction, CallLocal):
+                states = self._call(pc, instruction, states, calls, final)
                 if final:
                     self.returns.setdefault((calls, pc), []).extend(state.copy() for state in states)
         return states
+
+    def _demand(self, pc: int, instruction: Instruction, state: State, final: bool) -> None:
+        """Check the assertions of an instruction, if ``final``; runs in which a read fails end there."""
+        known = self._demands.get(pc)
+        if known is None:
+            known = self._demands[pc] = demands_of(instruction)
+        assertions, reads = known
+        if final and assertions:
+            self.check(pc, assertions, state)
+        for register in reads:
+            if state.registers[register] is Special.UNINITIALISED:
+                state.registers[register] = Special.POISON  # this run traps: not to be blamed again
 
     def _call(
         self, pc: int, instruction: CallLocal, states: Sequence[State], calls: CallString, final: bool

@@ -1,7 +1,7 @@
 """What is known of a function before any fixpoint: its blocks made ready to execute, their order, where widening stops.
 
 Everything that depends on the program alone is worked out here once, so that executing a block in a state looks nothing
-up: instructions are decoded to closures, with their assertions beside them, edges know what is dead behind them.
+up: instructions are decoded to closures, edges know what is dead behind them.
 """
 
 from __future__ import annotations
@@ -12,8 +12,23 @@ from typing import Final, NamedTuple
 from prevail_py.cfg.graph import Block, FunctionGraph
 from prevail_py.cfg.liveness import liveness
 from prevail_py.cfg.wto import Wto, weak_topological_order
-from prevail_py.isa.instructions import Branch, Call, CallLocal, Exit, Immediate, Instruction, MayGoto
-from prevail_py.isa.semantics import immediate_word
+from prevail_py.isa.instructions import (
+    Alu,
+    Branch,
+    Call,
+    CallLocal,
+    EndianSwap,
+    Exit,
+    Immediate,
+    Instruction,
+    Jump,
+    LoadImmediate64,
+    MayGoto,
+    MoveSignExtend,
+    Negate,
+    Register,
+)
+from prevail_py.isa.semantics import immediate_word, operands
 from prevail_py.verifier.assertions import Assertion, Initialised, assertions_of
 from prevail_py.verifier.contracts import TAIL_CALL
 from prevail_py.verifier.setting import Setting
@@ -21,23 +36,24 @@ from prevail_py.verifier.state import State
 from prevail_py.verifier.transfer import branch_of, effect_of
 from prevail_py.words import mask
 
-__all__ = ["Function", "Prepared", "Step", "Way", "prepare"]
+__all__ = ["Function", "Prepared", "Step", "Way", "demands_of", "is_tail_call", "prepare"]
 
 _MAX_THRESHOLDS: Final = 64
 
 
 class Step(NamedTuple):
-    """An instruction: what must hold before it, the registers it may only read when they are initialised, its effect.
+    """An instruction: the slot, when it is safe for sure, its effect.
 
-    ``effect`` is None for what closes a block and for a call of a subprogram, which is then in ``call``.
+    Where all registers in ``numbers`` hold numbers, every assertion of the instruction holds; None where its assertions
+    must be decided in any case.  ``effect`` is None for what closes a block, and what continues in another function or
+    program (``calls``).
     """
 
     pc: int
-    assertions: tuple[Assertion, ...]
-    reads: tuple[int, ...]
+    instruction: Instruction
+    numbers: tuple[int, ...] | None
     effect: Callable[[State], None] | None
-    call: CallLocal | None = None
-    is_tail_call: bool = False
+    calls: bool
 
 
 class Way(NamedTuple):
@@ -118,18 +134,42 @@ def _looping(order: Wto) -> frozenset[int]:
 def _step(setting: Setting, pc: int) -> Step:
     instruction = setting.program.code[pc]
     assert instruction is not None, f"slot {pc} starts no instruction"
-    assertions = assertions_of(instruction)
-    reads = tuple(int(demand.register) for demand in assertions if isinstance(demand, Initialised))
-    if isinstance(instruction, Branch | MayGoto | Exit):
-        return Step(pc, assertions, reads, None)
-    if isinstance(instruction, CallLocal):
-        return Step(pc, assertions, reads, None, call=instruction)
+    if isinstance(instruction, Branch):
+        return Step(pc, instruction, _operands(instruction), None, False)
+    if isinstance(instruction, MayGoto | Exit | CallLocal):
+        return Step(pc, instruction, None, None, isinstance(instruction, CallLocal))
     effect = effect_of(setting, pc, instruction)
-    return Step(pc, assertions, reads, effect, is_tail_call=_is_tail_call(instruction))
+    return Step(pc, instruction, _numbers(instruction), effect, is_tail_call(instruction))
 
 
-def _is_tail_call(instruction: Instruction) -> bool:
+def _numbers(instruction: Instruction) -> tuple[int, ...] | None:
+    """See :class:`Step`: what only computes asks its operands to be numbers, and not to write R10."""
+    match instruction:
+        case Alu() | MoveSignExtend() | Negate() | EndianSwap():
+            if instruction.dst == Register.R10:
+                return None
+            return tuple([int(source) for source in operands(instruction) if isinstance(source, Register)])
+        case LoadImmediate64(dst=dst):
+            return None if dst == Register.R10 else ()
+        case Jump():
+            return ()
+        case _:
+            return None
+
+
+def _operands(branch: Branch) -> tuple[int, ...]:
+    return (int(branch.dst), int(branch.src)) if isinstance(branch.src, Register) else (int(branch.dst),)
+
+
+def is_tail_call(instruction: Instruction) -> bool:
+    """Whether another program may take the place of the function here."""
     return isinstance(instruction, Call) and instruction.helper == TAIL_CALL
+
+
+def demands_of(instruction: Instruction) -> tuple[tuple[Assertion, ...], tuple[int, ...]]:
+    """The assertions of an instruction, and the registers it may only read when they are initialised."""
+    assertions = assertions_of(instruction)
+    return assertions, tuple(int(demand.register) for demand in assertions if isinstance(demand, Initialised))
 
 
 def _thresholds(setting: Setting, graph: FunctionGraph) -> tuple[int, ...]:

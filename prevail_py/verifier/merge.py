@@ -14,17 +14,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from enum import Enum
+from operator import itemgetter
+from typing import Final
 
 from prevail_py.domains.lattice import NO_SYMBOL, Phi, Symbol, Term
 from prevail_py.verifier.state import Frame, State
-from prevail_py.verifier.values import Pointer, Region, Special, Value
+from prevail_py.verifier.values import Pointer, Special, Value
 
 __all__ = ["Merge", "merge", "signature", "subsumes"]
 
 _MASK = (1 << 64) - 1
 
 
-_ANYTHING = frozenset({Special.UNINITIALISED, Special.UNUSABLE, Special.POISON})
+_ANYTHING = (Special.UNINITIALISED, Special.UNUSABLE, Special.POISON)
 """What may be any value, as far as the contents of the stack go."""
 
 
@@ -35,27 +37,29 @@ class Merge(Enum):
     WIDEN = "widen"
 
 
-def _kind(value: Value) -> Region | Special | None:
-    return value.region if isinstance(value, Pointer) else value if isinstance(value, Special) else None
-
-
 def signature(state: State) -> tuple[object, ...]:
     """The kinds of all values: states of one signature merge without losing a pointer.
 
     A tracked scalar on the stack counts like an untracked one, which is what it becomes in a join.
     """
-    parts: list[object] = [_kind(value) for value in state.registers]
+    parts = _kinds(state.registers)
     for frame in state.frames:
-        parts.extend(_kind(value) for value in frame.saved)
-        parts.append(
-            tuple(
-                (offset, frame.cells[offset][1].region)  # type: ignore[union-attr]
-                for offset in sorted(frame.cells)
-                if isinstance(frame.cells[offset][1], Pointer)
-            )
-        )
+        parts += _kinds(frame.saved)
+        cells = frame.cells
+        pointers = [(offset, cell[1].region) for offset, cell in cells.items() if isinstance(cell[1], Pointer)]
+        pointers.sort(key=_first)
+        parts.append(tuple(pointers))
     parts.append(len(state.references))
     return tuple(parts)
+
+
+def _kinds(values: Sequence[Value]) -> list[object]:
+    return [
+        None if value.__class__ is Term else value.region if isinstance(value, Pointer) else value for value in values
+    ]
+
+
+_first: Final = itemgetter(0)
 
 
 class _Matcher:
@@ -71,7 +75,8 @@ class _Matcher:
         if x == y and a == b:
             if x != NO_SYMBOL and (x, x, 0) not in self._names:
                 self._names[x, x, 0] = (x, 0)
-                self.phis.append(Phi(x, Term(x, 0), Term(x, 0)))
+                itself = Term(x, 0) if a else left
+                self.phis.append(Phi(x, itself, itself))
             return left
         key = (x, y, b - a & _MASK)
         known = self._names.get(key)
@@ -85,7 +90,8 @@ class _Matcher:
         if isinstance(left, Term) and isinstance(right, Term):
             return self.term(left, right)
         if isinstance(left, Pointer) and isinstance(right, Pointer) and left.region == right.region:
-            return Pointer(left.region, self.term(left.base, right.base), self.term(left.offset, right.offset))
+            base, offset = self.term(left.base, right.base), self.term(left.offset, right.offset)
+            return left if base is left.base and offset is left.offset else Pointer(left.region, base, offset)
         if left is right:
             return left
         for special in (Special.UNINITIALISED, Special.POISON):
@@ -128,16 +134,20 @@ def merge(
 
 def subsumes(old: State, new: State) -> bool:
     """Whether every concrete state of ``new`` is one of ``old``; False when that cannot be shown."""
+    if len(old.frames) != len(new.frames) or len(old.references) != len(new.references):
+        return False
     match: dict[Symbol, Term] = {}
+    facts = new.facts
 
     def term(wide: Term, tight: Term) -> bool:
-        if wide.symbol == NO_SYMBOL:
+        symbol, offset = wide
+        if symbol == NO_SYMBOL:
             if tight.symbol == NO_SYMBOL:
-                return tight.offset == wide.offset
-            known = new.facts.range(tight)
-            return known.lo == known.hi == wide.offset
-        wanted = Term(tight.symbol, tight.offset - wide.offset & _MASK)
-        return match.setdefault(wide.symbol, wanted) == wanted
+                return tight.offset == offset
+            known = facts.range(tight)
+            return known.lo == known.hi == offset
+        wanted = Term(tight.symbol, tight.offset - offset & _MASK)
+        return match.setdefault(symbol, wanted) == wanted
 
     def value(wide: Value, tight: Value) -> bool:
         if isinstance(wide, Term):
@@ -149,34 +159,31 @@ def subsumes(old: State, new: State) -> bool:
                 and term(wide.base, tight.base)
                 and term(wide.offset, tight.offset)
             )
-        match wide:
-            case Special.UNINITIALISED | Special.POISON:
-                return True
-            case Special.UNUSABLE:
-                return tight is not Special.UNINITIALISED
-            case Special.STALE | Special.DANGLING:
-                return wide is tight
+        if wide is Special.UNINITIALISED or wide is Special.POISON:
+            return True
+        if wide is Special.UNUSABLE:
+            return tight is not Special.UNINITIALISED
+        return wide is tight  # stale, dangling
 
-    if len(old.frames) != len(new.frames) or len(old.references) != len(new.references):
-        return False
-    if not all(map(value, old.registers, new.registers)):
-        return False
-    for wide, tight in zip(old.frames, new.frames, strict=True):
-        if wide.initialised & ~tight.initialised or not all(map(value, wide.saved, tight.saved)):
+    for wide, tight in zip(old.registers, new.registers, strict=True):
+        if wide is not Special.UNINITIALISED and not value(wide, tight):
             return False
-        for offset, (size, content) in wide.cells.items():
-            if content in _ANYTHING:
+    for theirs, mine in zip(old.frames, new.frames, strict=True):
+        if theirs.initialised & ~mine.initialised or not all(map(value, theirs.saved, mine.saved)):
+            return False
+        for offset, (size, content) in theirs.cells.items():
+            if isinstance(content, Special) and content in _ANYTHING:
                 continue  # no cell at all, or smaller ones, are covered too
-            cell = tight.cells.get(offset)
+            cell = mine.cells.get(offset)
             if cell is None or cell[0] != size or not value(content, cell[1]):
                 return False
-        if any(wide.hides_pointer(offset, content) for offset, (_, content) in tight.cells.items()):
+        if any(theirs.hides_pointer(offset, content) for offset, (_, content) in mine.cells.items()):
             return False
     if not (term(old.packet_size, new.packet_size) and term(old.packet_meta, new.packet_meta)):
         return False
     if not all(map(term, old.references, new.references)):
         return False
-    return _match_operands(old, new, match) and new.facts.leq(old.facts, match)
+    return _match_operands(old, new, match) and facts.leq(old.facts, match)
 
 
 def _match_operands(old: State, new: State, match: dict[Symbol, Term]) -> bool:

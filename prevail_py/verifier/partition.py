@@ -71,7 +71,6 @@ def add_state(
 ) -> bool:
     """Add ``new`` to the disjunction ``kept``, in place; False where it was already covered."""
     shape = _kinds(new)
-    registers = _constants(new)[:11]
     same: list[int] = []
     for index, state in enumerate(kept):
         other = _kinds(state)
@@ -79,10 +78,10 @@ def add_state(
             same.append(index)
         elif not _covers(other, shape):
             continue
-        if not _contradict(_constants(state), registers) and subsumes(state, new):
+        if not _contradict(state.registers, new.registers) and subsumes(state, new):
             return False
     if not same:
-        if len(set(map(_kinds, kept))) < MAX_SIGNATURES:
+        if len(kept) < MAX_SIGNATURES or len(set(map(_kinds, kept))) < MAX_SIGNATURES:
             kept.append(new)
             return True
         same = [index for index, state in enumerate(kept) if _mergeable(state, new)]
@@ -96,18 +95,26 @@ def add_state(
             kept.append(new)
             return True
         same = [twin]
-    best = max(same, key=lambda i: (_agreement(kept[i], new), -i))
+    best = same[0] if len(same) == 1 else max(same, key=lambda i: (_agreement(kept[i], new), -i))
     kept[best] = merge(kept[best], new, how, fresh, thresholds)
     return True
 
 
-def _contradict(kept: tuple[int | None, ...], new: tuple[int | None, ...]) -> bool:
-    """Whether the two hold different constants in some register: then neither covers the other."""
-    return any(a != b and a is not None and b is not None for a, b in zip(kept, new, strict=False))
+def _contradict(kept: Sequence[Value], new: Sequence[Value]) -> bool:
+    """Whether a register of ``kept`` holds a constant other than the one in ``new``: then it covers no such state.
+
+    Most comparisons end here, so this looks at nothing but the constants themselves.
+    """
+    for wide, tight in zip(kept, new, strict=True):
+        both = wide.__class__ is Term and tight.__class__ is Term
+        if both and wide != tight and wide[0] == tight[0] == NO_SYMBOL:  # type: ignore[index]
+            return True
+    return False
 
 
 def _covers(wide: Shape, tight: Shape) -> bool:
     """Whether a state of kind ``wide`` could subsume one of kind ``tight``: it knows less somewhere."""
-    return any(part in (Special.UNINITIALISED, Special.UNUSABLE, Special.POISON) for part in wide) and len(wide) == len(
-        tight
-    )
+    return len(wide) == len(tight) and any(part in _KNOWING_LESS for part in wide if isinstance(part, Special))
+
+
+_KNOWING_LESS = (Special.UNINITIALISED, Special.UNUSABLE, Special.POISON)

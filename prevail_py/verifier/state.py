@@ -166,23 +166,25 @@ class State:
     def live_symbols(self, definitions: Mapping[Symbol, tuple[WordOp, tuple[Term, ...]]]) -> set[Symbol]:
         """The symbols that some value refers to, and what they were computed from a few steps back."""
         live = {self.packet_size.symbol, self.packet_meta.symbol}
-        live.update(term.symbol for term in self.references)
-        for value in self.values():
+        live.update([term.symbol for term in self.references])
+        values = list(self.registers)
+        for frame in self.frames:
+            values += frame.saved
+            values += [content for _, content in frame.cells.values()]
+        for value in values:
             if isinstance(value, Term):
-                live.add(value.symbol)
+                live.add(value[0])
             elif isinstance(value, Pointer):
-                live.add(value.base.symbol)
-                live.add(value.offset.symbol)
+                live.add(value[1][0])
+                live.add(value[2][0])
         live.discard(NO_SYMBOL)
         newest = live
         for _ in range(_KEPT_DEFINITIONS):
-            newest = {
-                term.symbol
-                for symbol in newest
-                if symbol in definitions
-                for term in definitions[symbol][1]
-                if term.symbol != NO_SYMBOL
-            } - live
+            computed = [definitions[symbol][1] for symbol in newest if symbol in definitions]
+            if not computed:
+                break
+            newest = {term.symbol for terms in computed for term in terms} - live
+            newest.discard(NO_SYMBOL)
             live |= newest
         return live
 
