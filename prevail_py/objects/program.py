@@ -8,9 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from prevail_py.isa.instructions import Instruction
-from prevail_py.objects.layout import Layout
+
+if TYPE_CHECKING:
+    from prevail_py.objects.layout import Layout
 
 __all__ = ["MapSpec", "Program", "SourceLine", "Subprogram"]
 

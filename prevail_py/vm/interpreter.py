@@ -47,7 +47,6 @@ from prevail_py.platforms import platform
 from prevail_py.vm.context import Context, takes_packet
 from prevail_py.vm.environment import Environment
 from prevail_py.vm.fault import Fault
-from prevail_py.vm.helpers.table import call_helper
 from prevail_py.vm.machine import Callback, Code, Machine, Redirect, prepare
 from prevail_py.vm.maps import Map, create_maps, has_values
 from prevail_py.vm.memory import Region, RegionKind
@@ -62,6 +61,7 @@ __all__ = [
     "Interpreter",
     "Observer",
     "View",
+    "call_helper",
     "end",
     "execute",
     "run",
@@ -458,6 +458,13 @@ def _load_packet(machine: Machine, instruction: LoadPacket) -> int | None:
 
 
 # Calls --------------------------------------------------------------------------------------------------------------
+
+
+def call_helper(machine: Machine, number: int) -> None:
+    """See :func:`prevail_py.vm.helpers.table.call_helper`, which is imported when a program first calls a helper."""
+    from prevail_py.vm.helpers.table import call_helper
+
+    call_helper(machine, number)
 
 
 def _call(machine: Machine, target: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -73,3 +74,31 @@ def test_exit_codes(
     captured = capsys.readouterr()
     assert bool(captured.out) == (code == 0)
     assert bool(captured.err) == (code != 0)
+
+
+NEEDED = """
+    cli cli.plugin isa isa.decode isa.flow isa.instructions isa.opcodes isa.semantics objects objects.program
+    platforms platforms.linux platforms.linux.kernel_objects platforms.linux.map_types platforms.linux.program_types
+    platforms.linux.sections platforms.model vm vm.context vm.engines vm.environment vm.fault vm.interpreter vm.machine
+    vm.maps vm.memory vm.outcome vm.packet words
+"""
+ALLOWED = {"interpreter": set(NEEDED.split()), "source": {*NEEDED.split(), "vm.source"}}
+
+
+@pytest.mark.parametrize("engine", ALLOWED)
+def test_start_up_imports_no_more_than_it_needs(engine: str, root: Path) -> None:
+    """Each module costs milliseconds, and a runner of the suite starts the plugin for every vector.
+
+    A module more may be right: then it belongs into the list.
+    """
+    run = f"import sys; from prevail_py.cli.plugin import main; main(['--engine', '{engine}']); print(*sys.modules)"
+    program = encode(assemble_text("r0 = 5\nexit")).hex(" ")
+    environment = {**os.environ, "PYTHONPATH": str(root)}
+    command = [sys.executable, "-c", run]
+    done = subprocess.run(command, input=program, capture_output=True, text=True, env=environment, check=True)
+    result, modules = done.stdout.split("\n", 1)
+    assert result == "5"
+    loaded = set(modules.split())
+    assert not loaded & {"argparse", "asyncio", "ctypes", "logging", "networkx", "rich", "subprocess", "z3"}
+    own = {name.removeprefix("prevail_py.") for name in loaded if name.startswith("prevail_py.")}
+    assert {name for name in own if not name.startswith(("vm.maps.", "vm.source."))} <= ALLOWED[engine]

@@ -15,7 +15,6 @@ from struct import Struct
 from typing import Final, TypeAlias
 
 from prevail_py.vm import interpreter
-from prevail_py.vm.helpers.table import call_helper
 from prevail_py.vm.machine import MAX_FRAMES, Frame, Machine
 from prevail_py.vm.maps import has_values
 from prevail_py.vm.memory import FRAME_SIZE, Region, RegionKind
@@ -73,7 +72,7 @@ def helper(
     restore(m, pc, steps, registers, provenance)
     frame = m.calls[-1]
     m.next_pc = pc + 1
-    call_helper(m, number)
+    interpreter.call_helper(m, number)
     return None if moved(m, frame, pc) else (m.registers[0], m.provenance[0])
 
 
@@ -93,7 +92,7 @@ def iterate(
     restore(m, pc, steps, registers, provenance)
     frame = m.calls[-1]
     m.next_pc = pc + 1
-    call_helper(m, number)
+    interpreter.call_helper(m, number)
     while (callee := m.calls[-1]) is not frame:
         function = callbacks.get(m.next_pc)
         if function is None:
