@@ -49,7 +49,8 @@ def run(arguments: argparse.Namespace) -> int:
     from prevail_py.platforms import platform
     from prevail_py.research.packets import packets
     from prevail_py.vm.context import takes_packet
-    from prevail_py.vm.differential import Input, compare, load, minimise
+    from prevail_py.vm.differential import Input, compare, load
+    from prevail_py.vm.reduction import minimise
 
     engines = list(dict.fromkeys(arguments.engines.split(",")))
     if len(engines) < 2:

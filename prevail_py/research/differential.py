@@ -3,16 +3,21 @@
 Generated programs (:mod:`prevail_py.research.generate` and, half of them, :func:`wild`) run on all engines on generated
 packets; where two differ the campaign prints the smallest program and input that it can find, and exits with 1.  The
 seed of a program is its number, so any part of a campaign can be repeated.
+
+With ``kernel`` among ``--engines`` the programs have no loops, read maps instead of clock and random numbers, and start
+with maps that hold something.  Each passes the guard before the worker sees it; all go to one worker process.
 """
 
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from random import Random
 from typing import Final
 
@@ -37,39 +42,17 @@ from prevail_py.isa.instructions import (
 )
 from prevail_py.objects.program import Program
 from prevail_py.research.generate import program as generated
+from prevail_py.research.kernel_programs import edge_word, elements_for, frames_for, kernel_program_of
 from prevail_py.research.packets import packets
-from prevail_py.vm.differential import FUEL, Divergence, Input, compare, load, minimise, text_of
+from prevail_py.vm.differential import FUEL, Divergence, Input, compare, load, text_of
+from prevail_py.vm.reduction import minimise
 from prevail_py.words import Comparison, to_signed
 
-__all__ = ["Tally", "campaign", "main", "program_of", "wild"]
+__all__ = ["Tally", "campaign", "inputs_of", "main", "program_of", "wild"]
 
-_EDGES: Final = (
-    0,
-    1,
-    2,
-    31,
-    32,
-    33,
-    63,
-    64,
-    0x7F,
-    0x80,
-    0xFF,
-    0x7FFF,
-    0x8000,
-    1 << 31,
-    (1 << 32) - 1,
-    1 << 32,
-    1 << 63,
-)
 _ATOMICS: Final = tuple((op, fetch) for op in AtomicOp for fetch in (False, True) if fetch or op.value[-3:] != "chg")
 _COMPARISONS: Final = tuple(c for c in Comparison if c is not Comparison.NOT_SET)
 _FEW_STEPS: Final = 200
-
-
-def _word(random: Random) -> int:
-    word = random.choice((*_EDGES, random.getrandbits(64), random.getrandbits(32), random.getrandbits(8)))
-    return (word if random.random() < 0.6 else -word) & (1 << 64) - 1
 
 
 def wild(seed: int, size: int = 30) -> Program:
@@ -81,14 +64,14 @@ def wild(seed: int, size: int = 30) -> Program:
     registers = [Register(n) for n in (0, 2, 3, 4, 5, 6, 7, 8, 9)]
     code: list[Instruction | None] = []
     for register in registers:
-        word = _word(random)
+        word = edge_word(random)
         code += [LoadImmediate64(register, to_signed(word, 32), to_signed(word >> 32, 32)), None]
     code.append(Store(Register.R10, -8, 8, Register.R2))
     code.append(Load(Register.R9, Register.R1, 0, 4))  # the packet, while it is not overwritten
     for remaining in reversed(range(size)):
         dst, src = random.choice(registers), random.choice(registers)
         width = random.choice((32, 64))
-        operand: Operand = src if random.random() < 0.6 else Immediate(to_signed(_word(random), 32))
+        operand: Operand = src if random.random() < 0.6 else Immediate(to_signed(edge_word(random), 32))
         match random.randrange(16):
             case 0:
                 code.append(Negate(width, dst))
@@ -131,42 +114,67 @@ def wild(seed: int, size: int = 30) -> Program:
 
 
 def program_of(number: int) -> Program:
-    """Program ``number`` of the campaign."""
+    """Program ``number`` of the campaign on our engines."""
     kind, seed = number % 4, number // 4
     return wild(number) if kind < 2 else generated(seed, size=20 + seed % 20, loops=kind == 3)
 
 
+def inputs_of(program: Program, number: int, count: int, *, cut_off: bool) -> Iterator[Input]:
+    """``count`` inputs: packets, contents of maps, and with ``cut_off`` little fuel for the last one."""
+    random = Random(f"inputs/{number}")
+    given = packets(number, count) if cut_off else frames_for(number, count)
+    for index, packet in enumerate(given):
+        fuel = random.randrange(_FEW_STEPS) if cut_off and index == count - 1 else FUEL
+        yield Input(packet, fuel=fuel, maps={} if cut_off else elements_for(program, random))
+
+
 @dataclass(slots=True)
 class Tally:
-    """What a campaign ran and found; ``outcomes`` counts how the runs ended on the first engine."""
+    """What a campaign ran and found.
+
+    ``outcomes`` counts how the runs ended on the first engine.  ``compared`` counts the programs that each of the other
+    engines ran on all inputs, and ``skipped`` the runs that it did not, with the reason in short.
+    """
 
     programs: int = 0
     runs: int = 0
+    compared: Counter[str] = field(default_factory=Counter)
     skipped: Counter[str] = field(default_factory=Counter)
     outcomes: Counter[str] = field(default_factory=Counter)
     divergences: list[Divergence] = field(default_factory=list)
 
 
 def campaign(numbers: Sequence[int], inputs: int, engines: Sequence[str], *, stop_at: int = 5) -> Iterator[Tally]:
-    """Run the programs with these numbers; the tally after each.  Ends early after ``stop_at`` divergences."""
+    """Run the programs with these numbers; the tally after each.  Ends early after ``stop_at`` divergences.
+
+    Where the kernel is one of the engines the programs are others: see :func:`kernel_program_of`.
+    """
     tally = Tally()
+    with_kernel = "kernel" in engines
     for number in numbers:
-        program = program_of(number)
-        loaded = load(program, engines)
-        random = Random(f"fuel/{number}")
-        for index, packet in enumerate(packets(number, inputs)):
-            fuel = random.randrange(_FEW_STEPS) if index == inputs - 1 and "kernel" not in engines else FUEL
-            found = compare(program, Input(packet, fuel=fuel), engines, loaded)
+        program = kernel_program_of(number) if with_kernel else program_of(number)
+        loaded = load(program, engines, generated=True)
+        ran = Counter[str]()
+        for given in inputs_of(program, number, inputs, cut_off=not with_kernel):
+            found = compare(program, given, engines, loaded)
             tally.runs += 1
-            tally.skipped.update(found.skipped.keys())
+            ran.update(name for name in engines if name not in found.skipped)
+            tally.skipped.update(f"{name}: {_short(reason)}" for name, reason in found.skipped.items())
             tally.outcomes[next(iter(found.results.values()), "none").split(" at ")[0].split(" = ")[0]] += 1
             if found.divergence is not None:
                 tally.divergences.append(found.divergence)
                 break
         tally.programs += 1
+        tally.compared.update(name for name, count in ran.items() if count == inputs)
         yield tally
         if len(tally.divergences) >= stop_at:
             return
+
+
+def _short(reason: str) -> str:
+    """A reason without the numbers and names that are this program's."""
+    reason = reason.split(": ", 1)[-1]
+    return re.sub(r"0x[0-9a-f]+|-?\d+", "N", reason)[:60]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -176,9 +184,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--first", type=int, default=0, metavar="N", help="the number of the first program")
     parser.add_argument("--inputs", type=int, default=4, metavar="N", help="packets for each program")
     parser.add_argument("--engines", default="interpreter,source", metavar="NAMES")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="write what differs there, one file each")
     arguments = parser.parse_args(argv)
     engines = arguments.engines.split(",")
-    began, shown = time.monotonic(), 0.0
+    began, used, shown = time.monotonic(), time.process_time(), 0.0
     tally = Tally()
     numbers = range(arguments.first, arguments.first + arguments.programs)
     for tally in campaign(numbers, arguments.inputs, engines):
@@ -191,11 +200,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(file=sys.stderr)
     print(f"{tally.programs} programs, {tally.runs} runs on {', '.join(engines)}: {len(tally.divergences)} divergences")
     print(f"outcomes: {', '.join(f'{count} {name}' for name, count in tally.outcomes.most_common())}")
-    if tally.skipped:
-        print(f"skipped: {', '.join(f'{count} by {name}' for name, count in tally.skipped.most_common())}")
-    print(f"{time.monotonic() - began:.1f} s")
-    for divergence in tally.divergences:
-        print("\n" + text_of(minimise(divergence)))
+    for name in engines[1:]:
+        print(f"{name}: {tally.compared[name]} programs compared on all inputs")
+    for reason, count in tally.skipped.most_common(20):
+        print(f"  {count:6} runs not compared with {reason}")
+    print(f"{time.monotonic() - began:.1f} s, {time.process_time() - used:.1f} s of CPU time in this process")
+    for number, divergence in enumerate(tally.divergences):
+        text = text_of(minimise(divergence, generated=True))
+        print("\n" + text)
+        if arguments.out is not None:
+            arguments.out.mkdir(parents=True, exist_ok=True)
+            (arguments.out / f"divergence-{number}.txt").write_text(text + "\n", encoding="utf-8")
     return 1 if tally.divergences else 0
 
 

@@ -11,7 +11,8 @@ from prevail_py import words
 from prevail_py.isa.instructions import Exit, Instruction, Jump
 from prevail_py.objects.text import assemble
 from prevail_py.research.differential import campaign, program_of
-from prevail_py.vm.differential import Divergence, Input, compare, load, minimise, text_of
+from prevail_py.vm.differential import Divergence, Input, compare, load, text_of
+from prevail_py.vm.reduction import minimise
 from prevail_py.vm.source import access, arithmetic, engine, generate, instructions
 from prevail_py.vm.source.algebra import SourceAlgebra, Term
 from prevail_py.vm.source.flow import instruction_at

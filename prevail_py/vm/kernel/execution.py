@@ -49,7 +49,7 @@ class KernelProgram:
             raise EngineError(f"the kernel has no programs of type {program.program_type!r}") from None
         self.program: Final = program
         self._session = session
-        self._generated = generated
+        self.generated: Final = generated
 
     def run(
         self,
@@ -79,7 +79,7 @@ class KernelProgram:
         environment = environment or Environment(cpus=possible_cpus())
         maps = create_maps(self.program.maps, environment) if maps is None else maps
         exchange = Exchange(self.program, maps, environment, possible_cpus())
-        load = exchange.request(generated=self._generated)
+        load = exchange.request(generated=self.generated)
         if isinstance(load, KernelAnswer):
             raise _refused(self.program, load)
         contexts, given = [], []
