@@ -7,17 +7,14 @@ The kernel refuses programs that ours run; what it accepts must end with the sam
 it lets root do (:data:`STRICTER`): such a run says nothing, and neither does one that depends on the host
 (:data:`HOST_HELPERS`).  Any other trap in a program that the kernel accepted is a divergence.
 
-Where two of our engines differ, the registers after every number of steps tell where they parted (:func:`locate`):
-both stop at exactly the fuel that they are given, so that the first number of steps with different states can be
-searched for.  The kernel is asked for its registers at one place after another (:mod:`prevail_py.vm.kernel.probe`).
-What differs is made small by :mod:`prevail_py.vm.reduction`.
+Where two of our engines part is told by :mod:`prevail_py.vm.parting`; the kernel is asked for its registers at one
+place after another (:mod:`prevail_py.vm.kernel.probe`).  :mod:`prevail_py.vm.reduction` makes what differs small.
 """
 
 from __future__ import annotations
 
-import errno
-from collections.abc import Iterator, Mapping, MutableMapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Final
 
 from prevail_py.isa.instructions import Call
@@ -26,14 +23,13 @@ from prevail_py.objects.text import disassemble
 from prevail_py.platforms import platform
 from prevail_py.vm.engines import EngineError, Loaded, engine
 from prevail_py.vm.environment import Environment
-from prevail_py.vm.interpreter import Execution, Executor, Interpreter, execute
-from prevail_py.vm.machine import Machine
-from prevail_py.vm.maps import Map, MapError, create_maps, has_values
+from prevail_py.vm.interpreter import Execution
+from prevail_py.vm.maps import Map
 from prevail_py.vm.maps.model import Content
 from prevail_py.vm.maps.streams import PerfEventArray, RingBuffer
 from prevail_py.vm.maps.targets import MapOfMaps
-from prevail_py.vm.outcome import Outcome, OutOfFuel, Returned, Trap, TrapKind, Trapped
-from prevail_py.vm.source.engine import run_generated
+from prevail_py.vm.outcome import Outcome, OutOfFuel, Trap, TrapKind, Trapped
+from prevail_py.vm.parting import FUEL, OBSERVED, Input, Parting, locate, make_maps, summary
 
 __all__ = [
     "FUEL",
@@ -53,8 +49,6 @@ __all__ = [
     "text_of",
 ]
 
-FUEL: Final = 100_000
-_EXECUTORS: Final[Mapping[str, Executor]] = {"interpreter": execute, "source": run_generated}
 
 STRICTER: Final = frozenset(
     {
@@ -79,39 +73,12 @@ HOST_HELPERS: Final[Mapping[int, str]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Input:
-    """One input of a program: a packet, for types that run on packets, and the scalar fields of the context.
-
-    ``maps`` are elements to set in fresh maps, by index in the program.  Per-CPU values are given as one, for all CPUs.
-    """
-
-    packet: bytes | None = None
-    context: bytes | None = None
-    fuel: int = FUEL
-    maps: Mapping[int, Mapping[bytes, bytes]] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
 class Difference:
     """What the two engines have for one ``field``, as text."""
 
     field: str
     left: str
     right: str
-
-
-@dataclass(frozen=True, slots=True)
-class Parting:
-    """Where two of our engines part: the states after the first ``steps`` instructions that leave different ones.
-
-    ``slot`` is where the left engine then is.  The instruction to blame is the one before, or, where the engine checks
-    fuel only now and then, one of those since its last check.
-    """
-
-    steps: int
-    slot: int
-    left: Mapping[str, str]
-    right: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,9 +193,9 @@ def _reads_stale_stack(trap: Trap) -> bool:
 
 
 def _parting(program: Program, given: Input, engines: tuple[str, str], loaded: Mapping[str, Loaded]) -> Parting | None:
-    if set(engines) <= _EXECUTORS.keys():
+    if set(engines) <= OBSERVED.keys():
         return locate(program, given, engines)
-    ours = next((name for name in engines if name in _EXECUTORS), None)
+    ours = next((name for name in engines if name in OBSERVED), None)
     if ours is None or "kernel" not in engines:
         return None
     from prevail_py.vm.kernel.execution import KernelProgram
@@ -238,40 +205,14 @@ def _parting(program: Program, given: Input, engines: tuple[str, str], loaded: M
     found = locate_in_kernel(program, given, generated=isinstance(kernel, KernelProgram) and kernel.generated)
     if found is None:
         return None
-    steps, slot, left, right = found
-    sides = (left, right) if engines[1] == "kernel" else (right, left)
-    return Parting(steps, slot, *sides)
-
-
-def summary(outcome: Outcome) -> str:
-    """An outcome in short, without the message of a trap."""
-    match outcome:
-        case Returned(value):
-            return f"r0 = {value:#x}"
-        case Trapped(trap):
-            address = "" if trap.address is None else f" at address {trap.address:#x}"
-            return f"{trap.kind.value} at slot {trap.pc}{address}"
-        case OutOfFuel(pc):
-            return f"out of fuel at slot {pc}"
+    sides = (found.ours, found.theirs) if engines[1] == "kernel" else (found.theirs, found.ours)
+    return Parting(found.steps, found.slot, *sides, found.blame)
 
 
 def _run(program: Program, given: Input, loaded: Loaded, cpus: int) -> Execution:
     environment = Environment(cpus=cpus)
     maps = make_maps(program, given, environment)
     return loaded.run(packet=given.packet, context=given.context, maps=maps, environment=environment, fuel=given.fuel)
-
-
-def make_maps(program: Program, given: Input, environment: Environment) -> tuple[Map, ...]:
-    """Fresh maps with the elements of ``given``; raises :class:`MapError` (a ValueError) for those that do not fit."""
-    maps = create_maps(program.maps, environment)
-    for index, elements in given.maps.items():
-        map = maps[index]
-        if not has_values(map) or not isinstance(map, MutableMapping):
-            raise MapError(map.spec.name, errno.EINVAL, "it holds no plain values")
-        per_cpu = platform(program.platform).map_types[map.spec.type].per_cpu
-        for key, value in elements.items():
-            map[key] = [value] * environment.cpus if per_cpu else value
-    return maps
 
 
 def _fields(program: Program, execution: Execution, with_kernel: bool) -> Mapping[str, str]:
@@ -332,50 +273,6 @@ def _text(content: Content) -> str:
     return content.hex() if isinstance(content, bytes) else " ".join(each.hex() for each in content)
 
 
-def locate(program: Program, given: Input, engines: tuple[str, str]) -> Parting | None:
-    """The first number of steps after which registers, or the slots, of two of our engines differ."""
-    low, high = 0, given.fuel
-    interpreter = Interpreter(program)
-    steps = max(_state(interpreter, given, name, high)[0] for name in engines)
-    high = min(high, steps)
-
-    def states(fuel: int) -> tuple[Mapping[str, str], Mapping[str, str]]:
-        left, right = (_state(interpreter, given, name, fuel)[1] for name in engines)
-        return left, right
-
-    left, right = states(high)
-    if left == right:
-        return None
-    while low + 1 < high:  # the states after `low` steps are equal, those after `high` are not
-        middle = (low + high) // 2
-        left, right = states(middle)
-        low, high = (middle, high) if left == right else (low, middle)
-    left, right = states(high)
-    differing = [name for name in left if left[name] != right[name]]
-    return Parting(high, int(left["slot"]), {n: left[n] for n in differing}, {n: right[n] for n in differing})
-
-
-def _state(interpreter: Interpreter, given: Input, name: str, fuel: int) -> tuple[int, Mapping[str, str]]:
-    state: dict[str, str] = {}
-
-    def executor(machine: Machine, fuel: int) -> Outcome:
-        outcome = _EXECUTORS[name](machine, fuel)
-        state["slot"] = str(machine.pc)
-        if isinstance(outcome, OutOfFuel):  # at the end of a run not all engines leave registers in the machine
-            for number, value in enumerate(machine.registers):
-                state[f"r{number}"] = "uninitialised" if value is None else f"{value:#x}"
-        else:
-            state.update({f"r{number}": "" for number in range(11)}, outcome=summary(outcome))
-        return outcome
-
-    environment = Environment()
-    maps = make_maps(interpreter.program, given, environment)
-    execution = interpreter.run_with(
-        executor, packet=given.packet, context=given.context, maps=maps, environment=environment, fuel=fuel
-    )
-    return execution.steps, {"outcome": "", **state}
-
-
 def text_of(divergence: Divergence) -> str:
     """A divergence for people: the program, the input, what differs, and where the engines part."""
     given = divergence.given
@@ -389,7 +286,10 @@ def text_of(divergence: Divergence) -> str:
     lines += [f"{d.field}: {left} has {d.left or '-'}, {right} has {d.right or '-'}" for d in divergence.differences]
     if divergence.parting is not None:
         parting = divergence.parting
-        lines.append(f"they part within the first {parting.steps} instructions, before slot {parting.slot}:")
+        where = (
+            f"within the first {parting.steps} instructions" if parting.blame is None else f"at slot {parting.blame}"
+        )
+        lines.append(f"they part {where}, before slot {parting.slot}:")
         for name, value in parting.left.items():
             lines.append(f"  {name}: {left} has {value or '-'}, {right} has {parting.right[name] or '-'}")
     return "\n".join(lines)

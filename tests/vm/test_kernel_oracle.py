@@ -254,10 +254,10 @@ def test_where_they_part(monkeypatch: Patch) -> None:
     assert divergence is not None
     parting = divergence.parting
     assert parting is not None
-    assert parting.slot == 6
+    assert (parting.slot, parting.blame) == (6, 5)
     assert parting.left == {"r8": f"{1 << 2:#x}"}
     assert parting.right == {"r8": f"{1 << 50:#x}"}
-    assert "before slot 6" in text_of(divergence)
+    assert "they part at slot 5, before slot 6" in text_of(divergence)
     flipped = compare(program, Input(bytes(64)), engines[::-1], load(program, engines)).divergence
     assert flipped is not None
     assert flipped.parting is not None

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from prevail_py.isa.instructions import (
     Alu,
@@ -34,17 +34,26 @@ from prevail_py.vm.kernel.execution import KernelProgram
 from prevail_py.vm.kernel.loader import possible_cpus
 from prevail_py.vm.machine import Machine
 from prevail_py.vm.maps.array import ArrayMap
-
-if TYPE_CHECKING:
-    from prevail_py.vm.differential import Input
+from prevail_py.vm.parting import Input, make_maps
 
 __all__ = ["Found", "cut", "locate_in_kernel"]
 
 _PROBE: Final = MapSpec("probe", 2, 4, 80, 1)
 _UNREADABLE: Final = re.compile(r"R(\d+) !read_ok")
 
-Found = tuple[int, int, Mapping[str, str], Mapping[str, str]]
-"""Steps of the reference so far, the slot it is at, its registers and the kernel's where they differ."""
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Steps of the reference so far, the slot it is at, its registers and the kernel's where they differ.
+
+    ``blame`` is the slot of the instruction before, if the kernel showed the same registers there.
+    """
+
+    steps: int
+    slot: int
+    ours: Mapping[str, str]
+    theirs: Mapping[str, str]
+    blame: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +84,7 @@ def cut(program: Program, pc: int, registers: Sequence[int]) -> Program:
 def locate_in_kernel(program: Program, given: Input, *, generated: bool = False) -> Found | None:
     """The first place at which the kernel has other numbers in its registers; None where no place shows any."""
     places = _places(program, given)
-    low, high = 0, len(places)  # nothing differs before the first instruction
+    low, high, known = 0, len(places), 0  # nothing differs before the first instruction
     found: Found | None = None
     while low + 1 < high:
         middle = (low + high) // 2
@@ -85,15 +94,14 @@ def locate_in_kernel(program: Program, given: Input, *, generated: bool = False)
         if differing:
             high = middle
             left = {f"r{register}": f"{place.numbers[register]:#x}" for register in differing}
-            found = place.steps, place.pc, left, {f"r{register}": f"{theirs[register]:#x}" for register in differing}
+            right = {f"r{register}": f"{theirs[register]:#x}" for register in differing}
+            found = Found(place.steps, place.pc, left, right, None)
         else:
-            low = middle
-    return found
+            low, known = middle, middle if theirs else known
+    return replace(found, blame=places[known].pc) if found is not None and known + 1 == high else found
 
 
 def _places(program: Program, given: Input) -> list[_Place]:
-    from prevail_py.vm.differential import make_maps
-
     places: list[_Place] = []
     seen: set[int] = set()
     repeated = False
@@ -124,8 +132,6 @@ def _places(program: Program, given: Input) -> list[_Place]:
 
 def _numbers(program: Program, given: Input, place: _Place, generated: bool) -> Mapping[int, int]:
     """The kernel's registers at ``place``, as far as it lets us read them."""
-    from prevail_py.vm.differential import make_maps
-
     wanted = sorted(place.numbers)
     while wanted:
         shortened = cut(program, place.pc, wanted)

@@ -44,8 +44,11 @@ def ways_in(source: str) -> Iterator[str]:
             match child:
                 case ast.Attribute(attr="PROG_LOAD" | "syscall" | "_bpf" as name) | ast.Name(id="_bpf" as name):
                     yield f"{function}: {name}"
-                case ast.Constant(value=str(text)) if "bpftool" in text or text in ("PROG_LOAD", "_bpf"):
+                case ast.Constant(value="PROG_LOAD" | "_bpf" as text):
                     yield f"{function}: {text}"
+                case ast.List(elts=[ast.Constant(value=str(tool)), command, *_]) if tool.endswith("bpftool"):
+                    if not (isinstance(command, ast.Constant) and command.value == "btf"):  # which reads types
+                        yield f"{function}: bpftool"
                 case ast.Call(func=ast.Name(id="getattr"), args=[_, ast.Constant(value="syscall"), *_]):
                     yield f"{function}: syscall"
                 case _:
