@@ -83,7 +83,9 @@ def _decide(setting: Setting, state: State, assertion: Assertion) -> list[tuple[
                 return []
             return [(Violation(AssertionKind.CALL_DEPTH, f"more than {MAX_FRAMES} nested calls"), ())]
         case Result():
-            return _result(setting, state) if len(state.frames) == 1 else []
+            if len(state.frames) == 1:
+                return _result(setting, state)
+            return _callback_result(state) if state.frames[-1].is_callback else []
         case _:
             assert_never(assertion)
 
@@ -133,6 +135,18 @@ def _arithmetic(
                     involved,
                 )
             ]
+
+
+def _callback_result(state: State) -> list[tuple[Violation, tuple[Register, ...]]]:
+    """What a function that a helper called returns: 0 to go on, 1 to stop."""
+    value = state.registers[0]
+    if _may_be_pointer(value):
+        reason = f"a function called by a helper returns a pointer ({state.show(value)})"
+        return [(Violation(AssertionKind.POINTER_LEAK, reason, "a number in r0"), (Register.R0,))]
+    if isinstance(value, Term) and state.facts.range(value).hi > 1:
+        reason = f"a function called by a helper returns r0 = {state.show(value)}"
+        return [(Violation(AssertionKind.RETURN_RANGE, reason, "r0 in [0, 1]"), (Register.R0,))]
+    return []
 
 
 def _result(setting: Setting, state: State) -> list[tuple[Violation, tuple[Register, ...]]]:

@@ -46,7 +46,7 @@ def excludes(state: State, machine: Machine) -> str | None:
             _frame(state, depth, region, machine, words)
             if depth:
                 saved = machine.calls[depth].saved
-                for offset, value in enumerate(frame.saved):
+                for offset, value in enumerate(frame.saved[:4]):
                     word, provenance = saved[offset]
                     _value(value, word, provenance, machine, words, f"saved r{6 + offset} of frame {depth - 1}")
     except _Mismatch as mismatch:

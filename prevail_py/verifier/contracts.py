@@ -17,10 +17,20 @@ from prevail_py.verifier.regions import Violation, overwrite, violation
 from prevail_py.verifier.scalars import assume, unknown
 from prevail_py.verifier.setting import MAX_PACKET_SIZE, METADATA_OFFSETS, Setting, Unsupported
 from prevail_py.verifier.state import State
-from prevail_py.verifier.values import NEVER_NULL, ZERO, Pointer, Region, RegionKind, Special, Value
+from prevail_py.verifier.values import MAX_FRAMES, NEVER_NULL, ZERO, Pointer, Region, RegionKind, Special, Value
 from prevail_py.words import Comparison
 
-__all__ = ["TAIL_CALL", "ArgumentViolation", "call_helper", "contract_violations", "packet_moved", "prototype_of"]
+__all__ = [
+    "CALLBACKS",
+    "MAX_LOOPS",
+    "TAIL_CALL",
+    "ArgumentViolation",
+    "call_helper",
+    "contract_violations",
+    "leave",
+    "packet_moved",
+    "prototype_of",
+]
 
 _MAX_SIZE: Final = (1 << 29) - 1
 """Largest size argument Linux accepts (``BPF_MAX_VAR_SIZ`` in kernel/bpf/verifier.c)."""
@@ -51,6 +61,15 @@ _CHANGE_SOCKET_MAPS: Final = frozenset(
 
 _SOCKETS: Final = frozenset({"socket", "sock_common", "tcp_sock", "xdp socket"})
 
+CALLBACKS: Final = frozenset({"bpf_loop", "bpf_for_each_map_elem"})
+"""Helpers that call a function of the program while they last (``callbacks.py``)."""
+
+MAX_LOOPS: Final = 1 << 23
+"""How many times ``bpf_loop`` calls its function at most (``BPF_MAX_LOOPS`` in Linux)."""
+
+_HAVE_ELEMENTS: Final = frozenset({"hash", "array", "percpu_hash", "percpu_array", "lru_hash", "lru_percpu_hash"})
+"""Map types that ``bpf_for_each_map_elem`` goes through."""
+
 _UNMODELLED: Final = {
     ArgKind.FUNCTION: "callbacks",
     ArgKind.SPIN_LOCK: "spin locks",
@@ -80,7 +99,7 @@ def prototype_of(setting: Setting, helper: int) -> HelperPrototype | None:
     if prototype is None:
         return None
     for arg in prototype.args:
-        if arg.kind in _UNMODELLED:
+        if arg.kind in _UNMODELLED and not (arg.kind is ArgKind.FUNCTION and prototype.name in CALLBACKS):
             raise Unsupported(f"{_UNMODELLED[arg.kind]} (helper {prototype.name})")
     if prototype.returns in (
         ReturnKind.BTF_POINTER,
@@ -117,6 +136,11 @@ def contract_violations(setting: Setting, state: State, helper: int) -> list[Arg
         if problem is not None:
             where = f"argument {index + 1} of {prototype.name}: {problem.message}"
             found.append(ArgumentViolation(problem._replace(message=where), register))
+    if prototype.name in CALLBACKS and len(state.frames) >= MAX_FRAMES:
+        deep = Violation(AssertionKind.CALL_DEPTH, f"more than {MAX_FRAMES} nested calls")
+        found.append(ArgumentViolation(deep, Register.R0))
+    if helper == TAIL_CALL and state.frames[-1].is_callback:
+        raise Unsupported("a tail call in a function called by a helper")
     if helper == TAIL_CALL and any(state.facts.range(base).hi > 0 for base in state.references):
         held = Violation(AssertionKind.UNRELEASED_REFERENCE, "a tail call leaves a reference unreleased")
         found.append(ArgumentViolation(held, Register.R0))
@@ -188,6 +212,8 @@ def _argument(
                 return _bad(f"map {setting.map_of(value.region).name} is read-only")
             if prototype.name in _CHANGES_MAP and map_type.name in ("sockmap", "sockhash"):
                 return _socket_map_change(setting, prototype)
+            if prototype.name == "bpf_for_each_map_elem" and map_type.name not in _HAVE_ELEMENTS:
+                return _bad(f"the elements of a map of type {map_type.name} cannot be gone through")
             return None
         case ArgKind.RINGBUF_MEM:
             if not isinstance(value, Pointer) or value.region.kind is not RegionKind.MEMORY:
@@ -205,8 +231,15 @@ def _argument(
             return None
         case ArgKind.CONST_STRING:
             return _string_argument(setting, state, value)
+        case ArgKind.FUNCTION:
+            return _handle(state, value, RegionKind.FUNCTION, "a function")
         case ArgKind.STACK_OR_NULL:
-            raise Unsupported(f"callbacks (helper {prototype.name})")
+            if _is_null(value):
+                return None
+            if not isinstance(value, Pointer) or value.region.kind is not RegionKind.STACK:
+                return _bad(f"{state.show(value)} is not on the stack")
+            problem = violation(setting, state, value, Range(0, 0), Mode.WRITE)
+            return None if problem is None else problem._replace(kind=AssertionKind.HELPER_ARGUMENT)
         case _:
             return _memory_argument(setting, state, prototype, index, arg, value)
 
@@ -307,7 +340,7 @@ def call_helper(setting: Setting, state: State, helper: int) -> None:
     """The effect of a call whose contract holds (or whose violation has been noted)."""
     prototype = prototype_of(setting, helper)
     if prototype is None:
-        _leave(state, Special.POISON)
+        leave(state, Special.POISON)
         return
     handle = _map_argument(prototype, state)
     for index, arg in enumerate(prototype.args):
@@ -320,10 +353,11 @@ def call_helper(setting: Setting, state: State, helper: int) -> None:
     result = _result(setting, state, prototype, handle)
     if prototype.changes_packet:
         packet_moved(setting, state)
-    _leave(state, result)
+    leave(state, result)
 
 
-def _leave(state: State, result: Value) -> None:
+def leave(state: State, result: Value) -> None:
+    """R0 holds what a helper returned, its arguments are gone."""
     state.registers[0] = result
     state.registers[1:6] = [Special.UNINITIALISED] * 5
 

@@ -19,11 +19,12 @@ from typing import Final, TypeAlias
 
 from prevail_py.cfg.builder import build
 from prevail_py.cfg.graph import ControlFlowGraph, FunctionGraph
-from prevail_py.domains.lattice import Term, constant
+from prevail_py.domains.lattice import Term
 from prevail_py.isa.flow import target
-from prevail_py.isa.instructions import CallLocal, Instruction
+from prevail_py.isa.instructions import Call, CallLocal, Instruction
 from prevail_py.platforms.model import FieldKind
 from prevail_py.verifier.assertions import Assertion
+from prevail_py.verifier.callbacks import frame_pointer, go_through, leave_frame
 from prevail_py.verifier.contracts import packet_moved
 from prevail_py.verifier.functions import Function, Prepared, demands_of, prepare
 from prevail_py.verifier.merge import Merge, subsumes
@@ -34,7 +35,6 @@ from prevail_py.verifier.state import Frame, State
 from prevail_py.verifier.values import (
     MAX_FRAMES,
     NEVER_NULL,
-    STACK_SIZE,
     ZERO,
     Pointer,
     Region,
@@ -150,7 +150,7 @@ class Fixpoint:
         setting = self.setting
         registers: list[Value] = [Special.UNINITIALISED] * 11
         registers[1] = Pointer(Region(RegionKind.CONTEXT), NEVER_NULL, ZERO)
-        registers[10] = _frame_pointer(0)
+        registers[10] = frame_pointer(0)
         state = State(registers, [Frame({}, 0, ())], setting.top(), ZERO, ZERO)
         fields = {field.kind for field in setting.program_type.pointer_fields}
         if FieldKind.PACKET in fields:
@@ -326,8 +326,11 @@ class Fixpoint:
                         raise Unsupported(unsupported.what, pc) from unsupported
                     if setting.last - state.collected > _COLLECT_EVERY:
                         self._collect(state)
-            if calls_out and isinstance(instruction, CallLocal):
-                states = self._call(pc, instruction, states, calls, final)
+            if effect is None and calls_out:
+                if isinstance(instruction, CallLocal):
+                    states = self._call(pc, instruction, states, calls, final)
+                elif isinstance(instruction, Call):
+                    states = self._call_back(pc, instruction, states, calls, final)
                 if final:
                     self.returns.setdefault((calls, pc), []).extend(state.copy() for state in states)
         return states
@@ -357,19 +360,28 @@ class Fixpoint:
             inner.frames.append(Frame({}, 0, tuple(state.registers[6:10])))
             inner.registers[0] = Special.UNINITIALISED
             inner.registers[6:10] = [Special.UNINITIALISED] * 4
-            inner.registers[10] = _frame_pointer(depth)
+            inner.registers[10] = frame_pointer(depth)
             inner.collect(self.setting.definitions)
             add_state(entry, inner, self.disjuncts, self.setting.fresh)
         if not entry:
             return []
         returned = [state.copy() for state in self._solve(callee, (*calls, pc), entry, final)]
         for state in returned:
-            _return(state)
+            leave_frame(state)
         return [state.copy() for state in self._merged(returned)]
 
+    def _call_back(
+        self, pc: int, instruction: Call, states: Sequence[State], calls: CallString, final: bool
+    ) -> list[State]:
+        """The states after a helper has called a function of the program any number of times."""
 
-def _frame_pointer(depth: int) -> Pointer:
-    return Pointer(Region(RegionKind.STACK, depth), NEVER_NULL, constant(STACK_SIZE))
+        def body(function: int, entry: list[State], final: bool) -> list[State]:
+            return self._solve(self.graph.function_at(function), (*calls, pc), entry, final)
+
+        def thresholds(function: int) -> Sequence[int]:
+            return self._function(self.graph.function_at(function)).thresholds
+
+        return go_through(self.setting, instruction.helper, states, self.disjuncts, thresholds, body, final)
 
 
 def _after_tail_call(setting: Setting, state: State) -> State:
@@ -382,20 +394,3 @@ def _after_tail_call(setting: Setting, state: State) -> State:
     end.registers[0] = unknown(setting, end)
     end.collect(setting.definitions)
     return end
-
-
-def _return(state: State) -> None:
-    """Leave the innermost frame: its memory is gone, the caller's registers come back."""
-    frame = state.frames.pop()
-    depth = len(state.frames)
-    result = state.registers[0]
-    state.registers[1:6] = [Special.UNINITIALISED] * 5
-    state.registers[6:10] = list(frame.saved)
-    state.registers[10] = _frame_pointer(depth - 1)
-    state.registers[0] = result
-
-    def dangling(value: Value) -> Value:
-        gone = isinstance(value, Pointer) and value.region.kind is RegionKind.STACK and value.region.index >= depth
-        return Special.DANGLING if gone else value
-
-    state.map_values(dangling)

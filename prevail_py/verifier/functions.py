@@ -30,6 +30,7 @@ from prevail_py.isa.instructions import (
 )
 from prevail_py.isa.semantics import immediate_word, operands
 from prevail_py.verifier.assertions import Assertion, Initialised, assertions_of
+from prevail_py.verifier.callbacks import calls_back
 from prevail_py.verifier.contracts import TAIL_CALL
 from prevail_py.verifier.setting import Setting
 from prevail_py.verifier.state import State
@@ -136,8 +137,10 @@ def _step(setting: Setting, pc: int) -> Step:
     assert instruction is not None, f"slot {pc} starts no instruction"
     if isinstance(instruction, Branch):
         return Step(pc, instruction, _operands(instruction), None, False)
-    if isinstance(instruction, MayGoto | Exit | CallLocal):
-        return Step(pc, instruction, None, None, isinstance(instruction, CallLocal))
+    if isinstance(instruction, MayGoto | Exit):
+        return Step(pc, instruction, None, None, False)
+    if isinstance(instruction, CallLocal) or (isinstance(instruction, Call) and calls_back(setting, instruction)):
+        return Step(pc, instruction, None, None, True)
     effect = effect_of(setting, pc, instruction)
     return Step(pc, instruction, _numbers(instruction), effect, is_tail_call(instruction))
 

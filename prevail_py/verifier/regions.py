@@ -18,7 +18,7 @@ from prevail_py.verifier.assertions import AssertionKind, Mode
 from prevail_py.verifier.scalars import compute, truncate, unknown
 from prevail_py.verifier.setting import Setting, Unsupported
 from prevail_py.verifier.state import Frame, State
-from prevail_py.verifier.values import NEVER_NULL, STACK_SIZE, ZERO, Pointer, Region, RegionKind, Special, Value
+from prevail_py.verifier.values import KEY, NEVER_NULL, STACK_SIZE, ZERO, Pointer, Region, RegionKind, Special, Value
 from prevail_py.words import Comparison, OpKind, WordOp, mask, to_signed
 
 __all__ = [
@@ -85,6 +85,8 @@ def violation(
                 return Violation(AssertionKind.READ_ONLY, f"values of map {spec.name} cannot be read")
             return found
         case RegionKind.MEMORY:
+            if mode is not Mode.READ and value.region.name == KEY:
+                return Violation(AssertionKind.READ_ONLY, "the key of an element may not be changed")
             return _bounds_violation(state, value, size, value.region.size)
         case RegionKind.OBJECT:
             return _object_violation(setting, state, value, size, mode)

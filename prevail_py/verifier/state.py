@@ -27,7 +27,8 @@ class Frame:
 
     ``cells`` maps the offset of a tracked value to its size in bytes and the value; ``initialised`` has bit k set where
     byte k was certainly written.  Bytes outside of all cells hold unknown numbers: an aligned slot that may hold a
-    pointer has a cell, of which nothing may be known.  ``saved`` are the caller's R6-R9.
+    pointer has a cell, of which nothing may be known.  ``saved`` are the caller's R6-R9 and, where a helper called the
+    function, the helper's own arguments R1-R5.
     """
 
     __slots__ = ("_shared", "cells", "initialised", "saved")
@@ -39,6 +40,11 @@ class Frame:
         self.initialised = initialised
         self.saved = saved
         self._shared = True  # whose mapping it is, only its maker knows
+
+    @property
+    def is_callback(self) -> bool:
+        """Whether a helper called the function, and not an instruction of the program."""
+        return len(self.saved) > 4
 
     def copy(self) -> Frame:
         """A frame that can be changed independently; it copies the cells when it is."""

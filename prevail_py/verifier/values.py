@@ -17,6 +17,7 @@ from typing import Final, NamedTuple, TypeAlias
 from prevail_py.domains.lattice import Term, constant
 
 __all__ = [
+    "KEY",
     "MAX_FRAMES",
     "NEVER_NULL",
     "STACK_SIZE",
@@ -33,6 +34,9 @@ STACK_SIZE: Final = 512
 
 MAX_FRAMES: Final = 8
 """Call depth, the main program included (Linux ``MAX_CALL_FRAMES``)."""
+
+KEY: Final = "key"
+"""The name of the memory that holds the key of an element while a function is called with it."""
 
 ZERO: Final = constant(0)
 NEVER_NULL: Final = constant(1)
