@@ -8,6 +8,7 @@ from prevail_py.cli.support import (
     EXIT_OK,
     InputError,
     add_program_argument,
+    add_target_arguments,
     bad_input,
     open_object,
     the_program,
@@ -22,6 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of ``cfg``."""
     parser.add_argument("object", metavar="OBJ", help="an eBPF object file")
     add_program_argument(parser, "the program, where there are several")
+    add_target_arguments(parser)
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--dot", action="store_true", help="graphviz source (the default)")
     form.add_argument("--svg", action="store_true", help="a picture; needs graphviz's dot")
@@ -33,7 +35,7 @@ def run(arguments: argparse.Namespace) -> int:
     from prevail_py.cfg.builder import build
     from prevail_py.cfg.dot import GraphvizError, to_dot, to_svg
 
-    program = the_program(arguments.object, open_object(arguments.object), arguments.program)
+    program = the_program(arguments.object, open_object(arguments.object, arguments), arguments.program)
     with bad_input(f"{arguments.object}: {program.name}"):
         graph = build(program)
     try:

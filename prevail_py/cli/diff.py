@@ -13,6 +13,7 @@ from prevail_py.cli.support import (
     EXIT_OK,
     InputError,
     add_program_argument,
+    add_target_arguments,
     bad_input,
     open_object,
     positive,
@@ -35,6 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     source.add_argument("object", metavar="OBJ", nargs="?", help="an eBPF object file")
     source.add_argument("--asm", metavar="FILE", help="an XDP program as text; - is standard input")
     add_program_argument(parser, "the program, where there are several")
+    add_target_arguments(parser)
     parser.add_argument(
         "--engines", metavar="NAMES", default="interpreter,source", help="two or more of interpreter, source, kernel"
     )
@@ -94,7 +96,7 @@ def _program(arguments: argparse.Namespace) -> tuple[str, Program]:
 
     if arguments.asm is None:
         path = arguments.object
-        return path, the_program(path, open_object(path), arguments.program)
+        return path, the_program(path, open_object(path, arguments), arguments.program)
     path = arguments.asm
     with bad_input(path):
         return path, assemble(sys.stdin.read() if path == "-" else Path(path).read_text(encoding="utf-8"))

@@ -5,7 +5,14 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from prevail_py.cli.support import EXIT_OK, add_program_argument, bad_input, choose, open_object
+from prevail_py.cli.support import (
+    EXIT_OK,
+    add_program_argument,
+    add_target_arguments,
+    bad_input,
+    choose,
+    open_object,
+)
 
 NAME = "disasm"
 HELP = "disassemble the programs of an object file"
@@ -15,6 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of ``disasm``."""
     parser.add_argument("object", metavar="OBJ", help="an eBPF object file")
     add_program_argument(parser)
+    add_target_arguments(parser)
     parser.add_argument("--no-source", action="store_true", help="leave the source lines out")
     parser.add_argument("--raw", action="store_true", help="OBJ holds bare instructions, as `asm -o` writes them")
 
@@ -30,7 +38,7 @@ def run(arguments: argparse.Namespace) -> int:
         with bad_input(path):
             print(listing(decode(Path(path).read_bytes())), end="")
         return EXIT_OK
-    for number, program in enumerate(choose(path, open_object(path), arguments.program)):
+    for number, program in enumerate(choose(path, open_object(path, arguments), arguments.program)):
         if number:
             print()
         print(f"; {program.name}, section {program.section}, {program.program_type}")

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from prevail_py.cli.support import EXIT_OK, open_object, print_table
+from prevail_py.cli.support import EXIT_OK, add_target_arguments, open_object, print_table
 
 if TYPE_CHECKING:
     from prevail_py.objects.elf import ObjectFile
@@ -19,13 +19,14 @@ HELP = "list the programs and maps of object files"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of ``list``."""
     parser.add_argument("objects", nargs="+", metavar="OBJ", help="an eBPF object file")
+    add_target_arguments(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON document per object and line (schema 1)")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """List; 0, or 2 where an object cannot be read."""
     for number, path in enumerate(arguments.objects):
-        loaded = open_object(path)
+        loaded = open_object(path, arguments)
         if arguments.json:
             print(json.dumps(_document(path, loaded)))
         else:
@@ -56,6 +57,9 @@ def _document(path: str, loaded: ObjectFile) -> dict[str, Any]:
                 "subprograms": [subprogram.name for subprogram in program.subprograms[1:]],
                 "maps": [spec.name for spec in program.maps],
                 "unsupported": list(program.unsupported),
+                "assumptions": list(program.assumptions),
+                "poisoned": {str(slot): reason for slot, reason in sorted(program.poisoned.items())},
+                "kernel_symbols": sorted(set(program.symbols.values())),
             }
             for program in loaded.programs.values()
         ],
@@ -106,5 +110,7 @@ def _print(path: str, loaded: ObjectFile) -> None:
     if maps:
         header = ("map", "type", "key", "value", "entries", "access")
         print_table(Table(header, maps, right=frozenset({2, 3, 4})).compact())
+    for fact in dict.fromkeys(fact for program in loaded.programs.values() for fact in program.assumptions):
+        print(f"assumed: {fact}")
     for note in loaded.notes:
         print(f"note: {note}")

@@ -10,6 +10,7 @@ from prevail_py.cli.support import (
     EXIT_OK,
     InputError,
     add_program_argument,
+    add_target_arguments,
     open_object,
     print_table,
     the_program,
@@ -23,6 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of ``run``."""
     parser.add_argument("object", metavar="OBJ", help="an eBPF object file")
     add_program_argument(parser, "the program, where there are several")
+    add_target_arguments(parser)
     parser.add_argument("--pcap", metavar="IN", required=True, help="the packets, in order")
     parser.add_argument(
         "--engine", choices=("interpreter", "source"), default="interpreter", help="what runs it (interpreter)"
@@ -46,7 +48,7 @@ def run(arguments: argparse.Namespace) -> int:
     from prevail_py.vm.maps import MapError, create_maps
 
     path = arguments.object
-    loaded = open_object(path)
+    loaded = open_object(path, arguments)
     program = the_program(path, loaded, arguments.program)
     environment = Environment()
     try:

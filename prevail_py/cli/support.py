@@ -25,6 +25,7 @@ __all__ = [
     "EXIT_PIPE",
     "InputError",
     "add_program_argument",
+    "add_target_arguments",
     "bad_input",
     "choose",
     "open_object",
@@ -68,12 +69,25 @@ def bad_input(place: str) -> Iterator[None]:
         raise InputError(f"{place}: {error}") from error
 
 
-def open_object(path: str) -> ObjectFile:
-    """Load the object file at ``path``; :class:`InputError` where that fails."""
-    from prevail_py.objects.elf import load_object
+def open_object(path: str, arguments: argparse.Namespace) -> ObjectFile:
+    """Load the object file at ``path`` for the kernel of :func:`add_target_arguments`.
 
+    :class:`InputError` where that fails.
+    """
+    from prevail_py.objects.elf import load_object
+    from prevail_py.objects.target import KERNEL_BTF
+
+    btf = {None: KERNEL_BTF, "none": None}.get(arguments.btf, arguments.btf)
     with bad_input(path):
-        return load_object(path)
+        return load_object(path, btf=btf, kconfig=arguments.kconfig)
+
+
+def add_target_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options that say which kernel the programs are for."""
+    parser.add_argument(
+        "--btf", metavar="FILE", help="the kernel's types: BTF, or ELF that has it; `none` (the running kernel's)"
+    )
+    parser.add_argument("--kconfig", metavar="FILE", help="the kernel's configuration (the running kernel's)")
 
 
 def add_program_argument(parser: argparse.ArgumentParser, what: str = "only this program") -> None:

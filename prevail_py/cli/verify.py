@@ -13,6 +13,7 @@ from prevail_py.cli.support import (
     EXIT_OK,
     InputError,
     add_program_argument,
+    add_target_arguments,
     choose,
     open_object,
     positive,
@@ -34,6 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of ``verify``."""
     parser.add_argument("objects", nargs="+", metavar="OBJ", help="an eBPF object file")
     add_program_argument(parser)
+    add_target_arguments(parser)
     parser.add_argument("--brief", action="store_true", help="print the table only, not why programs are not SAFE")
     parser.add_argument("--json", action="store_true", help="print one JSON document per object and line (schema 1)")
     parser.add_argument("--invariants", action="store_true", help="also print what was found to hold at each block")
@@ -49,7 +51,7 @@ def run(arguments: argparse.Namespace) -> int:
     code = EXIT_OK
     for path in track(arguments.objects, "verifying"):
         try:
-            programs = choose(path, open_object(path), arguments.program)
+            programs = choose(path, open_object(path, arguments), arguments.program)
         except InputError as error:
             print(f"prevail-py: {error}", file=sys.stderr)
             printer.unreadable(path, error)
@@ -112,6 +114,7 @@ class _Text:
         self.arguments = arguments
         self.rows: list[tuple[str, ...]] = []
         self.kinds: list[VerdictKind] = []
+        self.assumptions: dict[str, None] = {}
         self.failures: list[str] = []
         self.invariants: list[str] = []
 
@@ -124,6 +127,7 @@ class _Text:
         for verdict in verdicts:
             self.rows.append(verdict_row(path, verdict))
             self.kinds.append(verdict.kind)
+            self.assumptions.update(dict.fromkeys(verdict.assumptions))
             if not (verdict.is_safe or self.arguments.brief):
                 self.failures.append(verdict_text(path, verdict))
             if self.arguments.invariants:
@@ -135,5 +139,7 @@ class _Text:
         if self.rows:
             print_table(verdict_table(self.rows), colours=_COLOURS)
             print(f"\n{summary(self.kinds)}")
+        for fact in self.assumptions:
+            print(f"assumed: {fact}")
         for text in (*self.failures, *self.invariants):
             print(f"\n{text}")

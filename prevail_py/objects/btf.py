@@ -1,13 +1,17 @@
-"""BTF, the type information of eBPF objects: an index over the raw bytes, types decoded when asked for.
+"""BTF, the type information of eBPF objects and kernels: an index over the raw bytes, types decoded when asked for.
 
 Format: Documentation/bpf/btf.rst of the Linux kernel.  Type 0 is void.  One pass finds where each type starts and
 that all of them lie inside the section; everything else is checked at the access, so that a hostile section costs
 time linear in its size.  Type graphs may be cyclic: walks are iterative and bounded.
+
+The BTF of a kernel has some 130 000 types in 5 MB.  Types are found by name through the raw bytes as well (where is the
+string, which types name it), so that no table of names is ever built.
 """
 
 from __future__ import annotations
 
 import struct
+import sys
 from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,7 +22,7 @@ from typing import Final, NamedTuple
 from prevail_py.objects.container import MAX_SECTIONS, printable, string_at
 from prevail_py.objects.errors import ObjectError
 
-__all__ = ["Btf", "BtfType", "EnumValue", "Kind", "Member", "Parameter", "Variable", "parse_btf"]
+__all__ = ["Btf", "BtfType", "EnumValue", "Kind", "Member", "Parameter", "Variable", "essential_name", "parse_btf"]
 
 MAGIC: Final = 0xEB9F
 _HEADER: Final = struct.Struct("<HBBIIIII")
@@ -62,6 +66,10 @@ _EACH: Final = {
     Kind.DATASEC: 12,
     Kind.ENUM64: 12,
 }
+# The same in words, 0 for an unknown kind.
+_WORDS: Final = tuple(3 + _FIXED.get(Kind(n), 0) // 4 if 0 < n <= max(Kind) else 0 for n in range(32))
+_WORDS_EACH: Final = tuple(_EACH.get(Kind(n), 0) // 4 if n <= max(Kind) else 0 for n in range(32))
+_FLAVOUR_MARK: Final = b"___"
 _SIZED: Final = frozenset({Kind.INT, Kind.STRUCT, Kind.UNION, Kind.ENUM, Kind.FLOAT, Kind.DATASEC, Kind.ENUM64})
 _MODIFIERS: Final = frozenset({Kind.TYPEDEF, Kind.VOLATILE, Kind.CONST, Kind.RESTRICT, Kind.TYPE_TAG})
 _POINTER_SIZE: Final = 8
@@ -133,30 +141,41 @@ _VOID: Final = BtfType(0, Kind.VOID, "void")
 
 
 class Btf:
-    """The types of an object.  All methods raise :class:`ObjectError` where the data do not make sense."""
+    """The types of an object or a kernel.  All methods raise :class:`ObjectError` where the data do not make sense.
 
-    def __init__(self, types: memoryview, strings: memoryview, place: str) -> None:
+    With ``base`` this is the split BTF of a kernel module: ids and string offsets go on where those of ``base`` end.
+    """
+
+    def __init__(self, types: memoryview, strings: memoryview, place: str, base: Btf | None = None) -> None:
         self._types: Final = types
         self._strings: Final = strings
         self._place: Final = place
-        self._offsets: Final = _index(types, place)
+        self._base: Final = base
+        self._first: Final = 1 if base is None else len(base)
+        self._strings_start: Final[int] = 0 if base is None else base._strings_end
+        self._strings_end: Final[int] = self._strings_start + len(strings)
+        self._offsets, self._names = _index(types, place)
         self._decoded: Final[dict[int, BtfType]] = {0: _VOID}
         self._texts: Final[dict[int, str]] = {}
         self._datasecs: dict[str, BtfType] | None = None
+        self._search: tuple[bytes, list[int]] | None = None
 
     def __len__(self) -> int:
-        """The number of types, void included: valid ids are below it."""
-        return len(self._offsets) + 1
+        """The number of types, void and those of the base included: valid ids are below it."""
+        return self._first + len(self._offsets)
 
     def __iter__(self) -> Iterator[BtfType]:
-        return (self.type(id) for id in range(1, len(self)))
+        """The types in ascending order, void and those of the base left out."""
+        return (self.type(id) for id in range(self._first, len(self)))
 
     def __repr__(self) -> str:
         return f"<Btf of {len(self)} types>"
 
     def string(self, offset: int) -> str:
         """The string at ``offset`` of the string section."""
-        return string_at(self._strings, offset, self._place)
+        if self._base is not None and offset < self._strings_start:
+            return self._base.string(offset)
+        return string_at(self._strings, offset - self._strings_start, self._place)
 
     def text(self, offset: int) -> str:
         """Like :meth:`string`, for source lines: what is too long is cut off."""
@@ -174,10 +193,22 @@ class Btf:
         """The type with this id."""
         found = self._decoded.get(id)
         if found is None:
+            if self._base is not None and 0 < id < self._first:
+                return self._base.type(id)
             if not 0 < id < len(self):
                 raise ObjectError(self._place, f"type {id} of {len(self)}")
             found = self._decoded[id] = self._decode(id)
         return found
+
+    def kind(self, id: int) -> Kind:
+        """The kind of a type, without decoding it."""
+        if id == 0:
+            return Kind.VOID
+        if self._base is not None and id < self._first:
+            return self._base.kind(id)
+        if not 0 < id < len(self):
+            raise ObjectError(self._place, f"type {id} of {len(self)}")
+        return Kind(self._types[self._offsets[id - self._first] + 7] & 0x1F)
 
     def resolve(self, id: int) -> BtfType:
         """The type behind typedefs, qualifiers and type tags."""
@@ -205,12 +236,55 @@ class Btf:
         raise ObjectError(f"{self._place} type {id}", f"arrays more than {_MAX_DEPTH} deep")
 
     def find(self, name: str, kind: Kind) -> BtfType | None:
-        """The first type of this name and kind."""
-        return next((found for found in self.of_kind(kind) if found.name == name), None)
+        """The first type of this name and kind; those of the base do not count."""
+        return next((self.type(id) for id in self.named(name) if self.kind(id) is kind), None)
+
+    def named(self, name: str) -> list[int]:
+        """The ids of all types of this name, ascending; those of the base do not count."""
+        return self._ids_of(self._strings_like(name.encode() + b"\0")) if name else []
+
+    def flavours(self, name: str) -> list[int]:
+        """The ids of all types whose :func:`essential_name` is ``name``, ascending; those of the base do not count."""
+        if not name:
+            return []
+        longer = self._strings_like(name.encode() + _FLAVOUR_MARK)
+        return self._ids_of(
+            self._strings_like(name.encode() + b"\0")
+            + [offset for offset in longer if essential_name(self.string(offset)) == name]
+        )
+
+    def _strings_like(self, prefix: bytes) -> list[int]:
+        """The offsets of all strings, those of the base included, that names of types may be and start so."""
+        found = self._base._strings_like(prefix) if self._base is not None else []
+        if self._search is None:
+            # A string may be the tail of a longer one, if a linker merged them: of these a list is kept.
+            data, start = bytes(self._strings), self._strings_start
+            own = (offset - start for offset in set(self._names) if start < offset < self._strings_end)
+            self._search = data, sorted(offset for offset in own if data[offset - 1])
+        data, tails = self._search
+        at = data.find(b"\0" + prefix)
+        while at >= 0:
+            found.append(self._strings_start + at + 1)
+            at = data.find(b"\0" + prefix, at + 1)
+        if self._base is not None and data.startswith(prefix):  # only the base begins with an empty string
+            found.append(self._strings_start)
+        return found + [self._strings_start + offset for offset in tails if data.startswith(prefix, offset)]
+
+    def _ids_of(self, strings: list[int]) -> list[int]:
+        """The ids of the types whose name is at one of these offsets, ascending."""
+        names, ids = memoryview(self._names).tobytes(), []
+        for offset in set(strings):
+            wanted = offset.to_bytes(4, sys.byteorder)
+            at = names.find(wanted)
+            while at >= 0:
+                if at % 4 == 0:
+                    ids.append(self._first + at // 4)
+                at = names.find(wanted, at + 1)
+        return sorted(ids)
 
     def of_kind(self, kind: Kind) -> Iterator[BtfType]:
         """All types of a kind, ascending."""
-        for id, offset in enumerate(self._offsets, 1):
+        for id, offset in enumerate(self._offsets, self._first):
             if self._types[offset + 7] & 0x1F == kind:
                 yield self.type(id)
 
@@ -265,7 +339,7 @@ class Btf:
         return f"...{suffix}"
 
     def _decode(self, id: int) -> BtfType:
-        offset = self._offsets[id - 1]
+        offset = self._offsets[id - self._first]
         name_offset, info, word = _TYPE.unpack_from(self._types, offset)
         kind, length, flag = Kind(info >> 24 & 0x1F), info & 0xFFFF, bool(info >> 31)
         name = self.string(name_offset) if name_offset else ""
@@ -322,6 +396,18 @@ class Btf:
                 return BtfType(id, kind, name, size=size, type=type, flag=flag)
 
 
+def essential_name(name: str) -> str:
+    """``name`` without its flavour, which is what follows the last ``___`` between two other characters.
+
+    >>> essential_name("task_struct___old"), essential_name("___x"), essential_name("a____b")
+    ('task_struct', '___x', 'a____b')
+    """
+    for at in range(len(name) - 5, -1, -1):
+        if name[at + 1 : at + 4] == "___" and name[at] != "_" and name[at + 4] != "_":
+            return name[: at + 1]
+    return name
+
+
 def _words(data: memoryview, count: int) -> tuple[int, ...]:
     return struct.unpack_from(f"<{count}I", data)
 
@@ -330,27 +416,31 @@ def _signed(word: int, bits: int, signed: bool) -> int:
     return word - (1 << bits) if signed and word >> (bits - 1) else word
 
 
-def _index(types: memoryview, place: str) -> array[int]:
-    """Where each type starts; every type lies inside ``types``."""
-    offsets = array("I")
-    offset, end = 0, len(types)
-    while offset < end:
-        if offset + 12 > end:
+def _index(types: memoryview, place: str) -> tuple[array[int], array[int]]:
+    """Where each type starts, every one inside ``types``, and where its name does in the string section."""
+    offsets, names = array("I"), array("I")
+    words = array("I", bytes(types[: len(types) // 4 * 4]))
+    if sys.byteorder == "big":
+        words.byteswap()
+    at, end = 0, len(words)
+    while at < end:
+        if at + 3 > end:
             raise ObjectError(f"{place} type {len(offsets) + 1}", "the section ends inside it")
-        info = int.from_bytes(types[offset + 4 : offset + 8], "little")
+        info = words[at + 1]
         number = info >> 24 & 0x1F
-        if not 0 < number <= Kind.ENUM64:
+        step = _WORDS[number]
+        if not step:
             raise ObjectError(f"{place} type {len(offsets) + 1}", f"unknown kind {number}")
-        kind = Kind(number)
-        offsets.append(offset)
-        offset += 12 + _FIXED.get(kind, 0) + _EACH.get(kind, 0) * (info & 0xFFFF)
-    if offset > end:
+        offsets.append(4 * at)
+        names.append(words[at])
+        at += step + _WORDS_EACH[number] * (info & 0xFFFF)
+    if at > end or len(types) % 4:
         raise ObjectError(f"{place} type {len(offsets)}", "the section ends inside it")
-    return offsets
+    return offsets, names
 
 
-def parse_btf(data: memoryview, place: str = ".BTF") -> Btf:
-    """Parse a ``.BTF`` section.  Raises :class:`ObjectError`."""
+def parse_btf(data: memoryview, place: str = ".BTF", base: Btf | None = None) -> Btf:
+    """Parse a ``.BTF`` section, split from ``base`` if that is given.  Raises :class:`ObjectError`."""
     if len(data) < _HEADER.size:
         raise ObjectError(place, f"{len(data)} bytes are too short for a header")
     magic, version, _flags, header, type_offset, type_length, string_offset, string_length = _HEADER.unpack_from(data)
@@ -366,6 +456,6 @@ def parse_btf(data: memoryview, place: str = ".BTF") -> Btf:
         if start + length > len(data):
             raise ObjectError(place, f"{length} bytes of {what} at {start} reach beyond the section's {len(data)}")
         parts.append(data[start : start + length])
-    if parts[1] and parts[1][0] != 0:
+    if base is None and parts[1] and parts[1][0] != 0:
         raise ObjectError(place, "the string section does not begin with an empty string")
-    return Btf(parts[0], parts[1], place)
+    return Btf(parts[0], parts[1], place, base)

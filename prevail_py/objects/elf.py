@@ -19,11 +19,14 @@ from typing import Final
 from prevail_py.objects.btf import Btf, parse_btf
 from prevail_py.objects.btf_ext import BtfExt, parse_btf_ext
 from prevail_py.objects.container import Container, parse_container, printable
+from prevail_py.objects.core_relocations import relocate_core
 from prevail_py.objects.errors import ObjectError
+from prevail_py.objects.externs import Externs
 from prevail_py.objects.functions import Function, collect_functions
 from prevail_py.objects.linker import Linker
 from prevail_py.objects.maps import collect_maps
 from prevail_py.objects.program import MapSpec, Program
+from prevail_py.objects.target import KERNEL_BTF, Target
 from prevail_py.platforms import platform
 
 __all__ = ["ObjectFile", "load_object"]
@@ -48,10 +51,19 @@ class ObjectFile:
     notes: tuple[str, ...] = ()
 
 
-def load_object(source: str | os.PathLike[str] | bytes, name: str | None = None) -> ObjectFile:
-    """Load an object file, given by its path or its bytes.
+def load_object(
+    source: str | os.PathLike[str] | bytes,
+    name: str | None = None,
+    *,
+    btf: str | os.PathLike[str] | None = KERNEL_BTF,
+    kconfig: str | os.PathLike[str] | None = None,
+) -> ObjectFile:
+    """Load an object file, given by its path or its bytes, for a kernel.
 
-    ``name`` is what messages and reports call it, by default the file's name.  Raises :class:`ObjectError`.
+    ``name`` is what messages and reports call it, by default the file's name.  ``btf`` is a file with the types of the
+    kernel that the programs are for (raw BTF, or ELF with a section ``.BTF``), by default those of the running one;
+    with None programs that depend on them are unsupported.  ``kconfig`` is its configuration, by default that of the
+    running kernel.  Both are read only where the object depends on them.  Raises :class:`ObjectError`.
 
     >>> load_object(b"MZ")
     Traceback (most recent call last):
@@ -64,13 +76,15 @@ def load_object(source: str | os.PathLike[str] | bytes, name: str | None = None)
     else:
         data, default = _read(source), Path(source).name
     container = parse_container(data)
-    target = platform()
-    btf = _btf(container)
-    info = _btf_ext(container, btf)
-    maps = collect_maps(container, btf, target)
-    functions = collect_functions(container, maps, btf)
+    linux = platform()
+    target = Target(btf, kconfig)
+    types = _btf(container)
+    info = _btf_ext(container, types)
+    maps = collect_maps(container, types, linux)
+    functions = collect_functions(container, maps, Externs.collect(container, types, target, maps))
+    relocate_core(functions, info, types, target)
     licence = _licence(container)
-    linker = Linker(functions, maps, btf, info, licence, target)
+    linker = Linker(functions, maps, types, info, licence, linux)
     programs: dict[str, Program] = {}
     entries = _entries(functions)
     if len(entries) > MAX_PROGRAMS:
@@ -82,7 +96,7 @@ def load_object(source: str | os.PathLike[str] | bytes, name: str | None = None)
         programs=MappingProxyType(programs),
         maps=tuple(maps.maps),
         licence=licence,
-        btf=btf,
+        btf=types,
         notes=tuple(maps.notes),
     )
 

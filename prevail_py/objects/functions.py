@@ -7,9 +7,9 @@ from typing import Final
 
 from prevail_py.isa.decode import DecodeError, decode
 from prevail_py.isa.instructions import Instruction
-from prevail_py.objects.btf import Btf
 from prevail_py.objects.container import BINDING_LOCAL, Container, Section, SymbolType, Visibility
 from prevail_py.objects.errors import ObjectError
+from prevail_py.objects.externs import Externs
 from prevail_py.objects.maps import MapTable
 from prevail_py.objects.relocations import SLOT, Fixups, Relocator
 
@@ -40,7 +40,7 @@ class Function:
         return f"section {self.section.name} function {self.name}"
 
 
-def collect_functions(container: Container, maps: MapTable, btf: Btf | None) -> list[Function]:
+def collect_functions(container: Container, maps: MapTable, externs: Externs) -> list[Function]:
     """All functions of the object's code sections, decoded, by section and offset.  Raises :class:`ObjectError`."""
     functions = []
     slots = 0
@@ -54,7 +54,7 @@ def collect_functions(container: Container, maps: MapTable, btf: Btf | None) -> 
             functions.append(function)
         if len(functions) > MAX_FUNCTIONS:
             raise ObjectError(f"section {section.name}", f"the object has more than {MAX_FUNCTIONS} functions")
-    relocator = Relocator(container, maps, btf)
+    relocator = Relocator(container, maps, externs)
     for function in functions:
         try:
             function.code = decode(bytes(function.section.data[function.start : function.end]))

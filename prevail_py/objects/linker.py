@@ -16,7 +16,15 @@ from prevail_py.objects.errors import ObjectError
 from prevail_py.objects.functions import Function
 from prevail_py.objects.maps import MapTable
 from prevail_py.objects.program import Program, SourceLine, Subprogram
-from prevail_py.objects.relocations import SLOT, CallTarget, DataAddress, Fixup, FunctionAddress, MapReference
+from prevail_py.objects.relocations import (
+    SLOT,
+    CallTarget,
+    DataAddress,
+    Fixup,
+    FunctionAddress,
+    MapReference,
+    Replacement,
+)
 from prevail_py.platforms.model import Platform
 
 __all__ = ["Linker"]
@@ -57,11 +65,15 @@ class Linker:
         numbers = {number: i for i, number in enumerate(used)}
         code: list[Instruction | None] = []
         lines: dict[int, SourceLine] = {}
+        symbols: dict[int, str] = {}
+        poisoned: dict[int, str] = {}
         subprograms = []
         for function, start in starts.items():
             code += function.code
             for slot, fixup in function.fixups.at.items():
                 code[start + slot] = self._fixed(code[start + slot], fixup, start + slot, starts, numbers)
+            symbols.update((start + slot, name) for slot, name in function.fixups.symbols.items())
+            poisoned.update((start + slot, reason) for slot, reason in function.fixups.poisoned.items())
             subprograms.append(Subprogram(function.name, start, start + len(function.code), function.is_global))
             lines.update(self._source_lines(function, start))
         section = entry.section.name
@@ -78,6 +90,10 @@ class Linker:
             expected_attach_type=rule.attach_type if rule is not None else "",
             platform=self._platform.name,
             unsupported=self._unsupported(starts, used, None if rule is not None else section),
+            symbols=symbols,
+            poisoned=poisoned,
+            assumptions=self._assumptions(starts, used),
+            target_btf=next((f.fixups.target.sha256 for f in starts if f.fixups.target is not None), ""),
         )
 
     def _layout(self, entry: Function) -> dict[Function, int]:
@@ -114,6 +130,8 @@ class Linker:
         starts: Mapping[Function, int],
         numbers: Mapping[int, int],
     ) -> Instruction:
+        if isinstance(fixup, Replacement):
+            return fixup.instruction
         if isinstance(fixup, CallTarget):
             return CallLocal(starts[self._starts[fixup.section, fixup.offset]] - pc - 1)
         assert isinstance(instruction, LoadImmediate64)
@@ -141,6 +159,20 @@ class Linker:
                 line = self._lines[key] = SourceLine(file, record.line, record.column, text)
             yield start + (record.offset - function.start) // SLOT, line
 
+    def _assumptions(self, functions: Mapping[Function, int], used: Sequence[int]) -> tuple[str, ...]:
+        """The facts about the host that went into these functions."""
+        found: dict[str, None] = {}
+        for function in functions:
+            if function.fixups.target is not None:
+                found[str(function.fixups.target)] = None
+        for function in functions:
+            found.update(dict.fromkeys(function.fixups.facts))
+        for spec in (self._maps.maps[number] for number in used):
+            known = self._platform.map_type(spec.type)
+            if spec.max_entries == 0 and known is not None and known.name == "perf_event_array":
+                found[f"map {spec.name} has an entry for each possible CPU"] = None
+        return tuple(found)
+
     def _unsupported(
         self, functions: Mapping[Function, int], used: Sequence[int], unknown_section: str | None
     ) -> tuple[str, ...]:
@@ -148,9 +180,6 @@ class Linker:
         if unknown_section is not None:
             found[f"section name {unknown_section}"] = None
         for function in functions:
-            records = self._info.core.get(function.section.name)
-            if records is not None and any(True for _ in between(records, function.start, function.end)):
-                found["co-re"] = None
             found.update(dict.fromkeys(function.fixups.unsupported))
         for number in used:
             if number in self._maps.special:

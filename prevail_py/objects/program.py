@@ -80,7 +80,13 @@ class Program:
     references are ``Pseudo.MAP_INDEX`` / ``MAP_INDEX_VALUE`` with an index into ``maps``; function addresses are
     ``Pseudo.FUNCTION`` relative as in the kernel; calls of subprograms are resolved to ``CallLocal``.
     ``subprograms[0]`` is the entry function and starts at slot 0.  ``unsupported`` lists features found while loading
-    that the toolkit does not model (such as "co-re"): a program that has any is never verified as SAFE.
+    that the toolkit does not model (such as "kptr in map x"): a program that has any is never verified as SAFE.
+
+    What loading found out about the kernel that the program is for: ``symbols`` names, by slot, the kernel symbol whose
+    address or call the instruction is; ``poisoned`` says, by slot, what an instruction needs that the kernel does not
+    have, and there the code calls a helper that does not exist, as libbpf has it; ``assumptions`` lists the facts that
+    were relied upon; ``target_btf`` is the SHA-256 of the BTF that numbers and layouts in the code come from, empty
+    where there are none.
     """
 
     name: str
@@ -94,6 +100,10 @@ class Program:
     expected_attach_type: str = ""
     platform: str = "linux"
     unsupported: tuple[str, ...] = ()
+    symbols: Mapping[int, str] = field(default_factory=dict)
+    poisoned: Mapping[int, str] = field(default_factory=dict)
+    assumptions: tuple[str, ...] = ()
+    target_btf: str = ""
 
     @property
     def instruction_count(self) -> int:

@@ -13,12 +13,23 @@ from dataclasses import dataclass, field
 from typing import Final, TypeAlias, assert_never
 
 from prevail_py.isa.instructions import CallKfunc, CallLocal, Instruction, LoadImmediate64, Pseudo
-from prevail_py.objects.btf import Btf
 from prevail_py.objects.container import Container, Relocation, Section, Symbol
 from prevail_py.objects.errors import ObjectError
+from prevail_py.objects.externs import Externs
 from prevail_py.objects.maps import MapTable
+from prevail_py.objects.target import TargetBtf
 
-__all__ = ["SLOT", "CallTarget", "DataAddress", "Fixup", "Fixups", "FunctionAddress", "MapReference", "Relocator"]
+__all__ = [
+    "SLOT",
+    "CallTarget",
+    "DataAddress",
+    "Fixup",
+    "Fixups",
+    "FunctionAddress",
+    "MapReference",
+    "Relocator",
+    "Replacement",
+]
 
 SLOT: Final = 8
 _R_BPF_NONE: Final = 0
@@ -57,24 +68,40 @@ class FunctionAddress:
     offset: int
 
 
-Fixup: TypeAlias = MapReference | DataAddress | CallTarget | FunctionAddress
+@dataclass(frozen=True, slots=True)
+class Replacement:
+    """Another instruction: what an extern turned into."""
+
+    instruction: Instruction
+
+
+Fixup: TypeAlias = MapReference | DataAddress | CallTarget | FunctionAddress | Replacement
 
 
 @dataclass(slots=True)
 class Fixups:
-    """The fixups of a function by slot, ascending, and what else its instructions need that is not modelled."""
+    """The fixups of a function by slot, ascending, and what else its instructions need.
+
+    ``unsupported`` lists what is not modelled.  By slot: ``symbols`` names the kernel symbols that instructions refer
+    to, ``poisoned`` says why some may not be reached.  ``facts`` are about the host and were relied upon; ``target`` is
+    the BTF whose ids or layouts are in the code.
+    """
 
     at: dict[int, Fixup] = field(default_factory=dict)
     unsupported: list[str] = field(default_factory=list)
+    symbols: dict[int, str] = field(default_factory=dict)
+    poisoned: dict[int, str] = field(default_factory=dict)
+    facts: list[str] = field(default_factory=list)
+    target: TargetBtf | None = None
 
 
 class Relocator:
     """Reads the relocations of an object's code.  Methods raise :class:`ObjectError`."""
 
-    def __init__(self, container: Container, maps: MapTable, btf: Btf | None) -> None:
+    def __init__(self, container: Container, maps: MapTable, externs: Externs) -> None:
         self._container: Final = container
         self._maps: Final = maps
-        self._externs: Final = _externs(btf)
+        self._externs: Final = externs
         self._by_section: Final[dict[int, Mapping[int, Relocation]]] = {}
 
     def fixups(self, section: Section, start: int, code: Sequence[Instruction | None], name: str) -> Fixups:
@@ -86,7 +113,7 @@ class Relocator:
             relocation = relocations.get(offset)
             try:
                 if relocation is not None:
-                    fixup = self._relocated(instruction, relocation, found.unsupported)
+                    fixup = self._relocated(instruction, relocation, slot, found)
                 elif isinstance(instruction, CallLocal):
                     # A call inside the section, resolved by the assembler.
                     fixup = CallTarget(section.index, offset + (1 + instruction.offset) * SLOT)
@@ -111,16 +138,17 @@ class Relocator:
         return found
 
     def _relocated(
-        self, instruction: Instruction | None, relocation: Relocation, unsupported: list[str]
+        self, instruction: Instruction | None, relocation: Relocation, slot: int, found: Fixups
     ) -> Fixup | None:
         if relocation.symbol >= len(self._container.symbols):
             raise _UnfitError(f"relocation names symbol {relocation.symbol} of {len(self._container.symbols)}")
         symbol = self._container.symbols[relocation.symbol]
         match instruction:
             case CallLocal() | CallKfunc() if relocation.type == _R_BPF_64_32:
-                if symbol.section == 0 or isinstance(instruction, CallKfunc):
-                    unsupported.append(f"kfunc {self._container.symbol_name(symbol)}")
-                    return None
+                if symbol.section == 0:
+                    return self._extern(None, symbol, slot, found)
+                if isinstance(instruction, CallKfunc):
+                    raise _UnfitError("call of a kernel function that the object defines")
                 section = self._section_of(symbol)
                 if not section.is_code:
                     name = self._container.symbol_name(symbol)
@@ -128,7 +156,7 @@ class Relocator:
                 # Against the function itself the call holds -1; against its section, the slot before the target.
                 return CallTarget(section.index, symbol.value + (1 + instruction.offset) * SLOT)
             case LoadImmediate64() if relocation.type == _R_BPF_64_64:
-                return self._address(instruction, symbol, unsupported)
+                return self._address(instruction, symbol, slot, found)
             case _:
                 name = self._container.symbol_name(symbol)
                 raise _UnfitError(f"relocation of type {relocation.type} against {name!r} does not fit there")
@@ -139,12 +167,27 @@ class Relocator:
             raise _UnfitError(f"symbol {name!r} is in no section (index {symbol.section:#x})")
         return self._container.sections[symbol.section]
 
-    def _address(self, load: LoadImmediate64, symbol: Symbol, unsupported: list[str]) -> Fixup | None:
+    def _extern(self, load: LoadImmediate64 | None, symbol: Symbol, slot: int, found: Fixups) -> Fixup | None:
+        """What stands for an undefined symbol, in a wide load or a call."""
+        provided = self._externs.provide(self._container.symbol_name(symbol), load)
+        if isinstance(provided, str):
+            found.unsupported.append(provided)
+            return None
+        found.facts += provided.facts
+        found.target = provided.target or found.target
+        if provided.symbol:
+            found.symbols[slot] = provided.symbol
+        if provided.poison:
+            found.poisoned[slot] = provided.poison
+        if provided.kconfig is not None:
+            return DataAddress(*provided.kconfig)
+        assert provided.instruction is not None
+        return Replacement(provided.instruction)
+
+    def _address(self, load: LoadImmediate64, symbol: Symbol, slot: int, found: Fixups) -> Fixup | None:
         """What a relocated wide load refers to."""
         if symbol.section == 0:
-            name = self._container.symbol_name(symbol)
-            unsupported.append(f"{self._externs.get(name, 'extern')} {name}")
-            return None
+            return self._extern(load, symbol, slot, found)
         section = self._section_of(symbol)
         offset = symbol.value + load.low
         if section.is_code:
@@ -159,7 +202,7 @@ class Relocator:
         if section.name in (".maps", "maps") or section.name.startswith("maps/"):
             name = self._container.symbol_name(symbol)
             raise _UnfitError(f"no map is defined at offset {offset} of section {section.name} ({name!r})")
-        unsupported.append(f"data in section {section.name}")
+        found.unsupported.append(f"data in section {section.name}")
         return None
 
 
@@ -195,14 +238,3 @@ def _by_offset(section: Section, relocations: Sequence[Relocation]) -> Mapping[i
             raise ObjectError(place, f"relocation outside of the section's {len(section.data) // SLOT} slots")
         found[relocation.offset] = relocation
     return found
-
-
-def _externs(btf: Btf | None) -> Mapping[str, str]:
-    """What kind of thing an undefined variable is, by name: libbpf's externs are declared in two sections."""
-    kinds: dict[str, str] = {}
-    if btf is not None:
-        for section, kind in ((".kconfig", "kconfig"), (".ksyms", "ksym")):
-            datasec = btf.datasec(section)
-            if datasec is not None:
-                kinds.update((btf.type(variable.type).name, kind) for variable in datasec.variables)
-    return kinds

@@ -84,6 +84,9 @@ def _lines(program: Program, source: bool) -> Iterator[str]:
 
 
 def _comment(program: Program, pc: int, instruction: Instruction, names: dict[int, str]) -> str:
+    known = program.poisoned.get(pc) or program.symbols.get(pc)
+    if known is not None:
+        return known
     match instruction:
         case Call(helper):
             prototype = platform(program.platform).helper(helper, program.program_type)

@@ -15,7 +15,7 @@ from prevail_py.domains.lattice import Facts
 from prevail_py.isa.instructions import Call
 from prevail_py.objects.program import Program, SourceLine
 from prevail_py.platforms import platform
-from prevail_py.verifier.assertions import Assertion
+from prevail_py.verifier.assertions import Assertion, AssertionKind
 from prevail_py.verifier.check import Finding, findings
 from prevail_py.verifier.concretization import excludes
 from prevail_py.verifier.fixpoint import BudgetExhausted, CallString, Fixpoint
@@ -78,7 +78,8 @@ def _collector_paused() -> Iterator[None]:
 def _verify(program: Program, top: Callable[[], Facts], disjuncts: int | None, budget: int) -> Verdict:
     start = process_time()
     if program.unsupported:
-        return Verdict(VerdictKind.UNSUPPORTED, program, reason=", ".join(program.unsupported))
+        reason = ", ".join(program.unsupported)
+        return Verdict(VerdictKind.UNSUPPORTED, program, reason=reason, assumptions=program.assumptions)
     host = platform(program.platform)
     if program.program_type not in host.program_types:
         return Verdict(VerdictKind.UNSUPPORTED, program, reason=f"program type {program.program_type!r}")
@@ -98,7 +99,8 @@ def _verify(program: Program, top: Callable[[], Facts], disjuncts: int | None, b
 
 
 def _timed(verdict: Verdict, steps: int, seconds: float) -> Verdict:
-    return replace(verdict, steps=steps, seconds=seconds)
+    assumptions = (*verdict.program.assumptions, *verdict.assumptions)
+    return replace(verdict, steps=steps, seconds=seconds, assumptions=assumptions)
 
 
 class _Attempt:
@@ -163,10 +165,13 @@ class _Attempt:
         into = self._consequences if finding.consequential else self._failures
         if key not in into:
             violation = finding.violation
-            into[key] = Failure(pc, kind, violation.message, self._line(pc), str(state), violation.needed)
+            message = violation.message
+            if violation.kind is AssertionKind.HELPER_UNAVAILABLE:
+                message = self.setting.program.poisoned.get(pc, message)
+            into[key] = Failure(pc, kind, message, self._line(pc), str(state), violation.needed)
 
     def _assumptions(self) -> tuple[str, ...]:
-        """What the verdict takes for granted about the host beyond ``docs/safety.md``."""
+        """What the verdict takes for granted beyond ``docs/safety.md`` and what loading found out about the host."""
         if any(isinstance(i, Call) and i.helper == _TAIL_CALL for i in self.setting.program.code):
             return ("programs reached by tail calls are verified",)
         return ()

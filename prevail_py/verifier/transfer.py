@@ -94,7 +94,7 @@ def effect_of(setting: Setting, pc: int, instruction: Instruction) -> Effect:
         case LoadPacket():
             return _unsupported("legacy packet loads", pc)
         case CallKfunc():
-            return _unsupported("kernel functions", pc)
+            return _unsupported(f"kernel function {setting.program.symbols.get(pc, '')}".rstrip(), pc)
         case CallRegister():
             return _unsupported("callx", pc)
         case AddressSpaceCast():
@@ -207,6 +207,12 @@ def _atomic(setting: Setting, state: State, instruction: Atomic) -> None:
 
 def _wide(setting: Setting, pc: int, instruction: LoadImmediate64) -> Effect:
     dst = int(instruction.dst)
+    if instruction.pseudo is Pseudo.IMMEDIATE and pc in setting.program.symbols:
+        # An address in the kernel: another one after each boot, and a number to the program.
+        def address(state: State) -> None:
+            state.registers[dst] = unknown(setting, state)
+
+        return address
     try:
         value = _wide_value(setting, pc, instruction)
     except Unsupported as unsupported:
@@ -237,7 +243,7 @@ def _wide_value(setting: Setting, pc: int, instruction: LoadImmediate64) -> Valu
         case Pseudo.MAP_FD | Pseudo.MAP_VALUE:
             raise Unsupported("maps by file descriptor", pc)
         case Pseudo.BTF_ID:
-            raise Unsupported("kernel variables by BTF id", pc)
+            raise Unsupported(f"address of kernel symbol {setting.program.symbols.get(pc, 'by BTF id')}", pc)
         case _:
             assert_never(instruction.pseudo)
 

@@ -154,6 +154,7 @@ class Verdict:
     def _repr_html_(self) -> str:
         reason = f" {escape(self.reason)}" if self.reason else ""
         head = f"<p>{badge(str(self.kind), _MOODS[self.kind])} <b>{escape(self.program.name)}</b>{reason}</p>"
+        head += "".join(f"<p>assumed: {escape(fact)}</p>" for fact in self.assumptions)
         if not self.failures:
             return head
         rows = tuple(

@@ -279,7 +279,9 @@ def step(machine: Machine, code: Code) -> int | None:
         case CallRegister(register):
             _call_register(machine, register)
         case CallKfunc():
-            raise Fault(TrapKind.UNSUPPORTED, "calls of kernel functions are not modelled")
+            name = machine.program.symbols.get(pc)
+            which = f" ({name})" if name else ""
+            raise Fault(TrapKind.UNSUPPORTED, f"calls of kernel functions{which} are not modelled")
         # Memory: sections 5.1 to 5.3
         case Load(dst, base, offset, size):
             machine.write(dst, *_load(machine, base, offset, size, code.operations[pc]))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from prevail_py.isa.assembler import assemble_text
@@ -184,7 +186,8 @@ def test_data_address_outside_of_its_section() -> None:
         load(elf)
 
 
-def test_externs_are_unsupported() -> None:
+def test_externs_that_nothing_stands_for(tmp_path: Path) -> None:
+    (tmp_path / "config").touch()
     btf = BtfWriter()
     btf.datasec(".kconfig", [btf.variable("CONFIG_HZ", btf.integer("int", 4), linkage=2)])
     btf.datasec(".ksyms", [btf.variable("runqueues", btf.integer("int", 4), linkage=2)])
@@ -195,8 +198,13 @@ def test_externs_are_unsupported() -> None:
     for offset, name in ((0, "CONFIG_HZ"), (16, "runqueues"), (32, "mystery")):
         elf.relocate(main, offset, elf.symbol(name, 0, type=0), R_64_64)
     elf.relocate(main, 48, elf.symbol("bpf_rcu_read_lock", 0, type=0), R_64_32)
-    unsupported = load(elf)["main"].unsupported
-    assert unsupported == ("kconfig CONFIG_HZ", "ksym runqueues", "extern mystery", "kfunc bpf_rcu_read_lock")
+    program = load_object(elf.build(), btf=None, kconfig=tmp_path / "config").programs["main"]
+    assert program.unsupported == (
+        f"kconfig CONFIG_HZ: not set in {tmp_path / 'config'}",
+        "ksym runqueues: no target BTF was given",
+        "extern mystery",
+        "extern bpf_rcu_read_lock",
+    )
 
 
 def test_data_in_other_sections_is_unsupported() -> None:
@@ -209,7 +217,7 @@ def test_data_in_other_sections_is_unsupported() -> None:
 
 def test_lines_and_core_follow_the_linked_slots() -> None:
     btf = BtfWriter()
-    type = btf.integer("int", 4)
+    type = btf.struct("s", 4, [("x", btf.integer("int", 4), 0)])
     elf = ElfWriter()
     text = elf.code(".text", RETURN_0 + RETURN_0)
     main = elf.code("xdp", CALL_MINUS_1 + EXIT + EXIT)
@@ -224,15 +232,15 @@ def test_lines_and_core_follow_the_linked_slots() -> None:
         (".text", 0, "a.c", "return 2;", 30, 1),
         (".text", 16, "b.h", "return 3;", 40, 2),
     ]
-    extension = btf.build_ext(lines, core=[(".text", 24, type, "0:1", 0)])
+    extension = btf.build_ext(lines, core=[(".text", 16, type, "0:0", 0)])
     elf.section(".BTF", btf.build())
     elf.section(".BTF.ext", extension)
-    programs = load(elf)
+    programs = load_object(elf.build(), btf=None).programs
     found = {pc: (line.file, line.line, line.column, line.text) for pc, line in programs["main"].lines.items()}
     assert found == {0: ("a.c", 10, 3, "return callee();"), 2: ("b.h", 40, 2, "return 3;")}
     assert str(programs["main"].line_at(3)) == "b.h:40"
     assert str(programs["main"].line_at(1)) == "a.c:10"
-    assert programs["main"].unsupported == ("co-re",)
+    assert programs["main"].unsupported == ("co-re: no target BTF was given",)
     assert programs["other"].unsupported == ()
     assert {pc: line.line for pc, line in programs["other"].lines.items()} == {0: 20}
 

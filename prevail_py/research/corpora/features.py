@@ -97,11 +97,13 @@ def uses(program: Program, btf: Btf | None = None) -> tuple[str, ...]:
 
 
 def _of_code(program: Program) -> Iterator[str]:
-    for instruction in program.code:
+    if program.target_btf:
+        yield "co-re"
+    for pc, instruction in enumerate(program.code):
         match instruction:
-            case CallKfunc() as call:
+            case CallKfunc():
                 yield "kfunc"
-                yield from _of_name(str(getattr(call, "name", "")))
+                yield from _of_name(program.symbols.get(pc, ""))
             case Call(helper=number):
                 yield from _of_name(platform(program.platform).helper_name(number) or "")
             case CallLocal():

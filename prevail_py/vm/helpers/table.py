@@ -107,5 +107,6 @@ def _prototype(machine: Machine, number: int) -> HelperPrototype:
     if prototype is None:
         name = machine.platform.helper_name(number)
         reason = f"{program_type} programs may not call {name}" if name else f"there is no helper {number}"
+        reason = machine.program.poisoned.get(machine.pc, reason)
         raise Fault(TrapKind.HELPER_UNAVAILABLE, reason)
     return prototype

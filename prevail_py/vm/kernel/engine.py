@@ -31,6 +31,7 @@ from typing import IO, Final
 from prevail_py.isa.encode import EncodeError, encode
 from prevail_py.isa.instructions import CallKfunc, CallLocal, LoadImmediate64, Pseudo
 from prevail_py.objects.program import Program
+from prevail_py.objects.target import running_btf
 from prevail_py.platforms import platform
 from prevail_py.vm.kernel.answer import AnswerKind, KernelAnswer
 from prevail_py.vm.kernel.hazard import hazard
@@ -80,9 +81,13 @@ def load_request(program: Program, *, log_level: int = 0, generated: bool = Fals
     callbacks = False
     for pc, instruction in enumerate(program.code):
         match instruction:
-            case CallKfunc():
-                return not_loaded(f"kernel function call at slot {pc}: its BTF id is that of another kernel")
-            case LoadImmediate64(pseudo=Pseudo.BTF_ID | Pseudo.MAP_FD | Pseudo.MAP_VALUE as pseudo):
+            case CallKfunc() | LoadImmediate64(pseudo=Pseudo.BTF_ID):
+                if pc not in program.symbols or program.target_btf != running_btf():
+                    what = "kernel function" if isinstance(instruction, CallKfunc) else "BTF_ID reference"
+                    return not_loaded(f"{what} at slot {pc}: its BTF id is not one of the running kernel")
+            case LoadImmediate64(pseudo=Pseudo.IMMEDIATE, value=0) if pc in program.symbols:
+                return not_loaded(f"the address of the kernel symbol {program.symbols[pc]} is not known")
+            case LoadImmediate64(pseudo=Pseudo.MAP_FD | Pseudo.MAP_VALUE as pseudo):
                 return not_loaded(f"{pseudo.name} reference at slot {pc} means nothing outside of its process")
             case LoadImmediate64(pseudo=Pseudo.FUNCTION, low=offset):
                 starts.add(pc + 1 + offset)
