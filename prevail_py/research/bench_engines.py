@@ -18,6 +18,7 @@ from prevail_py import examples
 from prevail_py._render import Table
 from prevail_py.objects.elf import load_object
 from prevail_py.objects.program import Program
+from prevail_py.objects.text import assemble
 from prevail_py.research.families import FAMILIES
 from prevail_py.research.packets import packets
 from prevail_py.vm.engines import Loaded, engine
@@ -31,10 +32,33 @@ _FAMILIES: Final = {"straight_line": 400, "diamonds": 60, "bounds_checks": 60, "
 _EXAMPLES: Final = ("xdp_parser", "xdp_firewall", "xdp_counter", "xdp_histogram", "xdp_options")
 
 
+_CALLBACKS: Final = """
+    *(u64 *)(r10 - 8) = 0
+    r1 = 200
+    r2 = subprog[+8] ll
+    r3 = r10
+    r3 += -8
+    r4 = 0
+    call 181
+    r0 = *(u64 *)(r10 - 8)
+    r0 &= 1
+    exit
+    r3 = *(u64 *)(r2 + 0)
+    r3 += r1
+    r3 ^= 5
+    r3 <<= 1
+    r3 &= 0xffff
+    *(u64 *)(r2 + 0) = r3
+    r0 = 0
+    exit
+"""
+
+
 def benchmarks() -> Iterator[tuple[str, Program, tuple[bytes, ...]]]:
     """Name, program and packets: loops and straight code of one shape each, parsers, programs with maps."""
     for name, size in _FAMILIES.items():
         yield f"{name} {size}", FAMILIES[name](size), (bytes(128),)
+    yield "callbacks 200", assemble(_CALLBACKS), (bytes(128),)
     traffic = tuple(packets(1, 40))
     for name in _EXAMPLES:
         for program in load_object(examples.path(name)).programs.values():

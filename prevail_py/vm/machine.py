@@ -7,6 +7,7 @@ at it.  Registers are 64-bit words, None while uninitialised, and beside each is
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
@@ -86,10 +87,18 @@ def _operation(instruction: Instruction | None) -> WordOp | None:
 
 
 class Callback(Protocol):
-    """A helper that called a function of the program, and goes on when that returns."""
+    """A helper that calls a function of the program again and again."""
+
+    def next_call(self) -> Sequence[tuple[int, Region | None]] | None:
+        """The arguments, with their provenance, of the next call, which counts as made; None after the last one."""
+        ...
+
+    def finish(self, machine: Machine) -> None:
+        """End the call of the helper: set R0."""
+        ...
 
     def returned(self, machine: Machine, result: int) -> None:
-        """Go on with the function's result; its frame is gone."""
+        """Go on after a call that returned 0 or 1; its frame is gone."""
         ...
 
 
@@ -213,6 +222,12 @@ class Machine:
             self.write(register, None)
         self._set_frame_pointer()
 
+    def renew(self) -> None:
+        """Give the innermost frame a new stack, as when it is left and entered again."""
+        frame = self.calls[-1]
+        frame.stack = self.memory.renew(frame.stack)
+        frame.may_goto_left = self.environment.may_goto_limit
+
     def leave(self) -> None:
         """End the innermost frame, which is not the only one, and go on after the call."""
         frame = self.calls.pop()
@@ -228,8 +243,7 @@ class Machine:
         """Run another program in place of the innermost frame, with a new stack: a tail call."""
         frame = self.calls[-1]
         self.next_pc = 0
-        self.memory.release(frame.stack)
-        stack, limit = self.memory.stack_frame(len(self.calls) - 1), self.environment.may_goto_limit
+        stack, limit = self.memory.renew(frame.stack), self.environment.may_goto_limit
         self.calls[-1] = Frame(code, maps, stack, limit, frame.call_pc, frame.saved, frame.callback)
         for register in range(10):
             self.write(register, None)

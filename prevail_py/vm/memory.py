@@ -204,18 +204,26 @@ class AddressSpace:
     def stack_frame(self, number: int) -> Region:
         """An uninitialised stack frame; ``base + size`` is its frame pointer."""
         old = self._frames.get(number)
+        if old is not None:
+            return self.renew(old)
         region = self._frames[number] = Region(
             RegionKind.STACK,
             _STACK + number * _WINDOW,
-            memoryview(bytearray(FRAME_SIZE)) if old is None else old.data,
-            initialised=bytearray(FRAME_SIZE) if old is None else old.initialised,
-            pointers={} if old is None else old.pointers,
+            memoryview(bytearray(FRAME_SIZE)),
+            initialised=bytearray(FRAME_SIZE),
+            pointers={},
             frame=number,
         )
-        if old is not None:
-            assert not old.live  # nothing reads its bytes any more
-            region.blank()
         return self._add(region)
+
+    def renew(self, old: Region) -> Region:
+        """A frame in the place of an old one, whose life ends: it gets the bytes, for nobody reads those any more."""
+        old.live = False
+        region = Region(old.kind, old.base, old.data, True, old.initialised, old.pointers, frame=old.frame)
+        region.blank()
+        assert region.frame is not None
+        self._frames[region.frame] = self._regions[region.base] = region
+        return region
 
     def packet(self, frame: memoryview, start: int, end: int, *, writable: bool) -> Region:
         """The bytes ``start`` to ``end`` of a packet buffer: the address of each follows from its place in it."""

@@ -20,18 +20,19 @@ from prevail_py.vm.maps.hash import HashMap
 from prevail_py.vm.memory import Region
 from prevail_py.vm.outcome import TrapKind
 
-__all__ = ["MAX_LOOPS", "Iteration", "for_each_map_elem", "loop"]
+__all__ = ["MAX_LOOPS", "Iteration", "Values", "for_each_map_elem", "loop"]
 
 MAX_LOOPS: Final = 1 << 23
 """How many times ``bpf_loop`` may call its function (BPF_MAX_LOOPS in Linux)."""
 
-_Values: TypeAlias = Sequence[tuple[int, Region | None]]
+Values: TypeAlias = Sequence[tuple[int, Region | None]]
+"""The arguments of a call, with their provenance."""
 
 
 class Iteration:
     """Calls of one function, with ``arguments`` after one another, until it returns 1; R0 is how many there were."""
 
-    def __init__(self, machine: Machine, function: int, arguments: Iterator[_Values]) -> None:
+    def __init__(self, machine: Machine, function: int, arguments: Iterator[Values]) -> None:
         """``function`` is the slot where it starts; the machine is at the call of the helper."""
         frame = machine.calls[-1]
         self._code, self._maps = frame.code, frame.maps
@@ -40,13 +41,18 @@ class Iteration:
         self._arguments = arguments
         self._calls = 0
 
+    def next_call(self) -> Values | None:
+        """The arguments of the next call, which counts as made; None after the last one."""
+        arguments = next(self._arguments, None)
+        self._calls += arguments is not None
+        return arguments
+
     def go_on(self, machine: Machine) -> None:
         """Call the function once more, or end the call of the helper."""
-        arguments = next(self._arguments, None)
+        arguments = self.next_call()
         if arguments is None:
-            self._finish(machine)
+            self.finish(machine)
             return
-        self._calls += 1
         machine.enter(self._code, self._maps, self._call_pc, self)
         machine.clobber_arguments()
         for register, (value, region) in enumerate(arguments, 1):
@@ -56,12 +62,12 @@ class Iteration:
     def returned(self, machine: Machine, result: int) -> None:
         """Go on unless the function said to stop."""
         if result:
-            self._finish(machine)
+            self.finish(machine)
         else:
             self.go_on(machine)
 
-    def _finish(self, machine: Machine) -> None:
-        self._arguments = iter(())
+    def finish(self, machine: Machine) -> None:
+        """End the call of the helper."""
         machine.clobber_arguments()
         machine.write(0, self._calls)
 
@@ -96,7 +102,7 @@ def for_each_map_elem(machine: Machine, arguments: Sequence[Argument]) -> int | 
     return _iteration(machine, function, _elements(machine, map, map_, context))
 
 
-def _elements(machine: Machine, map: ArrayMap | HashMap, reference: Argument, context: Argument) -> Iterator[_Values]:
+def _elements(machine: Machine, map: ArrayMap | HashMap, reference: Argument, context: Argument) -> Iterator[Values]:
     index = machine.attach(map)
     memory = machine.memory.memory(bytes(map.spec.key_size))
     for key in map:
@@ -115,7 +121,7 @@ def _elements(machine: Machine, map: ArrayMap | HashMap, reference: Argument, co
     machine.memory.release(memory)
 
 
-def _iteration(machine: Machine, function: Argument, arguments: Iterator[_Values]) -> Iteration:
+def _iteration(machine: Machine, function: Argument, arguments: Iterator[Values]) -> Iteration:
     assert function.region is not None
     entry = machine.function_at(function.region)
     if entry is None:

@@ -87,24 +87,45 @@ def iterate(
 ) -> Returned:
     """Call a helper that calls functions of the program: ``callbacks`` are their generated code, by entry slot.
 
-    The reference decides what is called with what, begins frames and ends them.
+    The helper decides what is called with what.  A call that ends as it should is followed by the next one here;
+    whatever else happens is left to the reference.
     """
     restore(m, pc, steps, registers, provenance)
     frame = m.calls[-1]
     m.next_pc = pc + 1
     interpreter.call_helper(m, number)
-    while (callee := m.calls[-1]) is not frame:
-        function = callbacks.get(m.next_pc)
-        if function is None:
-            m.pc = m.next_pc
-            return None
-        result = function(m, -m.steps, *m.registers[1:6], *m.provenance[1:6])
+    callee = m.calls[-1]
+    if callee is frame:
+        return m.registers[0], m.provenance[0], -m.steps
+    iteration, function = callee.callback, callbacks.get(m.next_pc)
+    if function is None:
+        m.pc = m.next_pc
+        return None
+    assert iteration is not None
+    words, pointers = m.registers[1:6], m.provenance[1:6]
+    while True:
+        result = function(m, -m.steps, *words, *pointers)
         if result is None:
             return None
-        m.steps = -result[2]
-        if m.calls[-1] is callee:  # else the reference has ended it
-            m.registers[0], m.provenance[0] = result[:2]
-            interpreter.end(m)
+        value, pointer, left = result
+        m.steps = -left
+        if m.calls[-1] is not callee or value != 0 or pointer is not None:
+            break
+        arguments = iteration.next_call()
+        if arguments is None:
+            m.leave()
+            iteration.finish(m)
+            return m.registers[0], None, left
+        m.renew()
+        words, pointers = [None] * 5, [None] * 5
+        for place, (word, region) in enumerate(arguments):
+            words[place], pointers[place] = word, region
+    if m.calls[-1] is callee:
+        m.registers[0], m.provenance[0] = value, pointer
+        interpreter.end(m)
+    if m.calls[-1] is not frame:  # the reference ended a call, and began the next one
+        m.pc = m.next_pc
+        return None
     return m.registers[0], m.provenance[0], -m.steps
 
 
