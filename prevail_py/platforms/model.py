@@ -327,7 +327,8 @@ class MapType:
 
     ``index_key``: keys are 32-bit indices below ``max_entries``.  ``per_cpu``: one value per CPU.  ``value_access``:
     how a program may use the memory that a lookup returned, "rw", "r" or "".  ``helpers`` are the names of the only
-    helpers that accept the map, None when any that is not bound to other map types does.
+    helpers that accept the map, None when any that is not bound to other map types does.  ``asks``: a helper that peeks
+    into the map reads the value that it is given, instead of writing one.
     """
 
     number: int
@@ -337,6 +338,10 @@ class MapType:
     lookup: LookupResult = LookupResult.VALUE
     value_access: str = "rw"
     helpers: frozenset[str] | None = None
+    asks: bool = False
+
+
+_VALUE_READ = HelperArg(ArgKind.MAP_VALUE, reads=True)
 
 
 @dataclass(frozen=True)
@@ -447,6 +452,13 @@ class Platform:
             return False
         bound = self.bound_helpers.get(helper)
         return bound is None or found.name in bound
+
+    def argument(self, arg: HelperArg, map_type: int) -> HelperArg:
+        """What ``arg`` is where the helper is given a map of this type."""
+        if arg.kind is not ArgKind.MAP_VALUE_UNINIT:
+            return arg
+        found = self.map_types.get(map_type)
+        return _VALUE_READ if found is not None and found.asks else arg
 
     def _helpers(self) -> Mapping[int, Sequence[tuple[frozenset[str] | None, HelperPrototype]]]:
         helpers = self._cache.get("helpers")

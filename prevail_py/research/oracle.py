@@ -25,6 +25,7 @@ from prevail_py.vm.environment import Environment
 from prevail_py.vm.interpreter import Execution, Observer, run
 from prevail_py.vm.machine import Machine
 from prevail_py.vm.maps import Map, MapError, create_map, create_maps, has_values
+from prevail_py.vm.maps.devices import XdpSocket, XdpSocketMap
 from prevail_py.vm.maps.targets import MapOfMaps
 from prevail_py.vm.outcome import TrapKind, Trapped
 
@@ -235,6 +236,8 @@ def _fill(target: Map, key: bytes, value: bytes) -> None:
     """Store one element; a map that cannot take it (a key out of range, another kind of entries) stays as it is."""
     if isinstance(target, MapOfMaps):
         content: object = create_map(target.spec.inner) if target.spec.inner is not None else None
+    elif isinstance(target, XdpSocketMap):
+        content = XdpSocket(int.from_bytes(value[:4], "little"))
     elif has_values(target):
         known = platform().map_type(target.spec.type)
         content = [value] * target.cpus if known is not None and known.per_cpu else value

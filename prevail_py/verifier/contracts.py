@@ -124,6 +124,7 @@ def contract_violations(setting: Setting, state: State, helper: int) -> list[Arg
         )
         return [ArgumentViolation(Violation(AssertionKind.HELPER_UNAVAILABLE, reason), Register.R0)]
     found = []
+    handle = _map_argument(prototype, state)
     for index, arg in enumerate(prototype.args):
         register = Register(index + 1)
         value = state.registers[register]
@@ -132,7 +133,7 @@ def contract_violations(setting: Setting, state: State, helper: int) -> list[Arg
                 AssertionKind.UNINITIALISED_REGISTER, f"r{register} is read but may not have been written"
             )
         else:
-            problem = _argument(setting, state, prototype, index, arg, value)
+            problem = _argument(setting, state, prototype, index, _on_map(setting, handle, arg), value)
         if problem is not None:
             where = f"argument {index + 1} of {prototype.name}: {problem.message}"
             found.append(ArgumentViolation(problem._replace(message=where), register))
@@ -161,6 +162,11 @@ def _map_argument(prototype: HelperPrototype, state: State) -> Pointer | None:
             value = state.registers[index + 1]
             return value if isinstance(value, Pointer) and value.region.kind is RegionKind.MAP else None
     return None
+
+
+def _on_map(setting: Setting, handle: Pointer | None, arg: HelperArg) -> HelperArg:
+    """What the argument is, given the map."""
+    return arg if handle is None else setting.platform.argument(arg, setting.map_of(handle.region).type)
 
 
 def _extent(setting: Setting, state: State, prototype: HelperPrototype, index: int, arg: HelperArg) -> Range | None:
@@ -343,8 +349,8 @@ def call_helper(setting: Setting, state: State, helper: int) -> None:
         leave(state, Special.POISON)
         return
     handle = _map_argument(prototype, state)
-    for index, arg in enumerate(prototype.args):
-        value = state.registers[index + 1]
+    for index, declared in enumerate(prototype.args):
+        arg, value = _on_map(setting, handle, declared), state.registers[index + 1]
         if arg.writes and isinstance(value, Pointer):
             extent = _extent(setting, state, prototype, index, arg)
             overwrite(state, value, Range(0, _MAX_SIZE) if extent is None else extent, certain=not arg.reads)

@@ -20,8 +20,9 @@ from prevail_py.vm.context import Context
 from prevail_py.vm.environment import Environment
 from prevail_py.vm.fault import Fault
 from prevail_py.vm.maps import Map, has_values
+from prevail_py.vm.maps.devices import XdpSocketMap
 from prevail_py.vm.maps.streams import RingBuffer
-from prevail_py.vm.memory import FRAME_SIZE, AddressSpace, Region
+from prevail_py.vm.memory import FRAME_SIZE, AddressSpace, Region, RegionKind
 from prevail_py.vm.outcome import TrapKind
 from prevail_py.vm.packet import Packet
 from prevail_py.words import WordOp
@@ -318,14 +319,15 @@ class Machine:
         return self._map_regions[index]
 
     def value_region(self, index: int, slot: int, cpu: int | None = None) -> Region:
-        """The memory of a value of the map at ``index``, by default that of the CPU we run on."""
+        """The memory of a value of the map at ``index``, by default that of the CPU we run on; or a socket in it."""
         map = self.maps[index]
         assert has_values(map)
         if cpu is None:
             cpu = self.environment.cpu if map.cpus > 1 else 0
         number = slot * map.cpus + cpu
+        kind = RegionKind.SOCKET if isinstance(map, XdpSocketMap) else RegionKind.MAP_VALUE
         return self.memory.map_value(
-            self._value_windows[index], number, map.value(slot, cpu), index, writable=map.writable
+            self._value_windows[index], number, map.value(slot, cpu), index, writable=map.writable, kind=kind
         )
 
     # References -----------------------------------------------------------------------------------------------------

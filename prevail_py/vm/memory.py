@@ -253,12 +253,21 @@ class AddressSpace:
         self._next_map_value += count * _WINDOW
         return first
 
-    def map_value(self, first: int, number: int, data: memoryview, map_index: int, *, writable: bool) -> Region:
+    def map_value(
+        self,
+        first: int,
+        number: int,
+        data: memoryview,
+        map_index: int,
+        *,
+        writable: bool,
+        kind: RegionKind = RegionKind.MAP_VALUE,
+    ) -> Region:
         """Value ``number`` of the map whose windows begin at ``first``: always the same region for the same value."""
         base = first + number * _WINDOW
         region = self._map_regions.get(base)
         if region is None:
-            region = Region(RegionKind.MAP_VALUE, base, data, writable=writable, map_index=map_index)
+            region = Region(kind, base, data, writable=writable, map_index=map_index)
             self._map_regions[base] = region
         return region
 

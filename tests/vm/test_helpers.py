@@ -20,7 +20,7 @@ from prevail_py.vm.helpers.table import HELPERS
 from prevail_py.vm.interpreter import Execution, run
 from prevail_py.vm.machine import Machine, Redirect
 from prevail_py.vm.maps import create_maps
-from prevail_py.vm.maps.hash import HashMap
+from prevail_py.vm.maps.devices import TargetMap
 from prevail_py.vm.maps.streams import PerfEventArray, PerfRecord, RingBuffer
 from prevail_py.vm.memory import AddressSpace
 from prevail_py.vm.outcome import Returned, TrapKind, Trapped
@@ -258,7 +258,7 @@ def test_where_a_redirect_goes() -> None:
     program = Program("p", "xdp", "xdp", assemble_text("r1 = map[idx:0] ll\nr2 = 9\nr3 = 0\ncall 51\nexit"), (spec,))
     maps = create_maps([spec])
     assert run(program, maps=maps).redirect is None
-    assert isinstance(maps[0], HashMap)
+    assert isinstance(maps[0], TargetMap)
     maps[0][b"\x09\0\0\0"] = b"\x05\0\0\0"
     assert run(program, maps=maps).redirect == Redirect(map="devices", key=9)
 

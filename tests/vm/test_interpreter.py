@@ -207,9 +207,14 @@ def test_tail_calls_stay_within_a_type() -> None:
 
 # Wild programs ------------------------------------------------------------------------------------------------------
 
-SIZED = {"ringbuf": (0, 0, 4096), "array": (4, 8, 2), "hash": (4, 8, 2)}
+LIST = (0, 4, 2)
+SIZED = {"ringbuf": (0, 0, 4096), "array": (4, 8, 2), "hash": (4, 8, 2), "lpm_trie": (8, 4, 2)}
+SIZED |= {"queue": LIST, "stack": LIST, "bloom_filter": LIST}
 MAPS = (
-    *(MapSpec(kind.name, kind.number, *SIZED.get(kind.name, (4, 4, 2))) for kind in platform().map_types.values()),
+    *(
+        MapSpec(kind.name, kind.number, *SIZED.get(kind.name, (4, 4, 2)), flags=int(kind.name == "lpm_trie"))
+        for kind in platform().map_types.values()
+    ),
     MapSpec("rodata", 2, 4, 8, 1, initial=b"%d %s%p\0", read_only=True),
 )
 

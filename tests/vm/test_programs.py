@@ -29,6 +29,7 @@ from prevail_py.vm.kernel.engine import KernelAnswer, RunInput, Session
 from prevail_py.vm.machine import Machine
 from prevail_py.vm.maps import Map, create_maps
 from prevail_py.vm.maps.array import ArrayMap
+from prevail_py.vm.maps.devices import TargetMap, XdpSocket, XdpSocketMap
 from prevail_py.vm.maps.hash import HashMap
 from prevail_py.vm.maps.storage import Storage
 from prevail_py.vm.maps.streams import RingBuffer
@@ -52,6 +53,10 @@ MAPS = (
     MapSpec("sockets", 17, 4, 4, 2),
     MapSpec("trie", 11, 8, 8, 2, flags=1),
     MapSpec("percpu_hash", 5, 4, 8, 2),
+    MapSpec("queue", 22, 0, 8, 2),
+    MapSpec("stack", 23, 0, 8, 2),
+    MapSpec("bloom", 30, 0, 8, 4, flags=64),
+    MapSpec("sockmap", 15, 4, 4, 2),
 )
 PACKET = bytes(range(60))
 REFERENCE, GENERATED = engine("interpreter"), engine("source")
@@ -76,6 +81,9 @@ MACROS = {
     ".zeros": "\n".join(f"*(u64 *)(r10 - {offset}) = 0" for offset in range(64, 0, -8)),
     ".loop": "*(u64 *)(r10 - 8) = 0\nr1 = {}\nr2 = subprog[{}] ll\nr3 = r10\nr3 += -8\nr4 = 0\ncall 181",
     ".each": "*(u64 *)(r10 - 8) = 0\nr1 = map[{}] ll\nr2 = subprog[{}] ll\nr3 = r10\nr3 += -8\nr4 = 0\ncall 164",
+    ".push": "*(u64 *)(r10 - 8) = {1}\nr2 = r10\nr2 += -8\nr3 = {2}\nr1 = map[{0}] ll\ncall 87",
+    ".next": "r2 = r10\nr2 += -8\nr1 = map[{1}] ll\ncall {0}",
+    ".prefix": "*(u32 *)(r10 - 8) = {0}\n*(u32 *)(r10 - 4) = {1}\nr2 = r10\nr2 += -8\nr1 = map[trie] ll",
     ".value": "*(u64 *)(r10 - 16) = {}\nr3 = r10\nr3 += -16",
 }
 
@@ -144,16 +152,16 @@ def fresh_maps(environment: Environment) -> tuple[Map, ...]:
     maps = create_maps(MAPS, environment)
     programs, devices, outer, sockets = maps[4], maps[6], maps[8], maps[10]
     assert isinstance(programs, ProgramArray)
-    assert isinstance(devices, HashMap)
+    assert isinstance(devices, TargetMap)
     assert isinstance(outer, MapOfMaps)
-    assert isinstance(sockets, HashMap)
+    assert isinstance(sockets, XdpSocketMap)
     programs[bytes(4)] = LEAF
     programs[b"\1\0\0\0"] = AGAIN
     devices[bytes(4)] = b"\x21" + bytes(7)
     inner = ArrayMap(INNER)
     inner[b"\1\0\0\0"] = b"\x55\x55" + bytes(6)
     outer[b"\1\0\0\0"] = inner
-    sockets[bytes(4)] = bytes(4)
+    sockets[bytes(4)] = XdpSocket(7)
     return maps
 
 

@@ -19,7 +19,8 @@ _RINGBUF = (
 )
 _NOTHING = LookupResult.NOTHING
 
-# number, name, index key, per CPU, what a lookup yields, how its memory may be used, the only helpers that take it
+# number, name, index key, per CPU, what a lookup yields, how its memory may be used, the only helpers that take it,
+# whether peeking asks for a value
 _ROWS: tuple[MapType, ...] = (
     MapType(1, "hash"),
     MapType(2, "array", index_key=True),
@@ -55,7 +56,7 @@ _ROWS: tuple[MapType, ...] = (
     MapType(28, "inode_storage", False, False, _NOTHING, "rw",
             _only("inode_storage_get inode_storage_delete kptr_xchg")),
     MapType(29, "task_storage", False, False, _NOTHING, "rw", _only("task_storage_get task_storage_delete kptr_xchg")),
-    MapType(30, "bloom_filter", False, False, _NOTHING, "", _only("map_peek_elem map_push_elem")),
+    MapType(30, "bloom_filter", False, False, _NOTHING, "", _only("map_peek_elem map_push_elem"), True),
     MapType(31, "user_ringbuf", False, False, _NOTHING, "", _only("user_ringbuf_drain")),
     MapType(32, "cgrp_storage", False, False, _NOTHING, "rw", _only("cgrp_storage_get cgrp_storage_delete kptr_xchg")),
     MapType(33, "arena", False, False, _NOTHING, "", frozenset()),

@@ -62,6 +62,8 @@ def check_arguments(machine: Machine, prototype: HelperPrototype) -> list[Argume
     arguments: list[Argument] = []
     map: Map | None = None  # the one that the key and value arguments speak of
     for register, arg in enumerate(prototype.args, 1):
+        if map is not None:
+            arg = machine.platform.argument(arg, map.spec.type)
         value, region = _read(machine, prototype, register), machine.provenance[register]
         size = None
         if arg.is_sized_memory:

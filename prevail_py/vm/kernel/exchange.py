@@ -4,7 +4,8 @@ A program comes with everything that it can reach: its own maps, the maps that a
 that it may tail-call, with their maps.  All go into one request; maps that are shared on our side are shared there.
 
 What cannot be exchanged is refused with the reason: sockets and CPUs as redirect targets, records that nobody has read
-yet, map types that the kernel does not let user space list.  The order of use in LRU tables is not exchanged: after a
+yet, map types that the kernel does not let user space list.  A bloom filter goes there empty, and what a program pushes
+to it stays there: nobody can list it.  The order of use in LRU tables is not exchanged: after a
 run all elements count as used in the order in which the kernel lists them.
 """
 
@@ -12,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Final, assert_never
+from typing import Final, TypeAlias, assert_never
 
 from prevail_py.objects.program import MapSpec, Program
 from prevail_py.vm.engines import EngineError
@@ -25,16 +26,20 @@ from prevail_py.vm.kernel.ring import Record
 from prevail_py.vm.kernel.wire import Contents, KernelRun
 from prevail_py.vm.maps import Map, create_map
 from prevail_py.vm.maps.array import ArrayMap
+from prevail_py.vm.maps.bloom import BloomFilter
+from prevail_py.vm.maps.devices import TargetKind, TargetMap, XdpSocketMap
 from prevail_py.vm.maps.hash import HashMap
 from prevail_py.vm.maps.model import Content
+from prevail_py.vm.maps.queue import QueueMap
 from prevail_py.vm.maps.streams import PerfEventArray, RingBuffer
 from prevail_py.vm.maps.targets import MapOfMaps, ProgramArray
+from prevail_py.vm.maps.trie import PrefixMap
 
 __all__ = ["Exchange", "kernel_value", "our_value"]
 
 _PER_CPU: Final = frozenset({5, 6, 10})
-_TABLES: Final = frozenset({1, 2, 5, 6, 9, 10, 11, 14, 25})
-_SEND_ONLY: Final = frozenset({16, 17})
+_Table: TypeAlias = ArrayMap | HashMap | PrefixMap | TargetMap
+_Listed: TypeAlias = _Table | RingBuffer | QueueMap
 
 
 class Exchange:
@@ -71,12 +76,17 @@ class Exchange:
         """The elements to set before the first run: all but those that a new map has anyway."""
         contents: dict[int, Contents] = {}
         for index, map in enumerate(self._pool):
-            if isinstance(map, ArrayMap | HashMap) and not map.spec.read_only:
+            if isinstance(map, _Table) and not map.spec.read_only:
                 fresh = isinstance(map, ArrayMap) and map.spec.initial is None
                 elements = {key: kernel_value(value) for key, value in map.items() if not fresh or _any(value)}
                 if elements:
                     contents[index] = elements
         return contents
+
+    def records(self) -> dict[int, tuple[bytes, ...]]:
+        """The values to push before the first run, the oldest first."""
+        queues = [(index, map) for index, map in enumerate(self._pool) if isinstance(map, QueueMap) and len(map)]
+        return {index: tuple(map.oldest_first()) for index, map in queues}
 
     @property
     def wanted(self) -> tuple[int, ...]:
@@ -84,34 +94,39 @@ class Exchange:
         return tuple(
             index
             for index, map in enumerate(self._pool)
-            if map is None
-            or (
-                (isinstance(map, RingBuffer | ArrayMap | HashMap) and not map.spec.read_only)
-                and map.spec.type not in _SEND_ONLY
-            )
+            if map is None or (isinstance(map, _Listed) and not map.spec.read_only and not _is_cpus(map))
         )
 
     def bring_back(self, run: KernelRun) -> None:
         """Make our maps what those in the kernel are after ``run``."""
         for index, after in run.maps.items():
             table = self._pool[index]
-            if isinstance(table, ArrayMap | HashMap):
+            if isinstance(table, _Table):
                 _replace(table, after)
         for index, records in run.records.items():
             buffer = self._pool[index]
             if isinstance(buffer, RingBuffer):
                 _append(buffer, records)
+            elif isinstance(buffer, QueueMap):
+                values = [record for record in records if isinstance(record, bytes)]
+                buffer.clear()
+                for value in reversed(values) if buffer.newest_first else values:
+                    buffer.append(value)
 
     def _check(self, map: Map) -> None:
         spec = map.spec
         match map:
-            case ArrayMap() | HashMap() if spec.type in _TABLES:
+            case ArrayMap() | HashMap():
                 if spec.type in _PER_CPU and map.cpus != self._cpus:
                     raise EngineError(
                         f"map {spec.name!r} has values for {map.cpus} CPUs, those of the kernel {self._cpus}: "
                         f"use Environment(cpus={self._cpus})"
                     )
-            case HashMap() if spec.type in _SEND_ONLY and not len(map):
+            case TargetMap() | XdpSocketMap() if not len(map) or not (_is_cpus(map) or isinstance(map, XdpSocketMap)):
+                pass
+            case BloomFilter() if map.pushes == 0:
+                pass
+            case PrefixMap() | QueueMap():
                 pass
             case RingBuffer():
                 if map.used:
@@ -157,6 +172,10 @@ def _wrapped(program: Program, index: int, generated: bool) -> LoadRequest | Ker
     return load_request(replace(program, code=code, subprograms=()), generated=generated)
 
 
+def _is_cpus(map: Map) -> bool:
+    return isinstance(map, TargetMap) and map.kind is TargetKind.CPU
+
+
 def _any(value: Content) -> bool:
     return any(value) if isinstance(value, bytes) else any(any(each) for each in value)
 
@@ -176,14 +195,15 @@ def our_value(spec: MapSpec, value: bytes) -> Content:
     return [value[start : start + spec.value_size] for start in range(0, len(value), stride)]
 
 
-def _replace(table: ArrayMap | HashMap, after: Contents) -> None:
-    if isinstance(table, HashMap):
+def _replace(table: _Table, after: Contents) -> None:
+    if not isinstance(table, ArrayMap):
         for key in [key for key in table if key not in after]:
             del table[key]
     for key, value in after.items():
         content = our_value(table.spec, value)
         if table.get(key) != content:
-            table[key] = content
+            assert isinstance(content, bytes) or isinstance(table, ArrayMap | HashMap)
+            table[key] = content  # type: ignore[assignment]
 
 
 def _append(buffer: RingBuffer, records: Sequence[Record]) -> None:

@@ -93,7 +93,8 @@ class KernelProgram:
             )
         if not given:
             return []
-        given[0] = RunInput(given[0].packet, given[0].context, {**exchange.contents(), **given[0].maps})
+        elements = {**exchange.contents(), **given[0].maps}
+        given[0] = RunInput(given[0].packet, given[0].context, elements, exchange.records())
         session = self._session or shared_session()
         # Only the result is read each time; the rest, which may be large, after the last.
         reply = session.send(

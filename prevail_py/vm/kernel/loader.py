@@ -348,7 +348,7 @@ def _create(spec: MapSpec, descriptors: list[int]) -> KernelMap:
         flags |= MapFlag.RDONLY_PROG
     try:
         descriptor = syscalls.create_map(
-            spec.type, key_size, value_size, entries, flags, name=spec.name, inner=inner, btf=types
+            spec.type, key_size, value_size, entries, flags, name=spec.name, inner=inner, btf=types, extra=spec.extra
         )
     except BpfError as error:
         raise MapError(f"map {spec.name}: cannot be created: {error.code}") from error

@@ -118,6 +118,8 @@ class _MapCreate(ctypes.Structure):
         ("btf_fd", ctypes.c_uint32),
         ("btf_key_type_id", ctypes.c_uint32),
         ("btf_value_type_id", ctypes.c_uint32),
+        ("btf_vmlinux_value_type_id", ctypes.c_uint32),
+        ("map_extra", ctypes.c_uint64),
     )
 
 
@@ -261,8 +263,12 @@ def create_map(
     name: str = "",
     inner: int | None = None,
     btf: tuple[int, int, int] | None = None,
+    extra: int = 0,
 ) -> int:
-    """A new map.  ``inner``: the template of a map-in-map; ``btf``: descriptor, type of the key, type of the value."""
+    """A new map.  ``inner``: the template of a map-in-map; ``btf``: descriptor, type of the key, type of the value.
+
+    ``extra`` is ``map_extra``, the number of hashes of a bloom filter.
+    """
     attributes = _MapCreate(
         map_type=map_type,
         key_size=key_size,
@@ -270,6 +276,7 @@ def create_map(
         max_entries=max_entries,
         map_flags=flags,
         map_name=_name(name),
+        map_extra=extra,
     )
     if inner is not None:
         attributes.inner_map_fd = inner
@@ -314,10 +321,10 @@ def lookup_element(descriptor: int, key: bytes, value_size: int, value: bytes = 
     return buffer.raw[:value_size]
 
 
-def pop_element(descriptor: int, key: bytes, value_size: int) -> bytes:
+def pop_element(descriptor: int, key: bytes, value_size: int, flags: int = 0) -> bytes:
     """The value of one element, which is removed: of a queue or stack (empty key), or of a hash table."""
     buffer = ctypes.create_string_buffer(max(value_size, 1))
-    _element(_Command.MAP_LOOKUP_AND_DELETE_ELEM, descriptor, key, buffer)
+    _element(_Command.MAP_LOOKUP_AND_DELETE_ELEM, descriptor, key, buffer, flags)
     return buffer.raw[:value_size]
 
 

@@ -1,6 +1,17 @@
 """Maps, with the semantics and errors of Linux; to the user each is a Python mapping from bytes to bytes."""
 
 from prevail_py.vm.maps.create import UnsupportedMap, create_map, create_maps
-from prevail_py.vm.maps.model import Map, MapError, UpdateFlag, ValueMap, has_values
+from prevail_py.vm.maps.model import ListMap, Map, MapError, UpdateFlag, ValueMap, has_values, is_list
 
-__all__ = ["Map", "MapError", "UnsupportedMap", "UpdateFlag", "ValueMap", "create_map", "create_maps", "has_values"]
+__all__ = [
+    "ListMap",
+    "Map",
+    "MapError",
+    "UnsupportedMap",
+    "UpdateFlag",
+    "ValueMap",
+    "create_map",
+    "create_maps",
+    "has_values",
+    "is_list",
+]

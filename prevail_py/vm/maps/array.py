@@ -13,7 +13,7 @@ __all__ = ["ArrayMap"]
 
 
 class ArrayMap(MutableMapping[bytes, Content]):
-    """``max_entries`` values, found by a 32-bit index; they cannot be deleted.
+    """``max_entries`` values, found by a 32-bit index; they cannot be deleted.  ``per_cpu``: each CPU has its own.
 
     A global-data section is an array of one element with given contents, which may be frozen.
     """
@@ -25,7 +25,7 @@ class ArrayMap(MutableMapping[bytes, Content]):
         require(spec, spec.max_entries > 0, "an array must have elements")
         self.spec = spec
         self.writable = not (spec.read_only or spec.flags & MapFlag.RDONLY_PROG)
-        self._per_cpu = cpus is not None
+        self.per_cpu = cpus is not None
         self._storage = Storage(spec, spec.max_entries, cpus or 1)
         if spec.initial is not None:
             require(spec, len(spec.initial) <= spec.value_size, "the contents given do not fit", errno.E2BIG)
@@ -65,13 +65,20 @@ class ArrayMap(MutableMapping[bytes, Content]):
             self._storage.value(index_of(key), cpu)[:] = value
         return error
 
+    def put(self, key: bytes, values: list[bytes], flags: int) -> int:
+        """Overwrite the value of every CPU: 0 or a negative error number."""
+        error = self._insert_error(key, flags)
+        if not error:
+            self._storage.write(index_of(key), values)
+        return error
+
     def remove(self, key: bytes) -> int:
         """Refused: elements of arrays stay."""
         return -errno.EINVAL
 
     def _insert_error(self, key: bytes, flags: int) -> int:
-        # The order of these checks is that of array_map_update_elem.
-        if flags & ~int(UpdateFlag.LOCK) > UpdateFlag.EXIST:
+        # The order of these checks is that of array_map_update_elem and, where LOCK differs, bpf_percpu_array_update.
+        if flags & ~(0 if self.per_cpu else int(UpdateFlag.LOCK)) > UpdateFlag.EXIST:
             return -errno.EINVAL
         if index_of(key) >= self._storage.slots:
             return -errno.E2BIG
@@ -85,14 +92,13 @@ class ArrayMap(MutableMapping[bytes, Content]):
         slot = self.find(key_of(self.spec, key))
         if slot is None:
             raise KeyError(key)
-        return self._storage.read(slot, self._per_cpu)
+        return self._storage.read(slot, self.per_cpu)
 
     def __setitem__(self, key: bytes, content: Content) -> None:
         if self.spec.read_only:
             raise MapError(self.spec.name, errno.EPERM, "the map is frozen")
-        values = self._storage.checked(content, self._per_cpu)
-        check(self.spec, self._insert_error(key_of(self.spec, key), UpdateFlag.ANY))
-        self._storage.write(index_of(key), values)
+        values = self._storage.checked(content, self.per_cpu)
+        check(self.spec, self.put(key_of(self.spec, key), values, UpdateFlag.ANY))
 
     def __delitem__(self, key: bytes) -> None:
         check(self.spec, self.remove(key_of(self.spec, key)))

@@ -8,12 +8,17 @@ from typing import Final
 from prevail_py.objects.program import MapSpec
 from prevail_py.vm.environment import Environment
 from prevail_py.vm.maps.array import ArrayMap
+from prevail_py.vm.maps.bloom import BloomFilter
+from prevail_py.vm.maps.definition import check_flags
+from prevail_py.vm.maps.devices import TargetKind, TargetMap, XdpSocketMap
 from prevail_py.vm.maps.hash import HashMap
 from prevail_py.vm.maps.model import Map, MapFlag
+from prevail_py.vm.maps.queue import QueueMap
 from prevail_py.vm.maps.streams import PerfEventArray, RingBuffer
 from prevail_py.vm.maps.targets import MapOfMaps, ProgramArray
+from prevail_py.vm.maps.trie import PrefixMap
 
-__all__ = ["UnsupportedMap", "create_map", "create_maps"]
+__all__ = ["MODELLED", "UnsupportedMap", "create_map", "create_maps"]
 
 
 class UnsupportedMap:
@@ -36,14 +41,21 @@ _MAKERS: Final[Mapping[int, Callable[[MapSpec, int], Map]]] = {
     6: lambda spec, cpus: ArrayMap(spec, cpus),
     9: lambda spec, cpus: HashMap(spec, evicts=True),
     10: lambda spec, cpus: HashMap(spec, cpus, evicts=True),
+    11: lambda spec, cpus: PrefixMap(spec),
     12: lambda spec, cpus: MapOfMaps(spec, indexed=True),
     13: lambda spec, cpus: MapOfMaps(spec, indexed=False),
-    14: lambda spec, cpus: HashMap(spec, indexed=True, writable=False),  # devmap
-    16: lambda spec, cpus: HashMap(spec, indexed=True, writable=False),  # cpumap
-    17: lambda spec, cpus: HashMap(spec, indexed=True, writable=False),  # xskmap
-    25: lambda spec, cpus: HashMap(spec, writable=False),  # devmap_hash
+    14: lambda spec, cpus: TargetMap(spec, TargetKind.DEVICE),
+    16: lambda spec, cpus: TargetMap(spec, TargetKind.CPU),
+    17: lambda spec, cpus: XdpSocketMap(spec),
+    22: lambda spec, cpus: QueueMap(spec, newest_first=False),
+    23: lambda spec, cpus: QueueMap(spec, newest_first=True),
+    25: lambda spec, cpus: TargetMap(spec, TargetKind.DEVICE_HASH),
     27: lambda spec, cpus: RingBuffer(spec),
+    30: lambda spec, cpus: BloomFilter(spec),
 }
+
+MODELLED: Final = frozenset(_MAKERS)
+"""The numbers of the map types that the machine models."""
 
 
 def create_map(spec: MapSpec, environment: Environment | None = None) -> Map:
@@ -52,6 +64,7 @@ def create_map(spec: MapSpec, environment: Environment | None = None) -> Map:
     Per-CPU maps have a value for each of ``environment.cpus``.  Raises :class:`MapError` for a definition that Linux
     refuses or that would take too much memory; a type that is not modelled gives an :class:`UnsupportedMap`.
     """
+    check_flags(spec)
     maker = _MAKERS.get(spec.type)
     if maker is None or spec.flags & MapFlag.WRONLY_PROG:
         return UnsupportedMap(spec)

@@ -1,4 +1,4 @@
-"""Hash tables: shared, per CPU, with eviction of the least recently used, and sparse arrays (kernel/bpf/hashtab.c)."""
+"""Hash tables: shared, per CPU, with eviction of the least recently used (kernel/bpf/hashtab.c)."""
 
 from __future__ import annotations
 
@@ -13,11 +13,10 @@ from prevail_py.vm.maps.model import (
     UpdateFlag,
     check,
     flags_error,
-    index_of,
     key_of,
     require,
 )
-from prevail_py.vm.maps.storage import Storage
+from prevail_py.vm.maps.storage import FreeSlots, Storage
 
 __all__ = ["HashMap"]
 
@@ -26,13 +25,9 @@ class HashMap(MutableMapping[bytes, Content]):
     """At most ``max_entries`` elements, found by their key.
 
     Replacing an element gives it another slot, where Linux does so: a pointer to the old value still shows the old
-    value, until the slot is used again.  In a per-CPU table values are replaced in place.  Free slots are used last
-    in, first out.  A table that ``evicts`` is never full: where Linux approximates, it drops the element that was
-    looked up or updated least recently.
-
-    Where the keys are indices below ``max_entries`` the table is a sparse array: so are the maps of redirection
-    targets (devmap, cpumap, xskmap), whose values are those that Linux takes from user space, an interface, queue
-    length or descriptor.  Nothing is sent there: a run only says where to.
+    value, until the slot is used again.  Where it is ``per_cpu`` each CPU has a value of its own, and values are
+    replaced in place.  Free slots are used last in, first out.  A table that ``evicts`` is never full: where Linux
+    approximates, it drops the element that was looked up or updated least recently.
     """
 
     def __init__(
@@ -41,26 +36,19 @@ class HashMap(MutableMapping[bytes, Content]):
         cpus: int | None = None,
         *,
         evicts: bool = False,
-        indexed: bool = False,
-        writable: bool = True,
     ) -> None:
-        """``cpus`` is None for a table that all CPUs share; ``writable`` is about values, when programs look them up.
-
-        Raises :class:`MapError` for an invalid ``spec``.
-        """
-        require(spec, spec.key_size == 4 if indexed else spec.key_size > 0, "the key has the wrong size")
+        """``cpus`` is None for a table that all CPUs share.  Raises :class:`MapError` for an invalid ``spec``."""
+        require(spec, spec.key_size > 0, "the key has the wrong size")
         require(spec, spec.value_size > 0, "values must have a size")
         require(spec, spec.max_entries > 0, "a table must have room for an element")
         self.spec = spec
-        self.writable = writable and not (spec.read_only or spec.flags & MapFlag.RDONLY_PROG)
+        self.writable = not (spec.read_only or spec.flags & MapFlag.RDONLY_PROG)
         self._evicts = evicts
-        self._indexed = indexed
-        self._per_cpu = cpus is not None
+        self.per_cpu = cpus is not None
         # One slot more than elements, so that a full table can still replace one.
         self._storage = Storage(spec, spec.max_entries + 1, cpus or 1)
         self._slot_of: dict[bytes, int] = {}  # the least recently used first, if it evicts
-        self._freed: list[int] = []
-        self._unused = 0  # slots from here on were never used
+        self._free = FreeSlots()
 
     def __repr__(self) -> str:
         return f"<hash {self.spec.name!r}: {len(self)} of {self.spec.max_entries} elements>"
@@ -95,27 +83,26 @@ class HashMap(MutableMapping[bytes, Content]):
 
     def insert(self, key: bytes, value: bytes, flags: int, cpu: int) -> int:
         """Insert or replace an element; in a per-CPU table a new one is zero on all CPUs but ``cpu``."""
-        if self._per_cpu and key in self._slot_of:
+        if self.per_cpu and key in self._slot_of:
             error = flags_error(flags, True)
             if not error:
                 self._storage.value(self._slot_of[key], cpu)[:] = value
             return error
         values = [bytes(len(value))] * self._storage.cpus
         values[cpu] = value
-        return self._put(key, values, flags)
+        return self.put(key, values, flags)
 
     def remove(self, key: bytes) -> int:
         """Remove an element."""
         slot = self._slot_of.pop(key, None)
         if slot is None:
             return -errno.ENOENT
-        self._freed.append(slot)
+        self._free.give_back(slot)
         return 0
 
-    def _put(self, key: bytes, values: list[bytes], flags: int) -> int:
+    def put(self, key: bytes, values: list[bytes], flags: int) -> int:
+        """Insert or replace an element with the value of every CPU: 0 or a negative error number."""
         old = self._slot_of.get(key)
-        if self._indexed and index_of(key) >= self.spec.max_entries:
-            return -errno.E2BIG
         error = flags_error(flags, old is not None)
         if error:
             return error
@@ -123,10 +110,10 @@ class HashMap(MutableMapping[bytes, Content]):
             if not self._evicts:
                 return -errno.E2BIG
             self.remove(next(iter(self._slot_of)))
-        if old is not None and self._per_cpu:
+        if old is not None and self.per_cpu:
             slot = old
         else:
-            slot = self._free_slot()
+            slot = self._free.take()
             if old is not None:
                 self.remove(key)
         self._storage.write(slot, values)
@@ -134,25 +121,19 @@ class HashMap(MutableMapping[bytes, Content]):
         self._slot_of[key] = slot
         return 0
 
-    def _free_slot(self) -> int:
-        if self._freed:
-            return self._freed.pop()
-        self._unused += 1
-        return self._unused - 1
-
     # For the user ---------------------------------------------------------------------------------------------------
 
     def __getitem__(self, key: bytes) -> Content:
         slot = self._slot_of.get(key_of(self.spec, key))
         if slot is None:
             raise KeyError(key)
-        return self._storage.read(slot, self._per_cpu)
+        return self._storage.read(slot, self.per_cpu)
 
     def __setitem__(self, key: bytes, content: Content) -> None:
         if self.spec.read_only:
             raise MapError(self.spec.name, errno.EPERM, "the map is frozen")
-        values = self._storage.checked(content, self._per_cpu)
-        check(self.spec, self._put(key_of(self.spec, key), values, UpdateFlag.ANY))
+        values = self._storage.checked(content, self.per_cpu)
+        check(self.spec, self.put(key_of(self.spec, key), values, UpdateFlag.ANY))
 
     def __delitem__(self, key: bytes) -> None:
         if self.remove(key_of(self.spec, key)):

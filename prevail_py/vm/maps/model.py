@@ -10,12 +10,14 @@ from __future__ import annotations
 import errno
 import os
 from enum import IntFlag
-from typing import Protocol, TypeAlias, TypeGuard
+from typing import Final, Protocol, TypeAlias, TypeGuard
 
 from prevail_py.objects.program import MapSpec
 
 __all__ = [
+    "ENOTSUPP",
     "Content",
+    "ListMap",
     "Map",
     "MapError",
     "MapFlag",
@@ -25,6 +27,7 @@ __all__ = [
     "flags_error",
     "has_values",
     "index_of",
+    "is_list",
     "key_of",
     "require",
 ]
@@ -43,17 +46,32 @@ class UpdateFlag(IntFlag):
 
 
 class MapFlag(IntFlag):
-    """The flags of a map's definition that change what programs may do (uapi ``linux/bpf.h``)."""
+    """The flags of a map's definition (uapi ``linux/bpf.h``, ``BPF_F_*``)."""
 
+    NO_PREALLOC = 1 << 0
+    NO_COMMON_LRU = 1 << 1
+    NUMA_NODE = 1 << 2
+    RDONLY = 1 << 3
+    WRONLY = 1 << 4
+    ZERO_SEED = 1 << 6
     RDONLY_PROG = 1 << 7
     WRONLY_PROG = 1 << 8
+    MMAPABLE = 1 << 10
+    PRESERVE_ELEMS = 1 << 11
+    INNER_MAP = 1 << 12
+
+
+ENOTSUPP: Final = 524
+"""The kernel's own error number for what an object does not support; user space has no name for it."""
 
 
 class MapError(ValueError):
     """A map that cannot be made, or an operation of the user that Linux would refuse with ``errno``."""
 
     def __init__(self, name: str, number: int, reason: str = "") -> None:
-        super().__init__(f"map {name!r}: {errno.errorcode.get(number, number)}: {reason or os.strerror(number)}")
+        code = "ENOTSUPP" if number == ENOTSUPP else errno.errorcode.get(number, str(number))
+        text = "Operation not supported" if number == ENOTSUPP else os.strerror(number)
+        super().__init__(f"map {name!r}: {code}: {reason or text}")
         self.errno = number
 
 
@@ -88,6 +106,26 @@ class ValueMap(Protocol):
     def value(self, slot: int, cpu: int) -> memoryview: ...
     def insert(self, key: bytes, value: bytes, flags: int, cpu: int) -> int: ...
     def remove(self, key: bytes) -> int: ...
+
+
+class ListMap(Protocol):
+    """A map without keys that programs push values to (queue, stack, bloom filter).
+
+    ``push`` returns 0 or a negative error number, and so do ``pop`` and ``peek`` with the value, zeros on an error.
+    ``peek`` is given what the program's memory holds: a bloom filter answers whether it holds that, and changes
+    nothing.
+    """
+
+    @property
+    def spec(self) -> MapSpec: ...
+    def push(self, value: bytes, flags: int) -> int: ...
+    def pop(self) -> tuple[int, bytes]: ...
+    def peek(self, value: bytes) -> tuple[int, bytes]: ...
+
+
+def is_list(map: Map) -> TypeGuard[ListMap]:
+    """Whether programs push values to a map."""
+    return hasattr(map, "push")
 
 
 def has_values(map: Map) -> TypeGuard[ValueMap]:

@@ -1,7 +1,15 @@
 """Flat storage for map values: one block of memory per map, the same layout for every engine.
 
-Value ``slot`` of CPU ``cpu`` is at ``(slot * cpus + cpu) * stride``, where the stride is the value's size rounded up
-to 8 bytes, as in Linux.  The block is an anonymous memory map, so that a large map that is hardly used costs nothing.
+The block is dense.  Value ``slot`` of CPU ``cpu`` is at ``(slot * cpus + cpu) * stride``, where the stride is the
+value's size rounded up to 8 bytes, as in Linux; nothing else is in it::
+
+    | slot 0, CPU 0 | slot 0, CPU 1 | ... | slot 1, CPU 0 | ...      each: the value, then up to 7 bytes of padding
+
+An array has a slot for each index, in order, and so have the maps of redirection targets; a hash table and a trie have
+one more than ``max_entries``, so that a full one can still replace an element by another (which slot a key has is in a
+dictionary beside the block); the values of a queue or stack are in a ring of ``max_entries + 1`` slots.  Code that
+knows the address of the block (native code, later) can compute that of every value.  The block is an anonymous memory
+map, which is aligned to a page and does not move, and a large map that is hardly used costs nothing.
 """
 
 from __future__ import annotations
@@ -14,7 +22,7 @@ from typing import Final
 from prevail_py.objects.program import MapSpec
 from prevail_py.vm.maps.model import Content, MapError
 
-__all__ = ["MAX_STORAGE", "Storage"]
+__all__ = ["MAX_STORAGE", "FreeSlots", "Storage"]
 
 MAX_STORAGE: Final = 1 << 30
 """Bytes that the values of one map may take."""
@@ -63,3 +71,24 @@ class Storage:
         """Set the value of every CPU."""
         for cpu, value in enumerate(values):
             self.value(slot, cpu)[:] = value
+
+
+class FreeSlots:
+    """Which slots hold no element: those given back are used first, last in, first out, then those never used."""
+
+    __slots__ = ("_freed", "_unused")
+
+    def __init__(self) -> None:
+        self._freed: list[int] = []
+        self._unused = 0  # slots from here on were never used
+
+    def take(self) -> int:
+        """A slot; the caller sees to it that there are enough."""
+        if self._freed:
+            return self._freed.pop()
+        self._unused += 1
+        return self._unused - 1
+
+    def give_back(self, slot: int) -> None:
+        """The element in ``slot`` is gone; its memory stays until the slot is taken again."""
+        self._freed.append(slot)

@@ -23,6 +23,7 @@ from prevail_py.vm.kernel.execution import KernelProgram
 from prevail_py.vm.kernel.loader import possible_cpus
 from prevail_py.vm.maps import Map, create_map, create_maps
 from prevail_py.vm.maps.array import ArrayMap
+from prevail_py.vm.maps.devices import TargetMap
 from prevail_py.vm.maps.hash import HashMap
 from prevail_py.vm.maps.streams import RingBuffer
 from prevail_py.vm.maps.targets import MapOfMaps, ProgramArray
@@ -172,7 +173,7 @@ def test_metadata_before_the_packet_is_no_packet() -> None:
 
 
 def fill(map: Map, contents: dict[bytes, object]) -> Map:
-    assert isinstance(map, HashMap | ArrayMap | MapOfMaps | ProgramArray)
+    assert isinstance(map, HashMap | ArrayMap | MapOfMaps | ProgramArray | TargetMap)
     map.update(contents)  # type: ignore[arg-type]
     return map
 

@@ -21,6 +21,7 @@ from prevail_py.vm.kernel.engine import RunInput, Session
 from prevail_py.vm.kernel.loader import possible_cpus
 from prevail_py.vm.maps import create_maps
 from prevail_py.vm.maps.array import ArrayMap
+from prevail_py.vm.maps.devices import TargetMap
 from prevail_py.vm.maps.hash import HashMap
 from prevail_py.vm.memory import Region
 from prevail_py.vm.outcome import Returned, TrapKind, Trapped
@@ -68,7 +69,7 @@ def padded(content: bytes | list[bytes]) -> bytes:
     return b"".join(value.ljust(len(value) + 7 & ~7, b"\0") for value in content)
 
 
-def given(spec: MapSpec, value: bytes, map: ArrayMap | HashMap) -> bytes | list[bytes]:
+def given(spec: MapSpec, value: bytes, map: ArrayMap | HashMap | TargetMap) -> bytes | list[bytes]:
     """The inverse of :func:`padded`."""
     if not platform().map_types[spec.type].per_cpu:
         return value
@@ -91,7 +92,7 @@ def difference(program: Program, seed: int, count: int) -> str | None:
             continue
         for index, contents in item.maps.items():
             ours = maps[index]
-            assert isinstance(ours, ArrayMap | HashMap)
+            assert isinstance(ours, ArrayMap | HashMap | TargetMap)
             for key, value in contents.items():
                 ours[key] = given(ours.spec, value, ours)
         execution = interpreter.run(program, packet=item.packet, maps=maps, environment=environment)
@@ -101,7 +102,7 @@ def difference(program: Program, seed: int, count: int) -> str | None:
             return f"packet {number} ({item.packet.hex()}): {execution} but in the kernel {run}"
         for index, contents in run.maps.items():
             ours = maps[index]
-            assert isinstance(ours, ArrayMap | HashMap)
+            assert isinstance(ours, ArrayMap | HashMap | TargetMap)
             found = {key: padded(content) for key, content in ours.items()}
             if found != contents:
                 return f"packet {number} ({item.packet.hex()}): {ours.spec.name} {found} but in the kernel {contents}"

@@ -18,6 +18,7 @@ from prevail_py.platforms import platform
 from prevail_py.vm.environment import Environment
 from prevail_py.vm.maps import MapError, UnsupportedMap, create_map, create_maps, has_values
 from prevail_py.vm.maps.array import ArrayMap
+from prevail_py.vm.maps.devices import TargetMap
 from prevail_py.vm.maps.hash import HashMap
 from prevail_py.vm.maps.storage import MAX_STORAGE
 from prevail_py.vm.maps.streams import PerfEventArray, PerfRecord, RingBuffer
@@ -158,7 +159,7 @@ def test_a_replaced_value_is_another_one() -> None:
 
 def test_devices() -> None:
     devices = create_map(MapSpec("devices", 14, 4, 4, 2))
-    assert isinstance(devices, HashMap)
+    assert isinstance(devices, TargetMap)
     devices[key(1)] = key(7)
     assert not devices.writable
     assert list(devices) == [key(1)]
@@ -325,13 +326,20 @@ def test_large_maps_cost_nothing_until_they_are_used() -> None:
     assert len(table) == 1
 
 
-MODELLED = {1, 2, 3, 4, 5, 6, 9, 10, 12, 13, 14, 16, 17, 25, 27}
+_SIZES = {
+    "ringbuf": (0, 0, 4096),
+    "queue": (0, 4, 1),
+    "stack": (0, 4, 1),
+    "bloom_filter": (0, 4, 1),
+    "lpm_trie": (8, 4, 1),
+}
+MODELLED = {1, 2, 3, 4, 5, 6, 9, 10, 11, 12, 13, 14, 16, 17, 22, 23, 25, 27, 30}
 
 
 def test_every_map_type_can_be_created_or_is_unsupported() -> None:
     for number, kind in platform().map_types.items():
-        sizes = (0, 0, 4096) if kind.name == "ringbuf" else (4, 4, 1)
-        table = create_map(MapSpec("m", number, *sizes))
+        sizes = _SIZES.get(kind.name, (4, 4, 1))
+        table = create_map(MapSpec("m", number, *sizes, flags=kind.name == "lpm_trie"))
         assert table.spec.type == number
         assert repr(table)
         assert isinstance(table, UnsupportedMap) == (number not in MODELLED)
