@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
-from pathlib import Path
+from collections.abc import Sequence
+from random import Random
 from typing import TYPE_CHECKING, Any
 
 from prevail_py.cli.support import (
@@ -14,11 +14,9 @@ from prevail_py.cli.support import (
     InputError,
     add_program_argument,
     add_target_arguments,
-    bad_input,
-    open_object,
     positive,
     print_table,
-    the_program,
+    program_or_text,
     track,
 )
 
@@ -42,37 +40,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--inputs", metavar="N", type=positive, default=16, help="how many packets to try (16)")
     parser.add_argument("--seed", metavar="S", type=int, default=0, help="which packets to try (0)")
-    parser.add_argument("--json", action="store_true", help="print one JSON document")
+    parser.add_argument("--json", action="store_true", help="print one JSON document (schema 1)")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Compare; 0 where the engines agree, 1 where they do not, 2 where an input cannot be used."""
     from prevail_py._render import Table
-    from prevail_py.platforms import platform
-    from prevail_py.research.packets import packets
-    from prevail_py.vm.context import takes_packet
-    from prevail_py.vm.differential import Input, compare, load
+    from prevail_py.vm.differential import compare, load
     from prevail_py.vm.reduction import minimise
 
     engines = list(dict.fromkeys(arguments.engines.split(",")))
     if len(engines) < 2:
         raise InputError("--engines: two or more names, with commas between them")
-    path, program = _program(arguments)
+    path, program, _ = program_or_text(arguments)
     try:
         loaded = load(program, engines)
     except ValueError as error:
         raise InputError(f"{path}: {error}") from error
-    program_type = platform(program.platform).program_type(program.program_type, program.expected_attach_type)
-    count = arguments.inputs if takes_packet(program_type) else 1
-    given: list[Input] = [Input(packet) for packet in packets(arguments.seed, count)]
-    if not takes_packet(program_type):
-        given = [Input()]
+    given = _inputs(program, arguments.inputs, arguments.seed, engines)
     rows: list[dict[str, Any]] = []
     divergence: Divergence | None = None
     for each in track(given, "comparing"):
         found = compare(program, each, engines, loaded)
         results = {name: found.results.get(name) or f"not run: {found.skipped[name]}" for name in engines}
-        rows.append({"packet": (each.packet or b"").hex(), "results": results, "equal": found.divergence is None})
+        rows.append({**_input(each), "results": results, "equal": found.divergence is None})
         if found.divergence is not None:
             divergence = minimise(found.divergence)
             break
@@ -91,15 +82,28 @@ def run(arguments: argparse.Namespace) -> int:
     return EXIT_OK if divergence is None else EXIT_NOT_SAFE
 
 
-def _program(arguments: argparse.Namespace) -> tuple[str, Program]:
-    from prevail_py.objects.text import assemble
+def _inputs(program: Program, count: int, seed: int, engines: Sequence[str]) -> list[Input]:
+    """Packets, every other one with some elements in the maps; one empty input for programs without packets."""
+    from prevail_py.platforms import platform
+    from prevail_py.research.kernel_programs import elements_for, frames_for
+    from prevail_py.research.packets import packets
+    from prevail_py.vm.context import takes_packet
+    from prevail_py.vm.differential import Input
 
-    if arguments.asm is None:
-        path = arguments.object
-        return path, the_program(path, open_object(path, arguments), arguments.program)
-    path = arguments.asm
-    with bad_input(path):
-        return path, assemble(sys.stdin.read() if path == "-" else Path(path).read_text(encoding="utf-8"))
+    program_type = platform(program.platform).program_type(program.program_type, program.expected_attach_type)
+    random = Random(seed)
+    if not takes_packet(program_type):
+        return [Input()]
+    frames = (frames_for if "kernel" in engines else packets)(seed, count)
+    return [
+        Input(packet, maps=elements_for(program, random) if number % 2 else {}) for number, packet in enumerate(frames)
+    ]
+
+
+def _input(given: Input) -> dict[str, Any]:
+    maps = {str(index): {k.hex(): v.hex() for k, v in elements.items()} for index, elements in given.maps.items()}
+    context = None if given.context is None else given.context.hex()
+    return {"packet": (given.packet or b"").hex(), "context": context, "maps": maps}
 
 
 def _explain(divergence: Divergence) -> None:
@@ -117,13 +121,14 @@ def _document(path: str, program: Program, rows: list[dict[str, Any]], divergenc
         found = {
             "engines": list(divergence.engines),
             "program": disassemble(divergence.program, source=False),
-            "packet": (divergence.given.packet or b"").hex(),
+            "input": _input(divergence.given),
             "differences": [{"field": d.field, "values": [d.left, d.right]} for d in divergence.differences],
             "parting": None
             if parting is None
             else {
                 "steps": parting.steps,
                 "slot": parting.slot,
+                "blame": parting.blame,
                 "states": [dict(parting.left), dict(parting.right)],
             },
         }

@@ -11,6 +11,7 @@ from prevail_py.cli.support import (
     InputError,
     add_program_argument,
     add_target_arguments,
+    environment_for,
     open_object,
     print_table,
     the_program,
@@ -27,7 +28,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_target_arguments(parser)
     parser.add_argument("--pcap", metavar="IN", required=True, help="the packets, in order")
     parser.add_argument(
-        "--engine", choices=("interpreter", "source"), default="interpreter", help="what runs it (interpreter)"
+        "--engine",
+        choices=("interpreter", "source", "kernel"),
+        default="interpreter",
+        help="what runs it (interpreter)",
     )
     parser.add_argument("--out", metavar="DIR", help="write one capture file per action there")
     parser.add_argument(
@@ -44,13 +48,13 @@ def run(arguments: argparse.Namespace) -> int:
     from prevail_py.host.xdp import ReplayError, replay
     from prevail_py.report.text import verdict_text
     from prevail_py.verifier import verify
-    from prevail_py.vm.environment import Environment
+    from prevail_py.vm.engines import EngineError
     from prevail_py.vm.maps import MapError, create_maps
 
     path = arguments.object
     loaded = open_object(path, arguments)
     program = the_program(path, loaded, arguments.program)
-    environment = Environment()
+    environment = environment_for((arguments.engine,))
     try:
         maps = create_maps(program.maps, environment)
         if arguments.maps is not None:
@@ -74,7 +78,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise InputError(f"{error.filename}: {error.strerror}") from error
     except CaptureError as error:
         raise InputError(str(error)) from error
-    except (MapError, ReplayError) as error:
+    except (EngineError, MapError, ReplayError) as error:
         raise InputError(f"{path}: {error}") from error
     print_table(report.table())
     if arguments.show_maps:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from prevail_py._render import Table
     from prevail_py.objects.elf import ObjectFile
     from prevail_py.objects.program import Program
+    from prevail_py.vm.environment import Environment
 
 T = TypeVar("T")
 
@@ -28,9 +29,11 @@ __all__ = [
     "add_target_arguments",
     "bad_input",
     "choose",
+    "environment_for",
     "open_object",
     "positive",
     "print_table",
+    "program_or_text",
     "the_program",
     "track",
     "write_output",
@@ -116,6 +119,35 @@ def the_program(path: str, loaded: ObjectFile, name: str | None) -> Program:
             f"{path}: choose one with --program (there are: {known})" if programs else f"{path}: no program"
         )
     return programs[0]
+
+
+def program_or_text(arguments: argparse.Namespace) -> tuple[str, Program, Mapping[str, Program]]:
+    """The path, program, and all programs of the object that ``OBJ`` and ``--program``, or ``--asm FILE``, name."""
+    from pathlib import Path
+
+    from prevail_py.objects.text import assemble
+
+    if arguments.asm is None:
+        loaded = open_object(arguments.object, arguments)
+        return arguments.object, the_program(arguments.object, loaded, arguments.program), loaded.programs
+    path = arguments.asm
+    with bad_input(path):
+        text = sys.stdin.read() if path == "-" else Path(path).read_text(encoding="utf-8")
+        return path, assemble(text), {}
+
+
+def environment_for(engines: Collection[str]) -> Environment:
+    """The world for a run on these engines: with as many CPUs as the kernel has, if it is one of them."""
+    from prevail_py.vm.environment import Environment
+
+    if "kernel" not in engines:
+        return Environment()
+    from prevail_py.vm.kernel.loader import possible_cpus
+
+    try:
+        return Environment(cpus=possible_cpus())
+    except OSError as error:
+        raise InputError(f"the kernel engine: {error.filename}: {error.strerror}") from error
 
 
 def positive(text: str) -> int:

@@ -73,6 +73,7 @@ EXAMPLES: Final = _table(
     Example("xdp_globals", ("xdp_globals",), True, "sample packets by settings and counters in global variables"),
     Example("xdp_histogram", ("xdp_histogram",), True, "a histogram of lengths, indexed by a computed logarithm"),
     Example("xdp_ratelimit", ("xdp_ratelimit",), True, "a token bucket for each source in an LRU hash map"),
+    Example("xdp_flows", ("xdp_flows",), True, "count packets and bytes of each IPv4 flow in a hash map"),
     Example("xdp_redirect", ("xdp_redirect",), True, "spread IPv6 flows over the slots of a device map"),
     Example("tc_classifier", ("tc_classifier",), True, "set mark and priority of a socket buffer from its DSCP"),
     Example("unsafe_bounds", ("drop_udp",), False, "reads a header that is not compared with data_end"),

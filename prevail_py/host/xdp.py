@@ -13,6 +13,7 @@ from prevail_py._render import Table
 from prevail_py.host.capture import Captured, CaptureWriter, read_capture
 from prevail_py.host.gate import admit, require_sound
 from prevail_py.objects.program import Program
+from prevail_py.vm.engines import Batch
 from prevail_py.vm.engines import engine as load_engine
 from prevail_py.vm.environment import Environment
 from prevail_py.vm.interpreter import DEFAULT_FUEL, Execution
@@ -95,7 +96,8 @@ def replay(
 
     ``packets`` is the path of a pcap or pcapng file, or the packets themselves.  In ``out_dir``, which is created,
     ``pass.pcap`` and so on receive the packets that met each action, as the program left them.  ``fuel`` is per packet;
-    ``engine`` names one of :data:`prevail_py.vm.engines.ENGINES`.
+    ``engine`` names one of :data:`prevail_py.vm.engines.ENGINES`; the kernel counts no steps, says nothing of where a
+    packet would be sent, and raises :class:`~prevail_py.vm.engines.EngineError` for packets that it does not take.
     Raises :class:`GateError` for a program that is not SAFE, :class:`SoundnessError` if it traps, :class:`CaptureError`
     for an unreadable file, and :class:`ReplayError`.
     """
@@ -113,8 +115,14 @@ def replay(
         writers: dict[str, CaptureWriter] = {}
         if out_dir is not None:
             Path(out_dir).mkdir(parents=True, exist_ok=True)
-        for number, frame in enumerate(frames, 1):
-            execution = loaded.run(packet=frame.data, maps=maps, environment=environment, fuel=fuel)
+        executions: Iterable[Execution]
+        if isinstance(loaded, Batch):
+            executions = loaded.run_all([(frame.data, None) for frame in frames], maps=maps, environment=environment)
+        else:
+            executions = (
+                loaded.run(packet=frame.data, maps=maps, environment=environment, fuel=fuel) for frame in frames
+            )
+        for number, (frame, execution) in enumerate(zip(frames, executions, strict=True), 1):
             result = _result(program, number, execution)
             results.append(result)
             if out_dir is not None:

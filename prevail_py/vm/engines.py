@@ -15,8 +15,8 @@ Each is imported when it is asked for.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Final, Protocol
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Final, Protocol, runtime_checkable
 
 from prevail_py.isa.instructions import Instruction
 from prevail_py.objects.program import Program
@@ -25,7 +25,7 @@ from prevail_py.vm.environment import Environment
 from prevail_py.vm.interpreter import DEFAULT_FUEL, Execution, Interpreter
 from prevail_py.vm.maps import Map
 
-__all__ = ["ENGINES", "Engine", "EngineError", "InterpreterEngine", "Loaded", "engine"]
+__all__ = ["ENGINES", "Batch", "Engine", "EngineError", "InterpreterEngine", "Loaded", "engine"]
 
 
 class EngineError(ValueError):
@@ -45,6 +45,21 @@ class Loaded(Protocol):
         fuel: int = DEFAULT_FUEL,
     ) -> Execution:
         """Run it once: see :func:`prevail_py.vm.interpreter.run`.  Raises :class:`EngineError`."""
+        ...
+
+
+@runtime_checkable
+class Batch(Protocol):
+    """What a loaded program may offer beside: many runs in one go, for engines to which each is a long way."""
+
+    def run_all(
+        self,
+        inputs: Iterable[tuple[bytes, bytes | None]],
+        *,
+        maps: Sequence[Map] | None = None,
+        environment: Environment | None = None,
+    ) -> list[Execution]:
+        """Run on (packet, context) after (packet, context), maps going from one to the next."""
         ...
 
 

@@ -105,7 +105,8 @@ class KernelProgram:
         executions = []
         for number, (run, context) in enumerate(zip(reply.runs, contexts, strict=True)):
             if run.error:
-                where = "on this input" if len(contexts) == 1 else f"on input {number}"
+                size = len(given[number].packet)
+                where = "on this input" if len(contexts) == 1 else f"on input {number + 1}, of {size} bytes"
                 raise EngineError(f"the kernel does not run {self.program.name} {where}: {run.error}")
             executions.append(self._execution(run, context, exchange.result, tuple(maps)))
         exchange.bring_back(reply.runs[-1])
