@@ -14,6 +14,7 @@ from prevail_py.cli.support import (
     EXIT_NOT_SAFE,
     EXIT_OK,
     InputError,
+    add_policy_argument,
     positive,
     print_table,
     track,
@@ -49,6 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     run_.add_argument("--domain", metavar="NAME", help="the abstract domain")
     run_.add_argument("--disjuncts", metavar="N", type=positive, help="states kept apart per block")
     run_.add_argument("--budget", metavar="N", type=positive, help="abstract steps of one attempt at most")
+    add_policy_argument(run_)
     run_.add_argument("--backend", metavar="NAME", help="a backend of joblib: loky, threading, dask, ray, ...")
     run_.add_argument("--limit", metavar="SECONDS", type=float, help="wall time for each program at most (120)")
     run_.add_argument("--no-kernel", action="store_true", help="do not ask the running kernel")
@@ -138,7 +140,9 @@ def _run(arguments: argparse.Namespace) -> int:
         except ValueError as error:
             raise InputError(f"--domain: {error}") from error
     verifier = {
-        name: value for name in ("domain", "disjuncts", "budget") if (value := getattr(arguments, name)) is not None
+        name: value
+        for name in ("domain", "disjuncts", "budget", "policy")
+        if (value := getattr(arguments, name)) is not None
     }
     options = Options(verifier, not arguments.no_kernel, arguments.limit or WALL_LIMIT, arguments.fresh)
     collections = _collections(arguments)

@@ -25,6 +25,7 @@ __all__ = [
     "EXIT_OK",
     "EXIT_PIPE",
     "InputError",
+    "add_policy_argument",
     "add_program_argument",
     "add_target_arguments",
     "bad_input",
@@ -96,6 +97,11 @@ def add_target_arguments(parser: argparse.ArgumentParser) -> None:
 def add_program_argument(parser: argparse.ArgumentParser, what: str = "only this program") -> None:
     """The option ``--program NAME``."""
     parser.add_argument("--program", metavar="NAME", help=f"{what}, by its function name")
+
+
+def add_policy_argument(parser: argparse.ArgumentParser) -> None:
+    """The option ``--policy NAME``."""
+    parser.add_argument("--policy", choices=("strict", "linux-root"), help="what to forgive (strict: nothing)")
 
 
 def choose(path: str, loaded: ObjectFile, name: str | None) -> list[Program]:

@@ -12,6 +12,7 @@ from prevail_py.cli.support import (
     EXIT_NOT_SAFE,
     EXIT_OK,
     InputError,
+    add_policy_argument,
     add_program_argument,
     add_target_arguments,
     choose,
@@ -42,6 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--domain", metavar="NAME", help="the abstract domain")
     parser.add_argument("--disjuncts", type=positive, metavar="N", help="states kept apart at each join at most")
     parser.add_argument("--budget", type=positive, metavar="N", help="abstract steps before the verdict is UNKNOWN")
+    add_policy_argument(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -74,7 +76,7 @@ def _options(arguments: argparse.Namespace) -> dict[str, Any]:
             facts(arguments.domain)
         except ValueError as error:
             raise InputError(f"--domain: {error}") from error
-    names = ("domain", "disjuncts", "budget")
+    names = ("domain", "disjuncts", "budget", "policy")
     return {name: value for name in names if (value := getattr(arguments, name)) is not None}
 
 

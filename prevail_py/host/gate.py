@@ -95,6 +95,10 @@ def require_sound(program: Program, outcome: Outcome) -> None:
 
 
 def _require_safe(verdict: Verdict) -> None:
+    from prevail_py.verifier.policy import STRICT
+
+    if verdict.policy != STRICT.name:
+        raise GateError(f"{verdict.program.name} may not run: the verdict was found under the policy {verdict.policy}")
     if verdict.is_safe:
         return
     first = f": {verdict.failures[0]}" if verdict.failures else f": {verdict.reason}" if verdict.reason else ""

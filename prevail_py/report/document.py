@@ -38,6 +38,7 @@ def _program(verdict: Verdict, invariants: bool) -> dict[str, Any]:
         "seconds": round(verdict.seconds, 6),
         "steps": verdict.steps,
         "disjuncts": verdict.disjuncts,
+        "policy": verdict.policy,
         "assumptions": list(verdict.assumptions),
         "failures": [_failure(verdict, failure) for failure in verdict.failures],
     }

@@ -19,6 +19,7 @@ from prevail_py.isa.instructions import Call
 from prevail_py.objects.program import Program
 from prevail_py.platforms import platform
 from prevail_py.research.packets import packets
+from prevail_py.verifier.policy import STRICT
 from prevail_py.verifier.verdict import Verdict
 from prevail_py.vm.context import takes_packet
 from prevail_py.vm.environment import Environment
@@ -102,6 +103,8 @@ def examine(
     The report lists violations: traps, and states that the invariants exclude.  Raises ValueError for a program that
     is not SAFE, of which nothing is claimed.
     """
+    if verdict.policy != STRICT.name:
+        raise ValueError(f"{program.name}: the interpreter knows the policy {STRICT.name} only, not {verdict.policy}")
     if not verdict.is_safe:
         raise ValueError(f"{program.name} is {verdict.kind}, so there is nothing to check")
     oracle = _Oracle(program, verdict)

@@ -19,6 +19,8 @@ from prevail_py.verifier.assertions import Assertion, AssertionKind
 from prevail_py.verifier.check import Finding, findings
 from prevail_py.verifier.concretization import excludes
 from prevail_py.verifier.fixpoint import BudgetExhausted, CallString, Fixpoint
+from prevail_py.verifier.policy import STRICT, Policy
+from prevail_py.verifier.policy import policy as policy_of
 from prevail_py.verifier.setting import Setting, Unsupported
 from prevail_py.verifier.state import State
 from prevail_py.verifier.verdict import Failure, Invariants, Verdict, VerdictKind
@@ -42,22 +44,30 @@ _RETRY_FACTOR: Final = 8
 and a bound on what is spent on a program that has a real fault."""
 
 
-def verify(program: Program, domain: str = DEFAULT, disjuncts: int | None = None, budget: int | None = None) -> Verdict:
+def verify(
+    program: Program,
+    domain: str = DEFAULT,
+    disjuncts: int | None = None,
+    budget: int | None = None,
+    policy: str = STRICT.name,
+) -> Verdict:
     """Prove that ``program`` is safe in the sense of ``docs/safety.md``, or say what is missing.
 
     ``domain`` names the abstract domain (:func:`prevail_py.domains.facts`); ``disjuncts`` fixes how many states are
     kept apart per block, where the default tries 1, 8 and 64 in turn; ``budget`` bounds the abstract steps of each
-    attempt (:data:`BUDGET`, more for large programs).  The same arguments give the same verdict, ``seconds`` apart.
+    attempt (:data:`BUDGET`, more for large programs); ``policy`` names what is held against a program beyond the
+    safety of memory (:mod:`prevail_py.verifier.policy`), and only verdicts under the default one open the gate.  The
+    same arguments give the same verdict, ``seconds`` apart.
 
-    Raises ValueError for an unknown domain or a number below 1.  Programs that cannot be analysed are no error: they
-    get UNSUPPORTED with a reason.
+    Raises ValueError for an unknown domain or policy or a number below 1.  Programs that cannot be analysed are no
+    error: they get UNSUPPORTED with a reason.
     """
     if min(1 if budget is None else budget, 1 if disjuncts is None else disjuncts) < 1:
         raise ValueError("disjuncts and budget must be at least 1")
     if budget is None:
         budget = max(BUDGET, _BUDGET_PER_SLOT * len(program.code))
     with _collector_paused():
-        return _verify(program, facts(domain), disjuncts, budget)
+        return _verify(program, facts(domain), disjuncts, budget, policy_of(policy))
 
 
 @contextmanager
@@ -75,19 +85,22 @@ def _collector_paused() -> Iterator[None]:
             gc.enable()
 
 
-def _verify(program: Program, top: Callable[[], Facts], disjuncts: int | None, budget: int) -> Verdict:
+def _verify(program: Program, top: Callable[[], Facts], disjuncts: int | None, budget: int, rules: Policy) -> Verdict:
     start = process_time()
     if program.unsupported:
         reason = ", ".join(program.unsupported)
-        return Verdict(VerdictKind.UNSUPPORTED, program, reason=reason, assumptions=program.assumptions)
+        return Verdict(
+            VerdictKind.UNSUPPORTED, program, reason=reason, assumptions=program.assumptions, policy=rules.name
+        )
     host = platform(program.platform)
     if program.program_type not in host.program_types:
-        return Verdict(VerdictKind.UNSUPPORTED, program, reason=f"program type {program.program_type!r}")
+        reason = f"program type {program.program_type!r}"
+        return Verdict(VerdictKind.UNSUPPORTED, program, reason=reason, policy=rules.name)
     steps = 0
     verdict: Verdict | None = None
     for bound in DISJUNCTS if disjuncts is None else (disjuncts,):
         allowed = budget if verdict is None else min(budget, _RETRY_FACTOR * verdict.steps)
-        found = _Attempt(Setting(program, host, top), bound, allowed).verdict()
+        found = _Attempt(Setting(program, host, top, rules), bound, allowed).verdict()
         steps += found.steps
         # An attempt that ran out of budget says less than the failures of the one before.
         if verdict is None or not found.reason:
@@ -95,12 +108,8 @@ def _verify(program: Program, top: Callable[[], Facts], disjuncts: int | None, b
         if found.kind is not VerdictKind.UNKNOWN or found.reason:
             break
     assert verdict is not None
-    return _timed(verdict, steps, process_time() - start)
-
-
-def _timed(verdict: Verdict, steps: int, seconds: float) -> Verdict:
-    assumptions = (*verdict.program.assumptions, *verdict.assumptions)
-    return replace(verdict, steps=steps, seconds=seconds, assumptions=assumptions)
+    assumptions = (*verdict.program.assumptions, *verdict.assumptions, *([rules.about] if rules.about else []))
+    return replace(verdict, steps=steps, seconds=process_time() - start, policy=rules.name, assumptions=assumptions)
 
 
 class _Attempt:

@@ -73,9 +73,9 @@ def _decide(setting: Setting, state: State, assertion: Assertion) -> list[tuple[
                 problem = sign_extended(setting, state, value, size)
             return [] if problem is None else [(problem._replace(message=f"r{base}: {problem.message}"), (base,))]
         case NoLeak(base, source, size):
-            return _leak(state, base, source, size)
+            return _leak(setting, state, base, source, size)
         case Arithmetic(op, width, dst, src):
-            return _arithmetic(state, op, width, dst, src)
+            return _arithmetic(setting, state, op, width, dst, src)
         case HelperContract(helper):
             return [(problem, (register,)) for problem, register in contract_violations(setting, state, helper)]
         case CallDepth():
@@ -94,7 +94,9 @@ def _may_be_pointer(value: Value) -> bool:
     return not isinstance(value, Term) and value is not Special.UNINITIALISED
 
 
-def _leak(state: State, base: Register, source: Register, size: int) -> list[tuple[Violation, tuple[Register, ...]]]:
+def _leak(
+    setting: Setting, state: State, base: Register, source: Register, size: int
+) -> list[tuple[Violation, tuple[Register, ...]]]:
     target, value = state.registers[base], state.registers[source]
     if not isinstance(target, Pointer) or not _may_be_pointer(value):
         return []
@@ -102,13 +104,15 @@ def _leak(state: State, base: Register, source: Register, size: int) -> list[tup
         if size == 8:
             return []
         reason = f"{size} bytes of a pointer ({state.show(value)}) are stored on the stack"
+    elif setting.policy.pointer_leaks:
+        return []
     else:
         reason = f"a pointer ({state.show(value)}) is stored in {target.region} memory"
     return [(Violation(AssertionKind.POINTER_LEAK, reason, "a number"), (source,))]
 
 
 def _arithmetic(
-    state: State, op: AluOp | None, width: int, dst: Register, src: Operand | None
+    setting: Setting, state: State, op: AluOp | None, width: int, dst: Register, src: Operand | None
 ) -> list[tuple[Violation, tuple[Register, ...]]]:
     right: Value | None = state.registers[src] if isinstance(src, Register) else None
     left: Value | None = None if op is AluOp.MOV else state.registers[dst]
@@ -118,6 +122,8 @@ def _arithmetic(
         if isinstance(register, Register) and value is not None and _may_be_pointer(value)
     )
     if not involved:
+        return []
+    if setting.policy.pointer_leaks and _gives_number(op, width, left, right):
         return []
     match op, width, left, right:
         case AluOp.ADD | AluOp.SUB, 64, Pointer(), Term() | None:
@@ -149,11 +155,26 @@ def _callback_result(state: State) -> list[tuple[Violation, tuple[Register, ...]
     return []
 
 
+def _gives_number(op: AluOp | None, width: int, left: Value | None, right: Value | None) -> bool:
+    """Whether the operation turns pointers into numbers, as transfer has it where the policy lets pointers leak."""
+    if Special.POISON in (left, right):
+        return False
+    match op:
+        case None | AluOp.MOV:
+            return True
+        case AluOp.SUB:
+            return width == 32 or not (isinstance(left, Term) or isinstance(right, Term | None))
+        case _:
+            return False
+
+
 def _result(setting: Setting, state: State) -> list[tuple[Violation, tuple[Register, ...]]]:
     out: list[tuple[Violation, tuple[Register, ...]]] = []
     value = state.registers[0]
     if _may_be_pointer(value):
         reason = f"the program returns a pointer ({state.show(value)})"
+        if setting.policy.pointer_leaks and setting.program_type.return_range is None:
+            return _references(state)
         out.append((Violation(AssertionKind.POINTER_LEAK, reason, "a number in r0"), (Register.R0,)))
     elif isinstance(value, Term) and setting.program_type.return_range is not None:
         lo, hi = setting.program_type.return_range
@@ -161,7 +182,11 @@ def _result(setting: Setting, state: State) -> list[tuple[Violation, tuple[Regis
         if known.lo < lo or known.hi > hi:
             reason = f"r0 = {state.show(value)} is returned"
             out.append((Violation(AssertionKind.RETURN_RANGE, reason, f"r0 in [{lo}, {hi}]"), (Register.R0,)))
-    if any(state.facts.range(base).hi > 0 for base in state.references):
-        reason = "a reference acquired from a helper is not released on every path"
-        out.append((Violation(AssertionKind.UNRELEASED_REFERENCE, reason, "a call that releases it"), ()))
-    return out
+    return out + _references(state)
+
+
+def _references(state: State) -> list[tuple[Violation, tuple[Register, ...]]]:
+    if all(state.facts.range(base).hi == 0 for base in state.references):
+        return []
+    reason = "a reference acquired from a helper is not released on every path"
+    return [(Violation(AssertionKind.UNRELEASED_REFERENCE, reason, "a call that releases it"), ())]

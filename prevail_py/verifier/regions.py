@@ -69,7 +69,7 @@ def violation(
             return _context_violation(setting, state, value, size, mode)
         case RegionKind.STACK:
             found = _bounds_violation(state, value, size, STACK_SIZE)
-            if found is None and mode is not Mode.WRITE and initialise:
+            if found is None and mode is not Mode.WRITE and initialise and not setting.policy.uninitialised_stack:
                 found = _uninitialised(state, value, size)
             return found
         case RegionKind.PACKET:

@@ -8,6 +8,7 @@ from typing import Final, TypeAlias
 from prevail_py.domains.lattice import Facts, Symbol, Term
 from prevail_py.objects.program import MapSpec, Program
 from prevail_py.platforms.model import MapType, Platform, ProgramType
+from prevail_py.verifier.policy import STRICT, Policy
 from prevail_py.verifier.values import Region, RegionKind
 from prevail_py.words import WordOp
 
@@ -43,9 +44,10 @@ class Setting:
     ``last`` is the newest symbol.
     """
 
-    def __init__(self, program: Program, platform: Platform, top: Callable[[], Facts]) -> None:
+    def __init__(self, program: Program, platform: Platform, top: Callable[[], Facts], policy: Policy = STRICT) -> None:
         self.program = program
         self.platform = platform
+        self.policy = policy
         self.top = top
         self.program_type: ProgramType = platform.program_type(program.program_type, program.expected_attach_type)
         self.definitions: Definitions = {}

@@ -185,8 +185,23 @@ def _pointer_arithmetic(setting: Setting, state: State, op: WordOp, values: list
             return pointer._replace(offset=compute(setting, state, _SUB, (pointer.offset, amount)))
         case WordOp(OpKind.SUB), [Pointer() as left, Pointer() as right] if _same_instance(left, right):
             return compute(setting, state, op, (left.offset, right.offset))
+        case _ if setting.policy.pointer_leaks and _gives_number(op, values):
+            return unknown(setting, state, 0, mask(op.width))
         case _:
             return Special.POISON
+
+
+def _gives_number(op: WordOp, values: list[Value]) -> bool:
+    """Whether the result is a number of which nothing is known, where the policy lets pointers leak."""
+    if Special.POISON in values:
+        return False
+    match op.kind:
+        case OpKind.ZEXT | OpKind.SEXT | OpKind.NEG | OpKind.BSWAP:
+            return True
+        case OpKind.SUB:
+            return op.width == 32 or not any(isinstance(value, Term) for value in values)
+        case _:
+            return False
 
 
 def _same_instance(left: Pointer, right: Pointer) -> bool:

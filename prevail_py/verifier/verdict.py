@@ -129,7 +129,8 @@ class Verdict:
     ``failures`` are in program order.  ``reason`` is set where there is no failure to blame: what is unsupported, or
     ``budget``.  ``seconds`` is CPU time; ``steps`` counts abstract steps (instructions times states), the measure of
     the budget.  ``disjuncts`` is the number of states kept apart per block in the run that decided.
-    ``assumptions`` lists facts about the host on which the verdict rests.
+    ``assumptions`` lists facts about the host on which the verdict rests, and what a ``policy`` other than ``strict``
+    allows (:mod:`prevail_py.verifier.policy`).
     """
 
     kind: VerdictKind
@@ -140,11 +141,12 @@ class Verdict:
     steps: int = 0
     disjuncts: int = 1
     assumptions: tuple[str, ...] = ()
+    policy: str = "strict"
     invariants: Invariants = field(default_factory=_no_invariants, compare=False, repr=False)
 
     @property
     def is_safe(self) -> bool:
-        """Whether the gate may open."""
+        """Whether every assertion is proved that the policy asks for; only ``strict`` opens the gate."""
         return self.kind is VerdictKind.SAFE
 
     def __str__(self) -> str:
