@@ -60,14 +60,14 @@ class ArrayMap(MutableMapping[bytes, Content]):
 
     def insert(self, key: bytes, value: bytes, flags: int, cpu: int) -> int:
         """Overwrite an element, of one CPU only in a per-CPU array."""
-        error = self._insert_error(key, flags)
+        error = self._insert_error(key, flags, UpdateFlag.LOCK)
         if not error:
             self._storage.value(index_of(key), cpu)[:] = value
         return error
 
     def put(self, key: bytes, values: list[bytes], flags: int) -> int:
         """Overwrite the value of every CPU: 0 or a negative error number."""
-        error = self._insert_error(key, flags)
+        error = self._insert_error(key, flags, UpdateFlag.ANY if self.per_cpu else UpdateFlag.LOCK)
         if not error:
             self._storage.write(index_of(key), values)
         return error
@@ -76,9 +76,10 @@ class ArrayMap(MutableMapping[bytes, Content]):
         """Refused: elements of arrays stay."""
         return -errno.EINVAL
 
-    def _insert_error(self, key: bytes, flags: int) -> int:
-        # The order of these checks is that of array_map_update_elem and, where LOCK differs, bpf_percpu_array_update.
-        if flags & ~(0 if self.per_cpu else int(UpdateFlag.LOCK)) > UpdateFlag.EXIST:
+    def _insert_error(self, key: bytes, flags: int, ignored: UpdateFlag) -> int:
+        # The order of these checks is that of array_map_update_elem, which is what programs call in either case, and of
+        # bpf_percpu_array_update, which the user's commands call and which does not set LOCK aside.
+        if flags & ~int(ignored) > UpdateFlag.EXIST:
             return -errno.EINVAL
         if index_of(key) >= self._storage.slots:
             return -errno.E2BIG
