@@ -136,7 +136,11 @@ def _kernel() -> Finding:
 
     reason = available()
     without = "the kernel engine: asking the kernel for its verdict, test runs, and every test that needs kernel"
-    return Finding("kernel engine", reason is None, False, reason or f"Linux {platform.release()}", without)
+    if reason is not None:
+        return Finding("kernel engine", False, False, reason, without)
+    from prevail_py.vm.kernel.survey import survey
+
+    return Finding("kernel engine", True, False, f"Linux {platform.release()}: {survey()}", without)
 
 
 def _xdp_objects() -> Finding:
