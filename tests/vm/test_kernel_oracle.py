@@ -294,8 +294,8 @@ def test_what_says_nothing(text: str, reason: str) -> None:
 def test_errors_of_updates_by_programs(kind: int, key: int, flags: int) -> None:
     """Found by the campaign: programs update per-CPU arrays by another function than the user's commands do."""
     program = assemble(
-        f"*(u32 *)(r10 - 4) = {key}\n*(u64 *)(r10 - 16) = 5\nr1 = map[idx:0] ll\nr2 = r10\nr2 += -4\nr3 = r10\nr3 += -16\n"
-        f"r4 = {flags}\ncall 2\nexit",
+        f"*(u32 *)(r10 - 4) = {key}\n*(u64 *)(r10 - 16) = 5\n"
+        f"r1 = map[idx:0] ll\nr2 = r10\nr2 += -4\nr3 = r10\nr3 += -16\nr4 = {flags}\ncall 2\nexit",
         maps=(MapSpec("table", kind, 4, 8, 3),),
     )
     comparison = compare(program, Input(bytes(64)), ALL, load(program, ALL))
