@@ -38,6 +38,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_program_argument(parser)
     add_target_arguments(parser)
     parser.add_argument("--brief", action="store_true", help="print the table only, not why programs are not SAFE")
+    parser.add_argument(
+        "--explain", action="store_true", help="say of each failure on which instructions and facts it rests"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON document per object and line (schema 1)")
     parser.add_argument("--invariants", action="store_true", help="also print what was found to hold at each block")
     parser.add_argument("--domain", metavar="NAME", help="the abstract domain")
@@ -91,6 +94,7 @@ class _Documents:
 
     def __init__(self, arguments: argparse.Namespace) -> None:
         self.invariants: bool = arguments.invariants
+        self.explain: bool = arguments.explain
 
     def unreadable(self, path: str, error: InputError) -> None:
         from prevail_py.report.document import error_document
@@ -100,7 +104,7 @@ class _Documents:
     def verified(self, path: str, verdicts: list[Verdict]) -> None:
         from prevail_py.report.document import object_document
 
-        print(json.dumps(object_document(path, verdicts, invariants=self.invariants)), flush=True)
+        print(json.dumps(object_document(path, verdicts, invariants=self.invariants, explain=self.explain)), flush=True)
 
     def finish(self) -> None:
         pass
@@ -131,7 +135,7 @@ class _Text:
             self.kinds.append(verdict.kind)
             self.assumptions.update(dict.fromkeys(verdict.assumptions))
             if not (verdict.is_safe or self.arguments.brief):
-                self.failures.append(verdict_text(path, verdict))
+                self.failures.append(verdict_text(path, verdict, explain=self.arguments.explain))
             if self.arguments.invariants:
                 self.invariants.append(f"{path}: {verdict.program.name}: invariants\n{verdict.invariants}")
 

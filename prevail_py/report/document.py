@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from prevail_py.isa.disassembler import disassemble
+from prevail_py.verifier.explain import Explanation
 from prevail_py.verifier.verdict import Failure, Verdict
 
 __all__ = ["SCHEMA", "error_document", "object_document"]
@@ -16,9 +17,12 @@ __all__ = ["SCHEMA", "error_document", "object_document"]
 SCHEMA = 1
 
 
-def object_document(name: str, verdicts: Iterable[Verdict], *, invariants: bool = False) -> dict[str, Any]:
+def object_document(
+    name: str, verdicts: Iterable[Verdict], *, invariants: bool = False, explain: bool = False
+) -> dict[str, Any]:
     """The document of the object ``name`` (its path as given), ready for :func:`json.dumps`."""
-    return {"schema": SCHEMA, "object": name, "programs": [_program(verdict, invariants) for verdict in verdicts]}
+    programs = [_program(verdict, invariants, explain) for verdict in verdicts]
+    return {"schema": SCHEMA, "object": name, "programs": programs}
 
 
 def error_document(name: str, message: str) -> dict[str, Any]:
@@ -26,7 +30,7 @@ def error_document(name: str, message: str) -> dict[str, Any]:
     return {"schema": SCHEMA, "object": name, "error": message, "programs": []}
 
 
-def _program(verdict: Verdict, invariants: bool) -> dict[str, Any]:
+def _program(verdict: Verdict, invariants: bool, explain: bool) -> dict[str, Any]:
     program = verdict.program
     document: dict[str, Any] = {
         "section": program.section,
@@ -40,7 +44,7 @@ def _program(verdict: Verdict, invariants: bool) -> dict[str, Any]:
         "disjuncts": verdict.disjuncts,
         "policy": verdict.policy,
         "assumptions": list(verdict.assumptions),
-        "failures": [_failure(verdict, failure) for failure in verdict.failures],
+        "failures": [_failure(verdict, failure, explain) for failure in verdict.failures],
     }
     if invariants:
         document["invariants"] = [
@@ -50,10 +54,10 @@ def _program(verdict: Verdict, invariants: bool) -> dict[str, Any]:
     return document
 
 
-def _failure(verdict: Verdict, failure: Failure) -> dict[str, Any]:
+def _failure(verdict: Verdict, failure: Failure, explain: bool) -> dict[str, Any]:
     line = failure.line
     instruction = verdict.program.code[failure.pc]
-    return {
+    document: dict[str, Any] = {
         "pc": failure.pc,
         "line": line.line if line else None,
         "file": line.file if line else None,
@@ -63,4 +67,26 @@ def _failure(verdict: Verdict, failure: Failure) -> dict[str, Any]:
         "message": failure.message,
         "state": failure.state,
         "needed": failure.needed,
+    }
+    if explain:
+        document["explanation"] = _explanation(verdict.explain(failure))
+    return document
+
+
+def _explanation(explanation: Explanation) -> dict[str, Any]:
+    return {
+        "needed": explanation.needed,
+        "known": explanation.known,
+        "facts": list(explanation.facts),
+        "calls": list(explanation.calls),
+        "slice": [
+            {
+                "pc": step.pc,
+                "calls": list(step.calls),
+                "instruction": step.instruction,
+                "line": step.line.line if step.line else None,
+                "file": step.line.file if step.line else None,
+            }
+            for step in explanation.slice
+        ],
     }

@@ -40,19 +40,24 @@ def summary(kinds: Sequence[VerdictKind]) -> str:
     return f"{len(kinds)} program{'' if len(kinds) == 1 else 's'}{': ' if parts else ''}{parts}"
 
 
-def verdict_text(path: str, verdict: Verdict) -> str:
-    """Everything to know about a program that is not SAFE: a headline, then its failures in program order."""
+def verdict_text(path: str, verdict: Verdict, explain: bool = False) -> str:
+    """Everything to know about a program that is not SAFE: a headline, then its failures in program order.
+
+    With ``explain`` each failure comes with the facts and the instructions that it rests on.
+    """
     headline = f"{Path(path).name}: {verdict.program.name}: {verdict.kind.value}"
     if verdict.reason:
         headline += f": {verdict.reason}"
-    return "\n\n".join([headline, *(failure_text(verdict, failure) for failure in verdict.failures)])
+    return "\n\n".join([headline, *(failure_text(verdict, failure, explain) for failure in verdict.failures)])
 
 
-def failure_text(verdict: Verdict, failure: Failure) -> str:
+def failure_text(verdict: Verdict, failure: Failure, explain: bool = False) -> str:
     """One failure, several lines: where and what, the source text, the instruction, what is known, what is needed."""
     line = failure.line
     where = f"{line}" if line else f"{verdict.program.section}: instruction {failure.pc}"
     lines = [f"  {where}: {failure.message} [{failure.assertion}]"]
+    if explain:
+        return "\n".join([*lines, *(f"  {line}" for line in verdict.explain(failure).lines())])
     if line is not None and line.text.strip():
         lines.append(f"    source  {line.text.strip()}")
     instruction = verdict.program.code[failure.pc]

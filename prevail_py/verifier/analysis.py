@@ -6,6 +6,7 @@ import gc
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from time import process_time
 from typing import TYPE_CHECKING, Final
 
@@ -26,6 +27,7 @@ from prevail_py.verifier.state import State
 from prevail_py.verifier.verdict import Failure, Invariants, Verdict, VerdictKind
 
 if TYPE_CHECKING:
+    from prevail_py.verifier.explain import Explanation
     from prevail_py.vm.machine import Machine
 
 __all__ = ["BUDGET", "DISJUNCTS", "verify"]
@@ -119,8 +121,8 @@ class _Attempt:
         self.setting = setting
         self.disjuncts = disjuncts
         self.budget = budget
-        self._failures: dict[tuple[int, str, str], Failure] = {}
-        self._consequences: dict[tuple[int, str, str], Failure] = {}
+        self._failures: dict[tuple[int, str, tuple[int, ...]], Failure] = {}
+        self._consequences: dict[tuple[int, str, tuple[int, ...]], Failure] = {}
 
     def verdict(self) -> Verdict:
         program = self.setting.program
@@ -150,6 +152,7 @@ class _Attempt:
             disjuncts=self.disjuncts,
             assumptions=self._assumptions(),
             invariants=_invariants(fixpoint),
+            explainer=partial(_explain, fixpoint),
         )
 
     def _line(self, pc: int) -> SourceLine | None:
@@ -169,8 +172,8 @@ class _Attempt:
 
     def _note(self, pc: int, finding: Finding, state: State) -> None:
         kind = finding.violation.kind.value
-        # One report per instruction, kind and assertion, whatever the number of states and call strings.
-        key = (pc, kind, repr(finding.assertion))
+        # One report per instruction, assertion and register at fault, whatever the number of states and call strings.
+        key = (pc, repr(finding.assertion), finding.registers)
         into = self._consequences if finding.consequential else self._failures
         if key not in into:
             violation = finding.violation
@@ -187,6 +190,12 @@ class _Attempt:
 
 
 _TAIL_CALL: Final = 12
+
+
+def _explain(fixpoint: Fixpoint, failure: Failure) -> Explanation:
+    from prevail_py.verifier.explain import explain
+
+    return explain(fixpoint, failure)
 
 
 def _invariants(fixpoint: Fixpoint) -> Invariants:

@@ -34,11 +34,12 @@ __all__ = ["Finding", "findings"]
 
 
 class Finding(NamedTuple):
-    """A violation of an assertion that a state does not exclude."""
+    """A violation of an assertion that a state does not exclude; ``registers`` are those at fault."""
 
     assertion: Assertion
     violation: Violation
     consequential: bool = False
+    registers: tuple[Register, ...] = ()
 
 
 def findings(setting: Setting, state: State, assertions: Iterable[Assertion]) -> list[Finding]:
@@ -51,7 +52,7 @@ def findings(setting: Setting, state: State, assertions: Iterable[Assertion]) ->
                 continue
             blamed.update(registers)
             poisoned = any(state.registers[register] is Special.POISON for register in registers)
-            found.append(Finding(assertion, problem, poisoned))
+            found.append(Finding(assertion, problem, poisoned, registers))
     return found
 
 
@@ -68,7 +69,7 @@ def _decide(setting: Setting, state: State, assertion: Assertion) -> list[tuple[
             value = state.registers[base]
             if isinstance(value, Pointer):
                 value = offset_by(value, offset)
-            problem = violation(setting, state, value, Range(size, size), mode)
+            problem = violation(setting, state, value, Range(size, size), mode, f"r{base}", offset)
             if problem is None and signed and isinstance(value, Pointer):
                 problem = sign_extended(setting, state, value, size)
             return [] if problem is None else [(problem._replace(message=f"r{base}: {problem.message}"), (base,))]

@@ -321,7 +321,7 @@ def _memory_argument(
             return _bad(f"{state.show(value)} is not plain memory")
     for mode, wanted in ((Mode.READ, arg.reads), (Mode.WRITE, arg.writes)):
         if wanted:
-            problem = violation(setting, state, value, extent, mode)
+            problem = violation(setting, state, value, extent, mode, f"r{index + 1}")
             if problem is not None:
                 return problem._replace(kind=AssertionKind.HELPER_ARGUMENT)
     return None

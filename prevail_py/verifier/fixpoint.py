@@ -13,12 +13,12 @@ executed once more, with checks, when it is left.  Callees are solved for good b
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
 from prevail_py.cfg.builder import build
-from prevail_py.cfg.graph import ControlFlowGraph, FunctionGraph
+from prevail_py.cfg.graph import Block, ControlFlowGraph, FunctionGraph
 from prevail_py.domains.lattice import Term
 from prevail_py.isa.flow import target
 from prevail_py.isa.instructions import Call, CallLocal, Instruction
@@ -143,6 +143,17 @@ class Fixpoint:
                     step.effect(now)
             out.append(now)
         return out
+
+    def walk(self, call_string: CallString, block: Block) -> Iterator[tuple[int, list[State]]]:
+        """Each slot of ``block`` with the states in which it may be executed, as :meth:`states_before` gives them."""
+        states = [state.copy() for state in self.invariants.get((call_string, block.start), ())]
+        for step in self._function(self.graph.function_at(block.start)).blocks[block.id].steps:
+            yield step.pc, [state.copy() for state in states]
+            if (call_string, step.pc) in self.returns:
+                states = [state.copy() for state in self.returns[call_string, step.pc]]
+            elif step.effect is not None:
+                for state in states:
+                    step.effect(state)
 
     # One function -------------------------------------------------------------------------------------------------
 

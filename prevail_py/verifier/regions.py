@@ -51,11 +51,11 @@ def offset_by(pointer: Pointer, amount: int) -> Pointer:
 
 
 def violation(
-    setting: Setting, state: State, value: Value, size: Range, mode: Mode, initialise: bool = True
+    setting: Setting, state: State, value: Value, size: Range, mode: Mode, name: str = "pointer", shift: int = 0
 ) -> Violation | None:
     """Why ``size.lo .. size.hi`` bytes at ``value`` may not be touched as ``mode`` says; None where they may.
 
-    ``initialise`` False allows reading (by a helper that only writes) bytes that were never written.
+    ``value`` is what the program calls ``name``, plus ``shift``.
     """
     if not isinstance(value, Pointer):
         what = f"a number ({state.show(value)})" if isinstance(value, Term) else value.value
@@ -69,13 +69,13 @@ def violation(
             return _context_violation(setting, state, value, size, mode)
         case RegionKind.STACK:
             found = _bounds_violation(state, value, size, STACK_SIZE)
-            if found is None and mode is not Mode.WRITE and initialise and not setting.policy.uninitialised_stack:
+            if found is None and mode is not Mode.WRITE and not setting.policy.uninitialised_stack:
                 found = _uninitialised(state, value, size)
             return found
         case RegionKind.PACKET:
             if mode is not Mode.READ and not setting.program_type.read_write_packet:
                 return Violation(AssertionKind.READ_ONLY, f"{setting.program_type.name} programs may not write packets")
-            return _packet_violation(state, value, size)
+            return _packet_violation(state, value, size, name, shift)
         case RegionKind.MAP_VALUE:
             spec = setting.map_of(value.region)
             found = _bounds_violation(state, value, size, spec.value_size)
@@ -104,13 +104,21 @@ def _bounds_violation(state: State, pointer: Pointer, size: Range, limit: int) -
         return Violation(
             AssertionKind.OUT_OF_BOUNDS,
             f"access to the stack at r10 plus {_span(below)}, {_bytes(size)}",
-            f"-{limit} <= offset and offset + {size.hi} <= 0",
+            f"-{limit} <= offset and offset + {size.hi} <= 0" + _also_known(below),
         )
     return Violation(
         AssertionKind.OUT_OF_BOUNDS,
         f"access to {pointer.region} at offset {_span(known)}, {_bytes(size)}, of {limit} bytes",
-        f"0 <= offset and offset + {size.hi} <= {limit}",
+        f"0 <= offset and offset + {size.hi} <= {limit}" + _also_known(known),
     )
+
+
+def _also_known(offset: Range) -> str:
+    if offset.lo == offset.hi:
+        return ""
+    bounds = [str(offset.lo)] if offset.lo > -(1 << 62) else []
+    bounds += ["offset"] + ([str(offset.hi)] if offset.hi < 1 << 62 else [])
+    return f"; known: {' <= '.join(bounds)}" if len(bounds) > 1 else ""
 
 
 def _span(known: Range) -> str:
@@ -126,14 +134,14 @@ def _bytes(size: Range) -> str:
     return f"{count} byte{'' if size.hi == 1 else 's'}"
 
 
-def _packet_violation(state: State, pointer: Pointer, size: Range) -> Violation | None:
+def _packet_violation(state: State, pointer: Pointer, size: Range, name: str, shift: int) -> Violation | None:
     offset = pointer.offset
     known = state.facts.range(offset, signed=True)
     if known.lo < 0 and state.facts.difference(offset, state.packet_meta).lo < 0:
         return Violation(
             AssertionKind.OUT_OF_BOUNDS,
             f"access to the packet at offset {_span(known)}, before its start",
-            "packet start <= pointer",
+            f"packet start <= {_plus(name, shift)}",
         )
     room = state.facts.difference(state.packet_size, offset)
     if room.lo >= size.hi or known.hi + size.hi <= 0:
@@ -142,9 +150,13 @@ def _packet_violation(state: State, pointer: Pointer, size: Range) -> Violation 
     return Violation(
         AssertionKind.OUT_OF_BOUNDS,
         f"access to the packet at offset {_span(known)}, {_bytes(size)}, of at least {least} bytes",
-        f"pointer + {size.hi} <= packet end"
-        + (f"; known: pointer + {room.lo} <= packet end" if room.lo > -(1 << 62) else "; nothing known"),
+        f"{_plus(name, shift + size.hi)} <= packet end"
+        + (f"; known: {_plus(name, shift + room.lo)} <= packet end" if room.lo > -(1 << 62) else ""),
     )
+
+
+def _plus(name: str, amount: int) -> str:
+    return f"{name} {'-' if amount < 0 else '+'} {abs(amount)}" if amount else name
 
 
 def _context_violation(setting: Setting, state: State, pointer: Pointer, size: Range, mode: Mode) -> Violation | None:

@@ -15,9 +15,11 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from prevail_py._render import Table, badge, preformatted
+from prevail_py.isa.disassembler import disassemble
 from prevail_py.objects.program import Program, SourceLine
 
 if TYPE_CHECKING:
+    from prevail_py.verifier.explain import Explanation
     from prevail_py.vm.machine import Machine
 
 __all__ = ["Failure", "Invariants", "Verdict", "VerdictKind"]
@@ -143,11 +145,31 @@ class Verdict:
     assumptions: tuple[str, ...] = ()
     policy: str = "strict"
     invariants: Invariants = field(default_factory=_no_invariants, compare=False, repr=False)
+    explainer: Callable[[Failure], Explanation] | None = field(default=None, compare=False, repr=False)
 
     @property
     def is_safe(self) -> bool:
         """Whether every assertion is proved that the policy asks for; only ``strict`` opens the gate."""
         return self.kind is VerdictKind.SAFE
+
+    def explain(self, failure: Failure) -> Explanation:
+        """Why one of :attr:`failures` is not proved: a slice of the program, the facts that hold, the missing one.
+
+        Raises ValueError for what is none of the failures.
+        """
+        from prevail_py.verifier.explain import Explanation, SliceStep
+
+        if failure not in self.failures:
+            raise ValueError(f"not a failure of this verdict: {failure}")
+        if self.explainer is None:
+            instruction = self.program.code[failure.pc] if failure.pc < len(self.program.code) else None
+            text = "" if instruction is None else disassemble(instruction, failure.pc)
+            return Explanation(failure, (), (SliceStep(failure.pc, text, failure.line),))
+        return self.explainer(failure)
+
+    def explanations(self) -> tuple[Explanation, ...]:
+        """:meth:`explain` for every failure."""
+        return tuple(map(self.explain, self.failures))
 
     def __str__(self) -> str:
         reason = f": {self.reason}" if self.reason else ""
@@ -171,4 +193,8 @@ class Verdict:
         )
         table = Table(("where", "source", "assertion", "what may happen", "needed"), rows)
         states = "".join(f"<b>slot {f.pc}</b>{preformatted(f.state)}" for f in self.failures if f.state)
-        return f"{head}{table._repr_html_()}<details><summary>states</summary>{states}</details>"
+        reasons = "".join(f"<b>slot {e.failure.pc}</b>{e._repr_html_()}" for e in self.explanations())
+        return (
+            f"{head}{table._repr_html_()}<details><summary>why</summary>{reasons}</details>"
+            f"<details><summary>states</summary>{states}</details>"
+        )
