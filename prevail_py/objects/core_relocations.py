@@ -124,11 +124,13 @@ class _Relocator:
         return known
 
     def _resolve_first(self, kind: RelocationKind, spec: Spec) -> Resolution | RelocationError:
-        candidates: list[tuple[Btf, int]] = []
-        if kind is not _TARGETLESS:
-            found = self._candidates.get(spec.root)
-            candidates = found if found is not None else _candidates(self._btf, spec.root, self._target.btf)
         try:
+            if kind is _TARGETLESS:
+                return resolve(kind, spec, ())[0]
+            target = self._target.btf
+            candidates = self._candidates.get(spec.root)
+            if candidates is None:
+                candidates = _candidates(self._btf, spec.root, target)
             resolution, matching = resolve(kind, spec, candidates)
         except RelocationError as error:
             return error

@@ -337,6 +337,8 @@ struct same { int table[3]; struct shape *next; enum huge huge; };
 struct same___table { int table[4]; };
 struct same___sign { unsigned count; };
 struct same___pointer { long next; };
+VALUE(inner_local_id, TYPE_ID(struct inner, 0))
+VALUE(inner_target_id, TYPE_ID(struct inner, 1))
 VALUE(before, OFFSET(((struct big *)memory)->before))
 VALUE(before_size, SIZE(((struct big *)memory)->before))
 VALUE(before_exists, EXISTS(((struct big *)memory)->before))
@@ -394,11 +396,12 @@ def test_all_kinds(compiler: Compiler) -> None:
         "huge": 0x123456789ABCDEF0,
     }  # fmt: skip
     assert {name: found[name] for name in constants} == constants
-    for name, path in (("big_target_id", "target"), ("big_local_id", "local")):
-        types = load_object(compiler.folder / f"{path}.o", btf=None).btf
+    for side in ("target", "local"):
+        types = load_object(compiler.folder / f"{side}.o", btf=None).btf
         assert types is not None
-        assert types.type(found[name]).name == "big"
-    assert set(found) == {*names, *constants, "big_target_id", "big_local_id"}
+        for struct in ("inner", "big"):  # one asks for the local id first, the other last
+            assert types.type(found.pop(f"{struct}_{side}_id")).name == struct
+    assert set(found) == {*names, *constants}
 
 
 # No match, several matches, no fit ------------------------------------------------------------------------------------
