@@ -93,6 +93,10 @@ selftests: $(RESEARCH_ENV) ## verify the annotated selftests of the kernel: agre
 	$(PREVAIL) corpus table $(OUT)/selftests.json --title "Annotated selftests of the kernel" \
 		--markdown docs/measurements/selftests.md
 
+.PHONY: core-cases
+core-cases: $(RESEARCH_ENV) ## hold CO-RE against the cases of the kernel's selftests
+	$(PY) -m prevail_py.research.core_cases --markdown docs/measurements/core-cases.md $(ARGS)
+
 .PHONY: corpora
 corpora: $(RESEARCH_ENV) ## verify the objects of Debian packages and of the other selftests, and ask the kernel
 	mkdir -p $(OUT)
