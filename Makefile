@@ -127,6 +127,7 @@ exhaustive: $(TEST_ENV) ## check the word operators on all pairs of small words:
 .PHONY: regenerate
 regenerate: $(TEST_ENV) ## rewrite generated tables (from ../shared/facts), golden files and notebooks
 	$(PY) -m prevail_py.platforms.linux.generate $(FACTS)
+	$(PY) -m prevail_py.research.support --out docs/support.md
 	PREVAIL_PY_UPDATE_GOLDEN=1 $(PY) -m pytest -q $(PYTEST_ARGS) tests/cli tests/notebooks
 	PREVAIL_PY_UPDATE_GOLDEN=1 $(PY) -m pytest -q -n0 tests/domains/test_exhaustive.py
 

@@ -7,13 +7,16 @@ in the same way).
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from prevail_py.platforms.model import FieldKind, ProgramType
 from prevail_py.vm.fault import Fault
 from prevail_py.vm.memory import AddressSpace, Region
 from prevail_py.vm.outcome import TrapKind
 from prevail_py.vm.packet import Packet
+
+if TYPE_CHECKING:
+    from prevail_py.vm.socket_buffer import SocketBuffer
 
 __all__ = ["Context", "takes_packet"]
 
@@ -35,20 +38,27 @@ class Context:
         program_type: ProgramType,
         content: bytes | None = None,
         packet: Packet | None = None,
+        socket: Region | None = None,
     ) -> None:
-        """``content`` holds the scalar fields, zero beyond its end.
+        """``content`` holds the scalar fields, zero beyond its end; ``socket`` is what its socket fields point to.
 
-        By default all are zero but ``len`` of a ``__sk_buff`` and ``ingress_ifindex`` of an ``xdp_md``: that of the
-        loopback device, 1, as in a test run by Linux.  Raises ValueError for contents that are too long.
+        By default all are zero but ``ingress_ifindex`` of an ``xdp_md``, which is that of the loopback device, 1, as in
+        a test run by Linux, and what :class:`SocketBuffer` sets of a ``__sk_buff``.  Raises ValueError for contents
+        that are too long.
         """
         size = program_type.context_size
-        if content is None:
-            content = _default(program_type, packet)
-        if len(content) > size:
+        if content is not None and len(content) > size:
             raise ValueError(f"the context of {program_type.name} programs has {size} bytes, not {len(content)}")
         self.program_type = program_type
         self.packet = packet
-        self.region: Region = memory.context(content.ljust(size, b"\0"))
+        self.socket = socket
+        given = _default(program_type) if content is None else content
+        self.region: Region = memory.context(given.ljust(size, b"\0"))
+        self.buffer: SocketBuffer | None = None
+        if program_type.context_struct == "__sk_buff" and packet is not None:
+            from prevail_py.vm.socket_buffer import SocketBuffer
+
+            self.buffer = SocketBuffer(self.region.data, packet, program_type, fresh=content is None)
 
     def load(self, address: int, size: int, signed: bool) -> tuple[int, Region | None]:
         """The value of a field, zero-extended, and its provenance where it is a pointer."""
@@ -59,7 +69,7 @@ class Context:
         if kind is FieldKind.SCALAR:
             return self.region.load(address, size)
         if kind in _NULL_FIELDS:
-            return 0, None
+            return (0, None) if self.socket is None else (self.socket.base, self.socket)
         if self.packet is None:
             raise Fault(TrapKind.UNSUPPORTED, f"the context field that holds a {kind.value} is not modelled", address)
         match kind:
@@ -91,9 +101,5 @@ class Context:
         return f"{self.program_type.name} programs may not {what} {size} bytes at offset {offset} of the context"
 
 
-def _default(program_type: ProgramType, packet: Packet | None) -> bytes:
-    if program_type.context_struct == "__sk_buff" and packet is not None:
-        return len(packet).to_bytes(4, "little")
-    if program_type.context_struct == "xdp_md":
-        return _FROM_LOOPBACK
-    return b""
+def _default(program_type: ProgramType) -> bytes:
+    return _FROM_LOOPBACK if program_type.context_struct == "xdp_md" else b""

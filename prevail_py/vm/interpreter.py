@@ -161,7 +161,9 @@ class Interpreter:
             machine.packet = Packet(machine.memory, packet or b"", writable=self._type.read_write_packet)
         elif packet is not None:
             raise ValueError(f"{self._type.name} programs do not run on packets")
-        machine.context = Context(machine.memory, self._type, context, machine.packet)
+        owner = machine.environment.socket
+        socket = None if owner is None else machine.memory.socket(owner.content)
+        machine.context = Context(machine.memory, self._type, context, machine.packet, socket)
         log, region = machine.environment.log, machine.context.region
         logged = len(log)
         machine.write(Register.R1, region.base, region)

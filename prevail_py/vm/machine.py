@@ -17,7 +17,7 @@ from prevail_py.objects.program import Program
 from prevail_py.platforms import Platform
 from prevail_py.platforms.model import ProgramType
 from prevail_py.vm.context import Context
-from prevail_py.vm.environment import Environment
+from prevail_py.vm.environment import Environment, Socket
 from prevail_py.vm.fault import Fault
 from prevail_py.vm.maps import Map, has_values
 from prevail_py.vm.maps.devices import XdpSocketMap
@@ -27,7 +27,7 @@ from prevail_py.vm.outcome import TrapKind
 from prevail_py.vm.packet import Packet
 from prevail_py.words import WordOp
 
-__all__ = ["MAX_FRAMES", "Callback", "Code", "Frame", "Machine", "Redirect", "prepare"]
+__all__ = ["MAX_FRAMES", "Callback", "Code", "Frame", "Machine", "Redirect", "SpinLock", "prepare"]
 
 MAX_FRAMES: Final = 8
 """How deep calls may nest, the main program included (MAX_CALL_FRAMES in Linux)."""
@@ -132,6 +132,13 @@ class Redirect:
     flags: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class SpinLock:
+    """The lock at ``offset`` of a map value."""
+
+    offset: int
+
+
 @dataclass(slots=True, eq=False)
 class Machine:
     """See the module's text.
@@ -139,8 +146,9 @@ class Machine:
     ``pc`` is the slot of the current instruction, ``next_pc`` where to go on after it.  ``maps`` are those of the
     program in their order, then others that the run came across; ``values`` is for each map what was found of its
     values on this CPU, by slot, by engines that keep count of it.  ``references`` holds the regions that a helper
-    handed out and wants back, each with the record it is.  ``plain`` turns off the checks that only make sense for a
-    program of some type: of leaked pointers, and of which helpers it may call.  ``codes`` keeps prepared programs.
+    handed out and wants back, each with the record or socket it is, and map values with a lock that is held.
+    ``plain`` turns off the checks that only make sense for a program of some type: of leaked pointers, and of which
+    helpers it may call.  ``codes`` keeps prepared programs.
     """
 
     platform: Platform
@@ -158,7 +166,7 @@ class Machine:
     values: list[dict[int, Region]] = field(default_factory=list)
     packet: Packet | None = None
     context: Context | None = None
-    references: dict[Region, tuple[RingBuffer, int]] = field(default_factory=dict)
+    references: dict[Region, tuple[RingBuffer, int] | Socket | SpinLock] = field(default_factory=dict)
     redirect: Redirect | None = None
     tail_calls: int = 0
     _functions: dict[tuple[int, int], Region] = field(default_factory=dict)
@@ -340,5 +348,18 @@ class Machine:
 
     def give_back(self, region: Region) -> tuple[RingBuffer, int]:
         """End the life of acquired memory: the record that it was."""
+        record = self.references[region]
+        assert isinstance(record, tuple)
+        self.release(region)
+        return record
+
+    def acquire_socket(self, socket: Socket) -> Region:
+        """A socket that the program must give back."""
+        region = self.memory.socket(socket.content)
+        self.references[region] = socket
+        return region
+
+    def release(self, region: Region) -> None:
+        """End the life of what was acquired."""
         self.memory.release(region)
-        return self.references.pop(region)
+        del self.references[region]

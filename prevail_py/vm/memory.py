@@ -235,6 +235,12 @@ class AddressSpace:
         self._next_memory += _WINDOW
         return self._add(region)
 
+    def socket(self, content: bytes) -> Region:
+        """A socket, in a window of its own like plain memory: it can be read, never written."""
+        region = Region(RegionKind.SOCKET, self._next_memory, _buffer(content), writable=False)
+        self._next_memory += _WINDOW
+        return self._add(region)
+
     def map_object(self, index: int) -> Region:
         """What a map reference points to: a region without bytes."""
         region = Region(RegionKind.MAP, _MAPS + index * _WINDOW, memoryview(b""), map_index=index)

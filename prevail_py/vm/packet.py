@@ -22,6 +22,9 @@ class Packet:
 
     The region changes with the extent: pointers into the old one are stale.  The frame takes as many pages as the
     packet needs, one for those that Linux would take in linear form.
+
+    Two headers have a place of their own in socket buffers: ``frame[link:]`` begins with the link-layer header, which
+    may lie before the packet, and ``frame[network:]`` with the network layer's.
     """
 
     def __init__(self, memory: AddressSpace, content: bytes, *, writable: bool) -> None:
@@ -33,6 +36,7 @@ class Packet:
         self.frame = memoryview(buffer)
         self.meta = self.start = HEADROOM
         self.end = end
+        self.link = self.network = HEADROOM
         self.region: Region = memory.packet(self.frame, self.meta, self.end, writable=writable)
 
     @property
@@ -68,3 +72,37 @@ class Packet:
         self.end = self.end if end is None else end
         self._memory.release(self.region)
         self.region = self._memory.packet(self.frame, self.meta, self.end, writable=self._writable)
+
+    # Socket buffers, which have as much room as they need ----------------------------------------------------------
+
+    def insert(self, offset: int, count: int) -> None:
+        """Make the packet longer by ``count`` zero bytes at ``offset``; what lies before them moves forward."""
+        if count > self.start:
+            self._widen(count, 0)
+        start = self.start - count
+        self.frame[start : start + offset] = bytes(self.frame[self.start : self.start + offset])
+        self.frame[start + offset : start + offset + count] = bytes(count)
+        self.move(meta=start, start=start)
+
+    def remove(self, offset: int, count: int) -> None:
+        """Take out ``count`` bytes at ``offset``; what lies before them moves back."""
+        start = self.start + count
+        self.frame[start : start + offset] = bytes(self.frame[self.start : self.start + offset])
+        self.move(meta=start, start=start)
+
+    def resize(self, length: int) -> None:
+        """Cut the end off, or add zeros to it."""
+        if self.start + length > self.limit:
+            self._widen(0, self.start + length - self.limit)
+        end = self.start + length
+        if end > self.end:
+            self.frame[self.end : end] = bytes(end - self.end)
+        self.move(end=end)
+
+    def _widen(self, head: int, tail: int) -> None:
+        """Another frame, with so much more room before and after; no pointer into the old one is of use."""
+        head = -(-head // _PAGE) * _PAGE
+        self.frame = memoryview(bytearray(head) + bytearray(self.frame) + bytearray(-(-tail // _PAGE) * _PAGE))
+        self.link += head
+        self.network += head
+        self.move(meta=self.meta + head, start=self.start + head, end=self.end + head)

@@ -85,7 +85,7 @@ def printed(format: bytes, *values: str) -> tuple[int, tuple[str, ...]]:
         (b"%s!\0", ("0",), "!"),
         (b"%pI4\0", ("map[idx:0][0]+12 ll",), "192.0.2.1"),
         (b"%pI4\0", ("0",), "0.0.0.0"),
-        (b"%pI6\0", ("0",), "::"),
+        (b"%pI6\0", ("0",), ":".join(["0000"] * 8)),
         (b"%p\0", ("4096",), "0000000000001000"),
         (b"%d\0ignored %d %d %d %d\0", ("1",), "1"),
     ],
@@ -94,7 +94,7 @@ def test_format(format: bytes, values: tuple[str, ...], line: str) -> None:
     assert printed(format, *values) == (len(line), (line,))
 
 
-REFUSED = [b"no end", b"%d %d %d %d\0", b"%f\0", b"%\0", b"%lld%lls\0", b"\x01\0", b"\xff\0", b"%q\0"]
+REFUSED = [b"no end", b"%d %d %d %d\0", b"%f\0", b"%\0", b"%lld%lls\0", b"\x01\0", b"%q\0"]
 
 
 @pytest.mark.parametrize("format", REFUSED)

@@ -21,6 +21,8 @@ __all__ = ["MAX_SIZE", "Argument", "check_arguments"]
 MAX_SIZE: Final = (1 << 29) - 1
 """The largest size that may be passed (below BPF_MAX_VAR_SIZ in Linux)."""
 
+_LOCK: Final = 4  # struct bpf_spin_lock
+
 _NO_MEMORY: Final = frozenset({RegionKind.CONTEXT, RegionKind.MAP, RegionKind.FUNCTION, RegionKind.SOCKET})
 
 
@@ -49,6 +51,11 @@ class Argument:
     def memory(self) -> bytes:
         """The memory that the argument points to; empty where it is null."""
         return b"" if self.region is None else bytes(self.region.data[self.offset : self.offset + self.extent])
+
+    def overwrite(self, content: bytes) -> None:
+        """Overwrite the beginning of memory that is initialised; the rest stays."""
+        if self.region is not None:
+            self.region.put(self.offset, content)
 
     def fill(self, content: bytes) -> None:
         """Overwrite the memory from its beginning; all of it counts as initialised, even what is not overwritten."""
@@ -127,6 +134,21 @@ def _checked(
                 assert region is not None
                 region.locate(value, 0)
             return Argument(value, region)
+        case ArgKind.SOCK_COMMON | ArgKind.SOCK_OR_NULL | ArgKind.BTF_SOCK_COMMON | ArgKind.BTF_SOCK_COMMON_OR_NULL:
+            if not (arg.nullable and _is_null(value, region)):
+                region = _require_start(value, region, RegionKind.SOCKET, "a socket")
+                _require(region.map_index is None, "an AF_XDP socket is no sock_common")
+                if arg.releases:
+                    _require(region in machine.references, "the socket was never acquired")
+            return Argument(value, region)
+        case ArgKind.CONST_STRING:
+            return _constant_string(value, region)
+        case ArgKind.SPIN_LOCK:
+            if region is None or region.kind is not RegionKind.MAP_VALUE:
+                raise Fault(TrapKind.HELPER_ARGUMENT, f"a lock in a map value is wanted, not {region or hex(value)}")
+            offset = region.locate(value, _LOCK)
+            _require(offset % _LOCK == 0, "the lock is not aligned")
+            return Argument(value, region, offset, _LOCK)
         case ArgKind.RINGBUF_MEM:
             _require_start(value, region, RegionKind.MEMORY, "ring buffer memory")
             _require(region in machine.references, "the memory was given back before, or never handed out")
@@ -164,6 +186,16 @@ def _memory(prototype: HelperPrototype, arg: HelperArg, value: int, region: Regi
     if arg.reads:
         region.require_initialised(offset, extent)
     return Argument(value, region, offset, extent)
+
+
+def _constant_string(value: int, region: Region | None) -> Argument:
+    """A string that nobody can change: in a map that the program cannot write, up to and with its zero."""
+    if region is None or region.kind is not RegionKind.MAP_VALUE or region.writable:
+        raise Fault(TrapKind.HELPER_ARGUMENT, f"a constant string is wanted, not {region or hex(value)}")
+    offset = region.locate(value, 1)
+    end = bytes(region.data[offset:]).find(0)
+    _require(end >= 0, "the string does not end")
+    return Argument(value, region, offset, end + 1)
 
 
 def _require(condition: bool, message: str) -> None:

@@ -6,17 +6,22 @@ import errno
 from collections.abc import Sequence
 from typing import Final
 
+from prevail_py.vm.environment import Clone
 from prevail_py.vm.helpers.arguments import Argument
+from prevail_py.vm.helpers.buffers import buffer_of
 from prevail_py.vm.helpers.maps import map_argument
 from prevail_py.vm.machine import Machine, Redirect
 from prevail_py.vm.maps import has_values
 from prevail_py.vm.packet import Packet
 
 __all__ = [
+    "clone_redirect",
     "redirect",
     "redirect_map",
+    "redirect_neigh",
+    "redirect_peer",
     "skb_load_bytes",
-    "skb_pull_data",
+    "skb_load_bytes_relative",
     "skb_store_bytes",
     "xdp_adjust_head",
     "xdp_adjust_meta",
@@ -27,6 +32,9 @@ __all__ = [
 ]
 
 _ETHERNET_HEADER: Final = 14
+_MAX_OFFSET: Final = 0xFFFF
+_RECOMPUTE_CHECKSUM, _INVALIDATE_HASH = 1, 2
+_NEIGHBOUR: Final = 20  # struct bpf_redir_neigh
 _FRAME_HEADER: Final = 40  # struct xdp_frame, which Linux keeps at the start of the headroom
 _MAX_METADATA: Final = 255
 _XDP_ABORTED, _XDP_REDIRECT = 0, 4
@@ -105,7 +113,7 @@ def xdp_store_bytes(machine: Machine, arguments: Sequence[Argument]) -> int:
 
 
 def _span_error(packet: Packet, offset: int, length: int) -> int:
-    if offset > 0xFFFF or length > 0xFFFF:
+    if offset > _MAX_OFFSET or length > _MAX_OFFSET:
         return -errno.EFAULT
     return -errno.EINVAL if offset + length > len(packet) else 0
 
@@ -125,20 +133,28 @@ def skb_load_bytes(machine: Machine, arguments: Sequence[Argument]) -> int:
     return 0 if inside else -errno.EFAULT
 
 
+def skb_load_bytes_relative(machine: Machine, arguments: Sequence[Argument]) -> int:
+    """Copy bytes from a header on, of the link layer (0) or of the network layer (1); zeros on failure."""
+    packet, offset, buffer, header = _packet(machine), arguments[1].u32, arguments[2], arguments[4].u32
+    start = (packet.link if header == 0 else packet.network) + offset
+    if offset > _MAX_OFFSET or header > 1 or start + buffer.extent > packet.end:
+        buffer.fill(bytes(buffer.extent))
+        return -errno.EFAULT
+    buffer.fill(bytes(packet.frame[start : start + buffer.extent]))
+    return 0
+
+
 def skb_store_bytes(machine: Machine, arguments: Sequence[Argument]) -> int:
-    """Overwrite bytes of the packet.  Checksums that the device knows are not modelled."""
+    """Overwrite bytes of the packet, of which no device knows the checksum."""
     packet, offset, content, flags = _packet(machine), arguments[1].u32, arguments[2].memory(), arguments[4].value
-    if flags & ~3:  # BPF_F_RECOMPUTE_CSUM | BPF_F_INVALIDATE_HASH
+    if flags & ~(_RECOMPUTE_CHECKSUM | _INVALIDATE_HASH):
         return -errno.EINVAL
     if offset + len(content) > len(packet):
         return -errno.EFAULT
     packet.frame[packet.start + offset : packet.start + offset + len(content)] = content
+    if flags & _INVALIDATE_HASH:
+        buffer_of(machine).forget_hash()
     return 0
-
-
-def skb_pull_data(machine: Machine, arguments: Sequence[Argument]) -> int:
-    """Make the beginning of the packet accessible, as all of it is already."""
-    return 0 if arguments[1].u32 <= len(_packet(machine)) else -errno.ENOMEM
 
 
 # Redirection --------------------------------------------------------------------------------------------------------
@@ -157,6 +173,35 @@ def redirect(machine: Machine, arguments: Sequence[Argument]) -> int:
         action = _TC_ACT_REDIRECT
     machine.redirect = Redirect(ifindex=ifindex, flags=flags)
     return action
+
+
+def redirect_peer(machine: Machine, arguments: Sequence[Argument]) -> int:
+    """Ask to hand the packet to the other end of an interface, in another network namespace."""
+    return _redirect_on_egress(machine, arguments[0].u32, arguments[1].value)
+
+
+def redirect_neigh(machine: Machine, arguments: Sequence[Argument]) -> int:
+    """Ask to send the packet to a neighbour on an interface, by its address or by the packet's."""
+    size = arguments[1].extent
+    if size and size < _NEIGHBOUR:
+        return _TC_ACT_SHOT
+    return _redirect_on_egress(machine, arguments[0].u32, arguments[3].value)
+
+
+def _redirect_on_egress(machine: Machine, ifindex: int, flags: int) -> int:
+    if flags:
+        return _TC_ACT_SHOT
+    machine.redirect = Redirect(ifindex=ifindex)
+    return _TC_ACT_REDIRECT
+
+
+def clone_redirect(machine: Machine, arguments: Sequence[Argument]) -> int:
+    """Send a copy of the packet to an interface: it is kept in the environment."""
+    ifindex, flags = arguments[1].u32, arguments[2].value
+    if flags & ~_F_INGRESS or ifindex not in machine.environment.interfaces:
+        return -errno.EINVAL
+    machine.environment.clones.append(Clone(ifindex, flags, bytes(_packet(machine))))
+    return 0
 
 
 def redirect_map(machine: Machine, arguments: Sequence[Argument]) -> int:

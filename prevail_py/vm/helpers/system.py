@@ -1,4 +1,4 @@
-"""Helpers that ask about time, chance, the CPU and the current process, and those that read foreign memory."""
+"""Helpers that ask about time, chance, the CPU, the current process, and what is traced."""
 
 from __future__ import annotations
 
@@ -7,30 +7,37 @@ from collections.abc import Sequence
 from typing import Final
 
 from prevail_py.vm.helpers.arguments import Argument
+from prevail_py.vm.helpers.maps import map_argument
 from prevail_py.vm.machine import Machine
 
 __all__ = [
+    "get_attach_cookie",
+    "get_branch_snapshot",
+    "get_current_ancestor_cgroup_id",
     "get_current_cgroup_id",
     "get_current_comm",
     "get_current_pid_tgid",
     "get_current_task",
     "get_current_uid_gid",
+    "get_func_ip",
+    "get_ns_current_pid_tgid",
     "get_numa_node_id",
     "get_prandom_u32",
     "get_smp_processor_id",
+    "get_stack",
     "jiffies64",
     "ktime_get_ns",
-    "probe_read",
-    "probe_read_kernel",
-    "probe_read_kernel_str",
-    "probe_read_str",
-    "probe_read_user",
-    "probe_read_user_str",
+    "perf_event_read",
+    "perf_event_read_value",
+    "read_branch_records",
+    "send_signal",
 ]
 
 _NANOSECONDS_PER_JIFFY: Final = 4_000_000
-_USER_END: Final = 0x7FFF_FFFF_F000  # addresses of x86-64: TASK_SIZE_MAX, and where the other canonical half begins
-_KERNEL_START: Final = 0xFFFF_8000_0000_0000
+_LAST_SIGNAL: Final = 64
+_CURRENT_CPU: Final = 0xFFFFFFFF
+_EVENT_VALUE: Final = 24  # struct bpf_perf_event_value
+_USER_STACK, _USER_BUILD_ID, _STACK_BUILD_ID = 1 << 8, 1 << 11, 32
 _CURRENT_TASK: Final = 0xFFFF_8880_0000_4000  # in Linux's direct mapping, and far from all regions
 
 
@@ -86,38 +93,77 @@ def get_current_comm(machine: Machine, arguments: Sequence[Argument]) -> int:
     return 0
 
 
-def probe_read(machine: Machine, arguments: Sequence[Argument]) -> int:
-    """Read memory of user space or of the kernel, by the address."""
-    reader = probe_read_user if arguments[2].value < _USER_END else probe_read_kernel
-    return reader(machine, arguments)
+def get_ns_current_pid_tgid(machine: Machine, arguments: Sequence[Argument]) -> int:
+    """Process and thread as a namespace numbers them: no namespace has the number that is asked for."""
+    arguments[2].fill(bytes(arguments[2].extent))
+    return -errno.EINVAL
 
 
-def probe_read_user(machine: Machine, arguments: Sequence[Argument]) -> int:
-    """Read memory of user space, of which there is none: it fails as in Linux, and leaves zeros."""
-    buffer, address = arguments[0], arguments[2].value
-    buffer.fill(bytes(buffer.extent))
-    return 0 if buffer.extent == 0 and address < _USER_END else -errno.EFAULT
+def get_current_ancestor_cgroup_id(machine: Machine, arguments: Sequence[Argument]) -> int:
+    """The group so many levels below the root from which the current one, the root, descends: itself, or none."""
+    return int(arguments[0].u32 == 0)
 
 
-def probe_read_kernel(machine: Machine, arguments: Sequence[Argument]) -> int:
-    """Read memory of the kernel, of which there is none: it fails as in Linux, and leaves zeros."""
-    buffer, address = arguments[0], arguments[2].value
-    buffer.fill(bytes(buffer.extent))
-    if address < _KERNEL_START:
-        return -errno.ERANGE
-    return -errno.EFAULT if buffer.extent else 0
+def send_signal(machine: Machine, arguments: Sequence[Argument]) -> int:
+    """Send a signal to the current process or thread: it is noted."""
+    signal = arguments[0].u32
+    if signal > _LAST_SIGNAL:
+        return -errno.EINVAL
+    machine.environment.signals.append(signal)
+    return 0
 
 
-def probe_read_kernel_str(machine: Machine, arguments: Sequence[Argument]) -> int:
-    """Read a string of the kernel: like :func:`probe_read_kernel`, but no byte can be read from anywhere."""
-    return probe_read_kernel(machine, arguments) if arguments[0].extent else 0
+def get_attach_cookie(machine: Machine, arguments: Sequence[Argument]) -> int:
+    """What the program was attached with."""
+    return machine.environment.cookie
 
 
-def probe_read_user_str(machine: Machine, arguments: Sequence[Argument]) -> int:
-    """Read a string of user space: like :func:`probe_read_user`, but no byte can be read from anywhere."""
-    return probe_read_user(machine, arguments) if arguments[0].extent else 0
+def get_func_ip(machine: Machine, arguments: Sequence[Argument]) -> int:
+    """The address of the traced function: 0, as for a probe that is not at the beginning of one."""
+    return 0
 
 
-def probe_read_str(machine: Machine, arguments: Sequence[Argument]) -> int:
-    """Read a string of user space or of the kernel, by the address."""
-    return probe_read(machine, arguments) if arguments[0].extent else 0
+# What needs events, stacks or branch records, of which there are none ------------------------------------------------
+
+
+def perf_event_read(machine: Machine, arguments: Sequence[Argument]) -> int:
+    """Read a counter: none is attached."""
+    return _counter_error(machine, arguments)
+
+
+def perf_event_read_value(machine: Machine, arguments: Sequence[Argument]) -> int:
+    """Read a counter with its times: none is attached."""
+    to = arguments[2]
+    to.fill(bytes(to.extent))
+    return _counter_error(machine, arguments) if to.extent == _EVENT_VALUE else -errno.EINVAL
+
+
+def _counter_error(machine: Machine, arguments: Sequence[Argument]) -> int:
+    events, flags = map_argument(machine, arguments[0]), arguments[1].value
+    index = flags & _CURRENT_CPU
+    if flags & ~_CURRENT_CPU:
+        return -errno.EINVAL
+    if index == _CURRENT_CPU:
+        index = machine.environment.cpu
+    return -errno.E2BIG if index >= (events.spec.max_entries or machine.environment.cpus) else -errno.ENOENT
+
+
+def get_stack(machine: Machine, arguments: Sequence[Argument]) -> int:
+    """The stack of what is traced: there is none."""
+    to, flags = arguments[1], arguments[3].value
+    to.fill(bytes(to.extent))
+    build_ids = flags & _USER_BUILD_ID
+    if flags & ~(0xFF | _USER_STACK | _USER_BUILD_ID) or (build_ids and not flags & _USER_STACK):
+        return -errno.EINVAL
+    return -errno.EINVAL if to.extent % (_STACK_BUILD_ID if build_ids else 8) else -errno.EFAULT
+
+
+def get_branch_snapshot(machine: Machine, arguments: Sequence[Argument]) -> int:
+    """The branches taken last: the processor does not record them."""
+    arguments[0].fill(b"")
+    return -errno.ENOENT
+
+
+def read_branch_records(machine: Machine, arguments: Sequence[Argument]) -> int:
+    """The branches that came with an event: none did."""
+    return -errno.EINVAL if arguments[3].value & ~1 else -errno.ENOENT

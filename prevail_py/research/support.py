@@ -1,0 +1,132 @@
+"""The table of what is supported, ``docs/support.md``, from the tables and the verifier themselves.
+
+``python -m prevail_py.research.support`` prints it, ``--out docs/support.md`` writes it (``make regenerate``).
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Final
+
+from prevail_py.isa.instructions import Call, Exit
+from prevail_py.objects.program import Program
+from prevail_py.platforms import Platform, platform
+from prevail_py.platforms.model import HelperPrototype, LookupResult
+from prevail_py.verifier import VerdictKind, verify
+from prevail_py.vm.helpers.support import Level, support_of
+from prevail_py.vm.maps.create import MODELLED
+
+__all__ = ["main", "table"]
+
+_INTRODUCTION: Final = """\
+# What is supported
+
+This page is generated (`python -m prevail_py.research.support --out docs/support.md`, part of `make regenerate`) from
+the tables of the Linux platform, from the machine's table of helpers, and from what the verifier says of a program that
+calls the helper and does nothing else.
+
+## Helpers
+
+*Program types* are those that may call the helper, as measured with Linux; of some helpers it was not measured.
+*Verifier* is empty where the verifier models the call, and says what it lacks where the verdict is UNSUPPORTED.
+*Machine* says how much the virtual machine models, on the interpreter and in generated source alike:
+
+- **full**: it does what it does in Linux, as far as the program and its user can see;
+- **given**: what it finds is what the `Environment` of the run says (the note names the part), by default
+  nothing;
+- **noted**: its effect on the world is noted in the `Environment`;
+- **fails**: it returns the error that it returns in Linux where there is nothing to be found;
+- **trap**: calling it is a trap that names it.
+
+"""
+
+_MAPS: Final = """
+## Map types
+
+*Look-up* is what `bpf_map_lookup_elem` yields in a program.  *Machine* is empty where the virtual machine models the
+type; a program may refer to a map of any other, and traps when it gives it to a helper.
+
+"""
+
+
+def table(target: Platform | None = None) -> str:
+    """The whole page."""
+    target = target or platform()
+    lines = ["| Id | Helper | Program types | Verifier | Machine | Note |", "| --- | --- | --- | --- | --- | --- |"]
+    lines += [_helper_row(target, number) for number in target.helper_ids()]
+    counts = dict.fromkeys(Level, 0)
+    for number in target.helper_ids():
+        counts[support_of(target.helper_name(number) or "").level] += 1
+    summary = ", ".join(f"{count} {level.value}" for level, count in counts.items())
+    maps = ["| Type | Name | Look-up | Machine |", "| --- | --- | --- | --- |", *_map_rows(target)]
+    return (
+        f"{_INTRODUCTION}Of {len(target.helper_ids())} helpers in the machine: {summary}.\n\n"
+        + "\n".join(lines)
+        + f"\n{_MAPS}"
+        + "\n".join(maps)
+        + "\n"
+    )
+
+
+def _helper_row(target: Platform, number: int) -> str:
+    name = target.helper_name(number) or ""
+    prototype = target.helper(number)
+    assert prototype is not None
+    support = support_of(name)
+    return _row(
+        str(number),
+        f"`{name}`",
+        _callers(target, prototype),
+        _verifier(target, number),
+        support.level.value,
+        support.note,
+    )
+
+
+def _callers(target: Platform, prototype: HelperPrototype) -> str:
+    callers = prototype.program_types
+    if callers is None:
+        return "not measured"
+    missing = target.measured_types - callers
+    if not missing:
+        return "all"
+    return f"all but {', '.join(sorted(missing))}" if len(missing) <= 4 else ", ".join(sorted(callers))
+
+
+def _verifier(target: Platform, number: int) -> str:
+    """What the verifier lacks for a call, in one of the program types that may make it."""
+    prototype = target.helper(number)
+    assert prototype is not None
+    callers = prototype.program_types or frozenset(target.program_types)
+    kind = next((kind for kind in ("xdp", "sched_cls", "kprobe") if kind in callers), min(callers))
+    verdict = verify(Program("call", kind, kind, (Call(number), Exit()), platform=target.name))
+    if verdict.kind is not VerdictKind.UNSUPPORTED:
+        return ""
+    return str(verdict.reason).partition(" (helper ")[0]
+
+
+def _row(*cells: str) -> str:
+    return f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |"
+
+
+def _map_rows(target: Platform) -> Iterator[str]:
+    for number, kind in sorted(target.map_types.items()):
+        lookup = "" if kind.lookup is LookupResult.NOTHING else kind.lookup.value
+        yield _row(str(number), f"`{kind.name}`", lookup, "" if number in MODELLED else "not modelled")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Print the page, or write it."""
+    parser = argparse.ArgumentParser(prog="python -m prevail_py.research.support", description=__doc__)
+    parser.add_argument("--out", type=Path, help="the file to write")
+    options = parser.parse_args(arguments)
+    if options.out is None:
+        print(table(), end="")
+    else:
+        options.out.write_text(table(), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
