@@ -18,7 +18,7 @@ from prevail_py.vm.engines import engine as load_engine
 from prevail_py.vm.environment import Environment
 from prevail_py.vm.interpreter import DEFAULT_FUEL, Execution
 from prevail_py.vm.machine import Redirect
-from prevail_py.vm.maps import Map, create_maps
+from prevail_py.vm.maps import Map, Maps, create_maps
 from prevail_py.vm.outcome import OutOfFuel, Returned
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class XdpReport:
 
     program: Program
     results: tuple[PacketResult, ...]
-    maps: tuple[Map, ...]
+    maps: Maps
     log: tuple[str, ...]
     outputs: Mapping[str, Path]
 
@@ -131,7 +131,7 @@ def replay(
                     writers[result.action] = stack.enter_context(CaptureWriter(path))
                 writers[result.action].write(Captured(frame.time, execution.packet or b""))
     outputs = {action: writers[action].path for action in (*ACTIONS, INVALID) if action in writers}
-    return XdpReport(program, tuple(results), tuple(maps), tuple(environment.log[logged:]), outputs)
+    return XdpReport(program, tuple(results), Maps(maps), tuple(environment.log[logged:]), outputs)
 
 
 def _frames(packets: str | Path | Iterable[bytes]) -> list[Captured]:

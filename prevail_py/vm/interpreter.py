@@ -48,7 +48,7 @@ from prevail_py.vm.context import Context, takes_packet
 from prevail_py.vm.environment import Environment
 from prevail_py.vm.fault import Fault
 from prevail_py.vm.machine import Callback, Code, Machine, Redirect, prepare
-from prevail_py.vm.maps import Map, create_maps, has_values
+from prevail_py.vm.maps import Map, Maps, create_maps, has_values
 from prevail_py.vm.memory import Region, RegionKind
 from prevail_py.vm.outcome import Outcome, OutOfFuel, Returned, Trap, TrapKind, Trapped
 from prevail_py.vm.packet import Packet
@@ -86,7 +86,8 @@ class Execution(NamedTuple):
 
     ``packet`` is what lies between data and data_end, ``context`` the bytes of the context's scalar fields, ``memory``
     what :func:`run_memory` was given; each is None where the run had none.  ``steps`` counts instructions, ``log``
-    holds what the program printed, and ``redirect`` where it last asked to send the packet.
+    holds what the program printed, and ``redirect`` where it last asked to send the packet.  ``maps`` are those of the
+    program by number, as maps of bytes, and by name, as mappings of typed keys and values: ``maps["flows"][key]``.
     """
 
     outcome: Outcome
@@ -94,7 +95,7 @@ class Execution(NamedTuple):
     packet: bytes | None = None
     context: bytes | None = None
     memory: bytes | None = None
-    maps: tuple[Map, ...] = ()
+    maps: Maps = Maps()
     log: tuple[str, ...] = ()
     redirect: Redirect | None = None
 
@@ -171,7 +172,7 @@ class Interpreter:
         left = None if machine.packet is None else bytes(machine.packet)
         printed = tuple(log[logged:]) if len(log) > logged else ()
         return Execution(
-            outcome, machine.steps, left, bytes(region.data), None, tuple(machine.maps), printed, machine.redirect
+            outcome, machine.steps, left, bytes(region.data), None, Maps(machine.maps), printed, machine.redirect
         )
 
 

@@ -13,7 +13,7 @@ from prevail_py.vm.engines import engine
 from prevail_py.vm.environment import Environment
 from prevail_py.vm.interpreter import Execution
 from prevail_py.vm.kernel.loader import possible_cpus
-from prevail_py.vm.maps import create_maps
+from prevail_py.vm.maps import Maps, create_maps
 from prevail_py.vm.maps.array import ArrayMap
 from prevail_py.vm.maps.hash import HashMap
 from prevail_py.vm.outcome import OutOfFuel, Returned
@@ -90,7 +90,7 @@ def test_interpreter_and_source(sums: Program) -> None:
     for packet in PACKETS:
         left, right = run(sums, "interpreter", packet), run(sums, "source", packet)
         assert isinstance(left[0].outcome, Returned)
-        assert left[0]._replace(maps=()) == right[0]._replace(maps=())
+        assert left[0]._replace(maps=Maps()) == right[0]._replace(maps=Maps())
         assert left[1] == right[1]
 
 
@@ -99,7 +99,7 @@ def test_fuel_runs_out_at_the_same_instruction(sums: Program) -> None:
     for fuel in range(0, steps, 1 + steps // 25):
         left, right = (run(sums, name, PACKETS[4], fuel) for name in ("interpreter", "source"))
         assert isinstance(left[0].outcome, OutOfFuel)
-        assert left[0]._replace(maps=()) == right[0]._replace(maps=())
+        assert left[0]._replace(maps=Maps()) == right[0]._replace(maps=Maps())
         assert left[1] == right[1]
 
 

@@ -33,7 +33,7 @@ from prevail_py.vm.environment import Environment
 from prevail_py.vm.helpers.table import HELPERS
 from prevail_py.vm.interpreter import Execution, Interpreter, run, run_memory
 from prevail_py.vm.machine import Machine
-from prevail_py.vm.maps import create_maps
+from prevail_py.vm.maps import Maps, create_maps
 from prevail_py.vm.maps.array import ArrayMap
 from prevail_py.vm.maps.targets import ProgramArray
 from prevail_py.vm.memory import RegionKind
@@ -51,7 +51,7 @@ def test_execution() -> None:
     text = "r2 = *(u32 *)(r1 + 0)\n*(u8 *)(r2 + 1) = 7\nr0 = 2\nexit"
     execution = run(program(text), packet=b"abcdef")
     assert execution == Execution(
-        Returned(2), 4, packet=b"a\x07cdef", context=bytes(12) + b"\1" + bytes(11), maps=(), log=(), redirect=None
+        Returned(2), 4, packet=b"a\x07cdef", context=bytes(12) + b"\1" + bytes(11), maps=Maps(), log=(), redirect=None
     )
 
 
@@ -70,7 +70,7 @@ def test_inputs_that_do_not_fit() -> None:
     with pytest.raises(ValueError, match="program 'p' has no type"):
         run(program("exit", ""))
     with pytest.raises(ValueError, match="uses 1 maps, not 0"):
-        run(one_map, maps=())
+        run(one_map, maps=Maps())
     with pytest.raises(ValueError, match="map 'n' is given for 'm', but differs in value_size"):
         run(one_map, maps=create_maps([MapSpec("n", 2, 4, 4, 1)]))
     per_cpu = program("r0 = 0\nexit", maps=[MapSpec("m", 6, 4, 8, 1)])

@@ -27,7 +27,7 @@ from prevail_py.vm.environment import Environment
 from prevail_py.vm.interpreter import Execution
 from prevail_py.vm.kernel.engine import KernelAnswer, RunInput, Session
 from prevail_py.vm.machine import Machine
-from prevail_py.vm.maps import Map, create_maps
+from prevail_py.vm.maps import Map, Maps, create_maps
 from prevail_py.vm.maps.array import ArrayMap
 from prevail_py.vm.maps.devices import TargetMap, XdpSocket, XdpSocketMap
 from prevail_py.vm.maps.hash import HashMap
@@ -193,7 +193,7 @@ def test_program_as_generated_source(case: Case) -> None:
     steps = execute(case).steps
     for fuel in (2000, *range(0, steps + 1, 1 + steps // 40)):
         left, right = execute(case, fuel=fuel), execute(case, GENERATED, fuel)
-        assert left._replace(maps=()) == right._replace(maps=())
+        assert left._replace(maps=Maps()) == right._replace(maps=Maps())
         assert [contents(map) for map in left.maps] == [contents(map) for map in right.maps]
 
 

@@ -27,7 +27,7 @@ from prevail_py.vm.kernel.loader import possible_cpus
 from prevail_py.vm.kernel.memory import run_memory
 from prevail_py.vm.kernel.results import RESULT_KEY, read_result
 from prevail_py.vm.kernel.wire import KernelRun, Request, RunInput
-from prevail_py.vm.maps import Map, create_maps
+from prevail_py.vm.maps import Map, Maps, create_maps
 from prevail_py.vm.outcome import Returned
 
 __all__ = ["KernelEngine", "KernelProgram"]
@@ -108,11 +108,11 @@ class KernelProgram:
                 size = len(given[number].packet)
                 where = "on this input" if len(contexts) == 1 else f"on input {number + 1}, of {size} bytes"
                 raise EngineError(f"the kernel does not run {self.program.name} {where}: {run.error}")
-            executions.append(self._execution(run, context, exchange.result, tuple(maps)))
+            executions.append(self._execution(run, context, exchange.result, Maps(maps)))
         exchange.bring_back(reply.runs[-1])
         return executions
 
-    def _execution(self, run: KernelRun, context: bytes, result: int, maps: tuple[Map, ...]) -> Execution:
+    def _execution(self, run: KernelRun, context: bytes, result: int, maps: Maps) -> Execution:
         value = read_result(run.maps[result][RESULT_KEY], run.return_value)
         packet, after = from_kernel(self._type, context, run.packet, run.context)
         return Execution(Returned(value), 0, packet=packet, context=after, maps=maps)

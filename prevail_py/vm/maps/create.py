@@ -9,6 +9,7 @@ from prevail_py.objects.program import MapSpec
 from prevail_py.vm.environment import Environment
 from prevail_py.vm.maps.array import ArrayMap
 from prevail_py.vm.maps.bloom import BloomFilter
+from prevail_py.vm.maps.collection import Maps
 from prevail_py.vm.maps.definition import check_flags
 from prevail_py.vm.maps.devices import TargetKind, TargetMap, XdpSocketMap
 from prevail_py.vm.maps.hash import HashMap
@@ -71,7 +72,7 @@ def create_map(spec: MapSpec, environment: Environment | None = None) -> Map:
     return maker(spec, (environment or Environment()).cpus)
 
 
-def create_maps(specs: Iterable[MapSpec], environment: Environment | None = None) -> tuple[Map, ...]:
+def create_maps(specs: Iterable[MapSpec], environment: Environment | None = None) -> Maps:
     """A map for each definition, as the ``maps`` of a run."""
     environment = environment or Environment()
-    return tuple(create_map(spec, environment) for spec in specs)
+    return Maps(create_map(spec, environment) for spec in specs)
