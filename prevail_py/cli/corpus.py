@@ -225,6 +225,8 @@ def _table(arguments: argparse.Namespace) -> int:
     parts = sections(run, lax)
     if arguments.markdown:
         command = f"prevail-py corpus table {os.path.basename(arguments.run_file)}"
+        if lax is not None:
+            command += f" --lax {os.path.basename(arguments.lax)}"
         write_output(arguments.markdown, markdown(arguments.title, run, parts, command))
     else:
         for part in parts:
@@ -232,7 +234,7 @@ def _table(arguments: argparse.Namespace) -> int:
             if part.table is not None:
                 print_table(part.table, colours=_COLOURS)
                 print()
-    missed = [bar for bar in bars(run) if not bar.met]
+    missed = [bar for bar in bars(run, lax) if not bar.met]
     for bar in missed:
         print(f"prevail-py: bar not met: {bar.name}: {bar.value} ({bar.bar})", file=sys.stderr)
     return EXIT_NOT_SAFE if arguments.check and missed else EXIT_OK

@@ -119,6 +119,9 @@ ATTACH_RULES: Mapping[str, AttachRule] = {
     "cgroup_unix_recvmsg": AttachRule(return_range=(1, 1), hidden=_IP4),
     "cgroup_unix_getpeername": AttachRule(return_range=(1, 1), hidden=_IP4),
     "cgroup_unix_getsockname": AttachRule(return_range=(1, 1), hidden=_IP4),
+    # What every hook takes; a hook's own range (errors -4095..0, flags 0..1, anything) depends on its prototype.
+    "lsm_mac": AttachRule(return_range=(0, 0)),
+    "lsm_cgroup": AttachRule(return_range=(1, 1)),
     "trace_fentry": AttachRule(return_range=(0, 0)),
     "trace_fexit": AttachRule(return_range=(0, 0)),
     "trace_iter": AttachRule(return_range=(0, 1)),

@@ -77,6 +77,8 @@ def _wrongly_safe(row: Row) -> bool:
 
 def unsafe_cause(row: Row) -> tuple[str, str]:
     """Why a program that should be rejected may be SAFE all the same: cause and argument."""
+    if row["kernel"] == "accept":
+        return "accepted", "the kernel that was asked accepts the program; the test was written for another version"
     argument = _arguments().get(f"{row['object']}/{row['program']}")
     if argument is not None:
         return argument["cause"], argument["argument"]
@@ -100,7 +102,7 @@ _LOADING: Final = (
 def cause(row: Row, lax: Mapping[tuple[str, str, str], Row] | None = None) -> str:
     """Why a program that should be accepted is not SAFE."""
     if lax is not None and (other := lax.get(_key(row))) is not None and other["verdict"] == "SAFE":
-        return "policy: SAFE under the policy of the other run"
+        return "policy: SAFE where it forgives leaks and reads of unwritten stack"
     if row["verdict"] == "UNSUPPORTED":
         reason = (row["reason"] or "").split(" at slot")[0]
         return "unsupported: " + (re.sub(r" in map \S+", "", reason) if len(reason) < 60 else _features(reason))
@@ -124,8 +126,12 @@ def _key(row: Row) -> tuple[str, str, str]:
     return row["corpus"], row["object"], row["program"]
 
 
-def bars(run: Run) -> list[Bar]:
-    """The bars that a run can be held against, those that its corpora have programs for."""
+def bars(run: Run, lax: Run | None = None) -> list[Bar]:
+    """The bars that a run can be held against, those that its corpora have programs for.
+
+    Tests say what Linux does for root: with ``lax``, the same run under that policy, its successes are the ones held
+    against the bar.
+    """
     found = []
     annotated = [row for row in run.rows if row["expected"] and row["message"] is not None]
     if annotated:
@@ -135,6 +141,9 @@ def bars(run: Run) -> list[Bar]:
         wrong = suspects(row for row in inside if row["expected"] == "failure")
         argued = [row for row in inside if row["expected"] == "failure" and row["verdict"] == "SAFE"]
         passing = [row for row in inside if row["expected"] == "success"]
+        forgiving = [] if lax is None else [row for row in lax.rows if row["expected"] and class_of(row).scope]
+        wrong += suspects(row for row in forgiving if row["expected"] == "failure")
+        forgiven = [row for row in forgiving if row["expected"] == "success"]
         found += [
             Bar("annotated programs without a class", str(len(unclassified)), "0", not unclassified),
             _share("annotated programs out of scope", outside, annotated, at_most=20),
@@ -144,8 +153,16 @@ def bars(run: Run) -> list[Bar]:
                 "0",
                 not wrong,
             ),
-            _share("expected successes in scope that are SAFE", _safe(passing), passing, at_least=90),
+            _share(
+                "expected successes in scope that are SAFE",
+                _safe(passing),
+                passing,
+                at_least=90 if lax is None else None,
+            ),
         ]
+        if forgiven:
+            policy = "the policy that the tests are written for"
+            found.append(_share(f"the same under {policy}", _safe(forgiven), forgiven, at_least=90))
     untyped = [row for row in run.rows if row["kernel"] == "accept" and not row["btf"] and not row["expected"]]
     if untyped:
         found.append(
@@ -172,7 +189,7 @@ def _share(
 ) -> Bar:
     percent = 100 * len(part) / len(whole) if whole else 100.0
     met = (at_least is None or percent >= at_least) and (at_most is None or percent <= at_most)
-    bar = f"at least {at_least} %" if at_least is not None else f"at most {at_most} %"
+    bar = f"at least {at_least} %" if at_least is not None else f"at most {at_most} %" if at_most is not None else ""
     return Bar(name, f"{len(part)} of {len(whole)}, {percent:.1f} %", bar, met)
 
 
@@ -181,9 +198,10 @@ def sections(run: Run, lax: Run | None = None) -> list[Section]:
     return [
         _verdicts(run),
         _agreement(run),
-        *_bars(run),
+        *_bars(run, lax),
         *_classes(run),
         _wrongly_safe_section(run),
+        *([] if lax is None else [_wrongly_safe_section(lax, f"Under the policy {_policy(lax)}: should be rejected")]),
         _not_safe_section(run, None if lax is None else {_key(row): row for row in lax.rows}),
         *_typed(run),
         *_missing(run),
@@ -216,8 +234,8 @@ def _agreement(run: Run) -> Section:
     return Section("Agreement", "What is expected, what the kernel says, what is said here.", table)
 
 
-def _bars(run: Run) -> list[Section]:
-    found = bars(run)
+def _bars(run: Run, lax: Run | None) -> list[Section]:
+    found = bars(run, lax)
     if not found:
         return []
     rows = tuple((bar.name, bar.value, bar.bar, "yes" if bar.met else "NO") for bar in found)
@@ -251,7 +269,11 @@ def _classes(run: Run) -> list[Section]:
     return [Section("Classes", text, Table(header, tuple(rows), frozenset({4, 5})))]
 
 
-def _wrongly_safe_section(run: Run) -> Section:
+def _policy(run: Run) -> str:
+    return str(run.about["options"]["verifier"].get("policy", "strict"))
+
+
+def _wrongly_safe_section(run: Run, title: str = "Should be rejected") -> Section:
     rows = []
     for row in run.rows:
         if _wrongly_safe(row):
@@ -263,7 +285,7 @@ def _wrongly_safe_section(run: Run) -> Section:
     table = Table(("cause", "program", "kernel", "message", "why SAFE is right"), tuple(sorted(rows)))
     count = sum(1 for row in rows if row[0] == SUSPECTED)
     text = f"{len(rows)} programs; {count} of them without an argument."
-    return Section("Should be rejected, and are SAFE", text, table if rows else None)
+    return Section(f"{title}, and are SAFE", text, table if rows else None)
 
 
 def _not_safe_section(run: Run, lax: Mapping[tuple[str, str, str], Row] | None) -> Section:

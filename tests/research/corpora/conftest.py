@@ -46,7 +46,8 @@ def make_run() -> Callable[[list[Row]], Run]:
 
     def make(rows: list[Row]) -> Run:
         corpora = {"c": {"description": "d", "provenance": "v", "objects": 1, "missing": {}}}
-        about = {"version": "0", "commit": "abc", "machine": "m", "kernel": "6.1", "corpora": corpora}
+        about: dict[str, Any] = {"version": "0", "commit": "abc", "machine": "m", "kernel": "6.1", "corpora": corpora}
+        about["options"] = {"verifier": {}}
         return Run(rows, about)
 
     return make

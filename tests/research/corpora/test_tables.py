@@ -94,6 +94,23 @@ def test_bars_count_what_they_say(make_row: MakeRow, make_run: MakeRun) -> None:
     assert {bar.name: bar.met for bar in bars(make_run(unclassified))}["annotated programs without a class"] is False
 
 
+def test_the_bar_is_for_the_policy_of_the_tests(make_row: MakeRow, make_run: MakeRun) -> None:
+    name = "the same under the policy that the tests are written for"
+    strict = make_run([make_row(expected="success", message="", verdict="UNKNOWN", failure="pointer-leak: y")])
+    lax = make_run([make_row(expected="success", message="")])
+    met = {bar.name: bar.met for bar in bars(strict, lax)}
+    assert met["expected successes in scope that are SAFE"]
+    assert met[name]
+    assert not {bar.name: bar.met for bar in bars(strict, strict)}[name]
+    wrong = make_run([make_row(expected="failure", message="R1 !read_ok", kernel="reject")])
+    failures = "expected failures in scope that are SAFE without an argument"
+    assert not {bar.name: bar.met for bar in bars(strict, wrong)}[failures]
+
+
+def test_the_kernel_that_is_asked_may_be_newer_than_a_test(make_row: MakeRow) -> None:
+    assert not suspects([make_row(expected="failure", message="invalid indirect read from stack", kernel="accept")])
+
+
 def test_markdown_names_what_it_was_made_from(make_row: MakeRow, make_run: MakeRun) -> None:
     run = make_run([make_row(kernel="accept", verdict="UNKNOWN", failure="x: a | b")])
     text = markdown("Title", run, sections(run), "prevail-py corpus table")
