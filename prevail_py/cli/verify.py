@@ -41,6 +41,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--explain", action="store_true", help="say of each failure on which instructions and facts it rests"
     )
+    parser.add_argument(
+        "--termination", action="store_true", help="look for bounds on loops: whether every run ends, and how soon"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON document per object and line (schema 1)")
     parser.add_argument("--invariants", action="store_true", help="also print what was found to hold at each block")
     parser.add_argument("--domain", metavar="NAME", help="the abstract domain")
@@ -79,7 +82,7 @@ def _options(arguments: argparse.Namespace) -> dict[str, Any]:
             facts(arguments.domain)
         except ValueError as error:
             raise InputError(f"--domain: {error}") from error
-    names = ("domain", "disjuncts", "budget", "policy")
+    names = ("domain", "disjuncts", "budget", "policy", "termination")
     return {name: value for name in names if (value := getattr(arguments, name)) is not None}
 
 
@@ -122,6 +125,7 @@ class _Text:
         self.kinds: list[VerdictKind] = []
         self.assumptions: dict[str, None] = {}
         self.failures: list[str] = []
+        self.bounds: list[str] = []
         self.invariants: list[str] = []
 
     def unreadable(self, path: str, error: InputError) -> None:
@@ -136,6 +140,8 @@ class _Text:
             self.assumptions.update(dict.fromkeys(verdict.assumptions))
             if not (verdict.is_safe or self.arguments.brief):
                 self.failures.append(verdict_text(path, verdict, explain=self.arguments.explain))
+            if verdict.termination is not None:
+                self.bounds.append(f"{path}: {verdict.program.name}: {verdict.termination}")
             if self.arguments.invariants:
                 self.invariants.append(f"{path}: {verdict.program.name}: invariants\n{verdict.invariants}")
 
@@ -147,5 +153,5 @@ class _Text:
             print(f"\n{summary(self.kinds)}")
         for fact in self.assumptions:
             print(f"assumed: {fact}")
-        for text in (*self.failures, *self.invariants):
+        for text in (*self.failures, *self.bounds, *self.invariants):
             print(f"\n{text}")

@@ -46,6 +46,15 @@ def _program(verdict: Verdict, invariants: bool, explain: bool) -> dict[str, Any
         "assumptions": list(verdict.assumptions),
         "failures": [_failure(verdict, failure, explain) for failure in verdict.failures],
     }
+    if verdict.termination is not None:
+        document["termination"] = {
+            "proved": verdict.termination.is_proved,
+            "instructions": verdict.termination.instructions,
+            "loops": [
+                {"pc": loop.pc, "calls": list(loop.calls), "turns": loop.turns, "measure": loop.measure}
+                for loop in verdict.termination.loops
+            ],
+        }
     if invariants:
         document["invariants"] = [
             {"pc": pc, "calls": list(calls), "states": list(states)}

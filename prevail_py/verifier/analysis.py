@@ -24,6 +24,7 @@ from prevail_py.verifier.policy import STRICT, Policy
 from prevail_py.verifier.policy import policy as policy_of
 from prevail_py.verifier.setting import Setting, Unsupported
 from prevail_py.verifier.state import State
+from prevail_py.verifier.termination import termination as bounds
 from prevail_py.verifier.verdict import Failure, Invariants, Verdict, VerdictKind
 
 if TYPE_CHECKING:
@@ -52,14 +53,15 @@ def verify(
     disjuncts: int | None = None,
     budget: int | None = None,
     policy: str = STRICT.name,
+    termination: bool = False,
 ) -> Verdict:
     """Prove that ``program`` is safe in the sense of ``docs/safety.md``, or say what is missing.
 
     ``domain`` names the abstract domain (:func:`prevail_py.domains.facts`); ``disjuncts`` fixes how many states are
     kept apart per block, where the default tries 1, 8 and 64 in turn; ``budget`` bounds the abstract steps of each
     attempt (:data:`BUDGET`, more for large programs); ``policy`` names what is held against a program beyond the
-    safety of memory (:mod:`prevail_py.verifier.policy`), and only verdicts under the default one open the gate.  The
-    same arguments give the same verdict, ``seconds`` apart.
+    safety of memory (:mod:`prevail_py.verifier.policy`), and only verdicts under the default one open the gate;
+    ``termination`` asks for bounds on loops, too.  The same arguments give the same verdict, ``seconds`` apart.
 
     Raises ValueError for an unknown domain or policy or a number below 1.  Programs that cannot be analysed are no
     error: they get UNSUPPORTED with a reason.
@@ -69,7 +71,7 @@ def verify(
     if budget is None:
         budget = max(BUDGET, _BUDGET_PER_SLOT * len(program.code))
     with _collector_paused():
-        return _verify(program, facts(domain), disjuncts, budget, policy_of(policy))
+        return _verify(program, facts(domain), disjuncts, budget, policy_of(policy), termination)
 
 
 @contextmanager
@@ -87,7 +89,14 @@ def _collector_paused() -> Iterator[None]:
             gc.enable()
 
 
-def _verify(program: Program, top: Callable[[], Facts], disjuncts: int | None, budget: int, rules: Policy) -> Verdict:
+def _verify(
+    program: Program,
+    top: Callable[[], Facts],
+    disjuncts: int | None,
+    budget: int,
+    rules: Policy,
+    measures: bool,
+) -> Verdict:
     start = process_time()
     if program.unsupported:
         reason = ", ".join(program.unsupported)
@@ -102,7 +111,7 @@ def _verify(program: Program, top: Callable[[], Facts], disjuncts: int | None, b
     verdict: Verdict | None = None
     for bound in DISJUNCTS if disjuncts is None else (disjuncts,):
         allowed = budget if verdict is None else min(budget, _RETRY_FACTOR * verdict.steps)
-        found = _Attempt(Setting(program, host, top, rules), bound, allowed).verdict()
+        found = _Attempt(Setting(program, host, top, rules), bound, allowed, measures).verdict()
         steps += found.steps
         # An attempt that ran out of budget says less than the failures of the one before.
         if verdict is None or not found.reason:
@@ -117,8 +126,9 @@ def _verify(program: Program, top: Callable[[], Facts], disjuncts: int | None, b
 class _Attempt:
     """One analysis of a program with one bound on disjuncts."""
 
-    def __init__(self, setting: Setting, disjuncts: int, budget: int) -> None:
+    def __init__(self, setting: Setting, disjuncts: int, budget: int, measures: bool) -> None:
         self.setting = setting
+        self.measures = measures
         self.disjuncts = disjuncts
         self.budget = budget
         self._failures: dict[tuple[int, str, tuple[int, ...]], Failure] = {}
@@ -127,7 +137,7 @@ class _Attempt:
     def verdict(self) -> Verdict:
         program = self.setting.program
         try:
-            fixpoint = Fixpoint(self.setting, self.disjuncts, self.budget, self._check)
+            fixpoint = Fixpoint(self.setting, self.disjuncts, self.budget, self._check, self.measures)
         except CfgError as error:
             # No control-flow graph, no semantics: the program is malformed rather than hard.
             failure = Failure(error.pc, "control-flow", error.reason, self._line(error.pc))
@@ -153,6 +163,7 @@ class _Attempt:
             assumptions=self._assumptions(),
             invariants=_invariants(fixpoint),
             explainer=partial(_explain, fixpoint),
+            termination=bounds(fixpoint) if self.measures else None,
         )
 
     def _line(self, pc: int) -> SourceLine | None:

@@ -170,7 +170,7 @@ def _returned(state: State) -> State:
     saved = outer.frames[-1].saved
     leave_frame(outer)
     outer.registers[0] = Special.UNINITIALISED
-    outer.registers[1:6] = saved[4:]
+    outer.registers[1:6] = saved[4:9]
 
     def dangling(value: Value) -> Value:
         gone = isinstance(value, Pointer) and value.region.kind is RegionKind.MEMORY and value.region.name == KEY

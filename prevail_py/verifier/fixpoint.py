@@ -15,10 +15,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final, TypeAlias
 
 from prevail_py.cfg.builder import build
 from prevail_py.cfg.graph import Block, ControlFlowGraph, FunctionGraph
+from prevail_py.cfg.wto import Wto
 from prevail_py.domains.lattice import Term
 from prevail_py.isa.flow import target
 from prevail_py.isa.instructions import Call, CallLocal, Instruction
@@ -32,6 +34,7 @@ from prevail_py.verifier.partition import add_state
 from prevail_py.verifier.scalars import unknown
 from prevail_py.verifier.setting import MAX_PACKET_SIZE, METADATA_OFFSETS, Setting, Unsupported
 from prevail_py.verifier.state import Frame, State
+from prevail_py.verifier.termination import measure
 from prevail_py.verifier.values import (
     MAX_FRAMES,
     NEVER_NULL,
@@ -43,7 +46,7 @@ from prevail_py.verifier.values import (
     Value,
 )
 
-__all__ = ["BudgetExhausted", "CallString", "Checker", "Fixpoint"]
+__all__ = ["BudgetExhausted", "CallString", "Checker", "Fixpoint", "Loop"]
 
 _JOINS_BEFORE_WIDENING: Final = 1
 _DESCENDING_ROUNDS: Final = 2
@@ -52,6 +55,9 @@ _COLLECT_EVERY: Final = 64
 
 CallString: TypeAlias = tuple[int, ...]
 """The slots of the calls that are active, outermost first; empty in the main program."""
+
+Loop: TypeAlias = tuple[CallString, int]
+"""A loop: the calls that lead to its function, and the first slot of its head."""
 
 Checker: TypeAlias = Callable[[int, Sequence[Assertion], State], None]
 """Called with the slot and the assertions of each reachable instruction and every state in which it is reached."""
@@ -102,10 +108,11 @@ class Fixpoint:
 
     ``invariants`` maps (call string, first slot of a block) to the states with which the block is entered, and
     ``returns`` (call string, slot of a call) to those right after it; both are filled by :meth:`run`.
-    ``steps`` counts instructions times states, the measure of the budget.
+    ``steps`` counts instructions times states, the measure of the budget.  With ``measures`` it fills ``loops``: for
+    each loop the most turns each time it is entered, None for no bound, and the reason (:mod:`termination`).
     """
 
-    def __init__(self, setting: Setting, disjuncts: int, budget: int, check: Checker) -> None:
+    def __init__(self, setting: Setting, disjuncts: int, budget: int, check: Checker, measures: bool = False) -> None:
         self.setting = setting
         self.disjuncts = disjuncts
         self.budget = budget
@@ -115,6 +122,8 @@ class Fixpoint:
         self.invariants: dict[tuple[CallString, int], list[State]] = {}
         self.returns: dict[tuple[CallString, int], list[State]] = {}
         self._functions: dict[int, Function] = {}
+        self.measures = measures
+        self.loops: dict[Loop, tuple[int | None, str]] = {}
         self._demands: dict[int, tuple[tuple[Assertion, ...], tuple[int, ...]]] = {}
 
     def run(self) -> None:
@@ -176,13 +185,21 @@ class Fixpoint:
             known = self._functions[graph.index] = prepare(self.setting, graph)
         return known
 
+    def order_of(self, graph: FunctionGraph) -> Wto:
+        """The weak topological order in which a function was solved."""
+        return self._function(graph).order
+
     def _solve(self, graph: FunctionGraph, calls: CallString, entry: list[State], final: bool) -> list[State]:
         """The states at the exits of a function entered with ``entry``; with ``final``, check and keep invariants."""
         function = self._function(graph)
         solving = _Solving(function, calls, entry)
-        order, ends = function.order.order, function.order.ends
+        self._run(solving, 0, len(function.order.order), final)
+        return [state for node in sorted(solving.exits) for state in solving.exits[node]]
+
+    def _run(self, solving: _Solving, position: int, stop: int, final: bool) -> None:
+        """Visit the blocks from ``position`` to ``stop`` of the order, and iterate the components among them."""
+        order, ends = solving.function.order.order, solving.function.order.ends
         open_components: list[_Component] = []
-        position = 0
         while True:
             if open_components and position == open_components[-1].end:
                 component = open_components[-1]
@@ -194,8 +211,10 @@ class Fixpoint:
                     if final and not open_components:
                         for node in order[component.start : component.end]:
                             self._finish(solving, node)
+                        if self.measures:
+                            self._measure(solving, component.start, component.end)
                 continue
-            if position == len(order):
+            if position == stop:
                 break
             node, end = order[position], ends[position]
             solving.entries[node] = self._gather(solving, node, outside_only=end > position)
@@ -203,7 +222,44 @@ class Fixpoint:
                 open_components.append(_Component(node, position, end))
             self._visit(solving, node, final and not open_components)
             position += 1
-        return [state for node in sorted(solving.exits) for state in solving.exits[node]]
+
+    def _measure(self, solving: _Solving, start: int, end: int) -> None:
+        """Look for bounds on the loops among the blocks from ``start`` to ``end`` of the order, which are solved."""
+        order = solving.function.order
+        for position in range(start, end):
+            if order.ends[position] > position:
+                head = order.order[position]
+                steps, budget = self.steps, self.budget
+                self.budget = self.steps + budget
+                try:
+                    found = measure(solving.entries[head], partial(self._turn, solving, position))
+                except BudgetExhausted:
+                    found = None, ""
+                self.steps, self.budget = steps, budget
+                loop = solving.calls, solving.function.graph.blocks[head].start
+                # The worst of all the states in which the function is called from there.
+                known = self.loops.get(loop, (0, ""))
+                unbounded = known[0] is None or found[0] is None
+                self.loops[loop] = (None, "") if unbounded else max(known, found)
+
+    def _turn(self, solving: _Solving, position: int, head_states: list[State]) -> list[State] | None:
+        """The states on the edges back to a head, after one turn from ``head_states``; None for two entries."""
+        function = solving.function
+        head, end = function.order.order[position], function.order.ends[position]
+        inside = function.order.order[position + 1 : end]
+        for node in inside:
+            if not all(function.order.contains(head, source) for source, _ in function.blocks[node].incoming):
+                return None
+        turn = _Solving(function, solving.calls, [])
+        turn.entries[head] = head_states
+        self._visit(turn, head, final=False)
+        self._run(turn, position + 1, end, final=False)
+        return [
+            state
+            for source, edge in function.blocks[head].incoming
+            if function.order.contains(head, source)
+            for state in turn.outs.get((source, edge), ())
+        ]
 
     def _finish(self, solving: _Solving, node: int) -> None:
         """Check a block of a component that is solved."""

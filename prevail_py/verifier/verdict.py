@@ -20,6 +20,7 @@ from prevail_py.objects.program import Program, SourceLine
 
 if TYPE_CHECKING:
     from prevail_py.verifier.explain import Explanation
+    from prevail_py.verifier.termination import Termination
     from prevail_py.vm.machine import Machine
 
 __all__ = ["Failure", "Invariants", "Verdict", "VerdictKind"]
@@ -131,6 +132,7 @@ class Verdict:
     ``failures`` are in program order.  ``reason`` is set where there is no failure to blame: what is unsupported, or
     ``budget``.  ``seconds`` is CPU time; ``steps`` counts abstract steps (instructions times states), the measure of
     the budget.  ``disjuncts`` is the number of states kept apart per block in the run that decided.
+    ``termination`` says whether the program ends, where that was asked for; it is no part of SAFE.
     ``assumptions`` lists facts about the host on which the verdict rests, and what a ``policy`` other than ``strict``
     allows (:mod:`prevail_py.verifier.policy`).
     """
@@ -145,6 +147,7 @@ class Verdict:
     assumptions: tuple[str, ...] = ()
     policy: str = "strict"
     invariants: Invariants = field(default_factory=_no_invariants, compare=False, repr=False)
+    termination: Termination | None = None
     explainer: Callable[[Failure], Explanation] | None = field(default=None, compare=False, repr=False)
 
     @property

@@ -68,7 +68,7 @@ def test_unknown_program_name(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_documents_have_the_fields_of_schema_1(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["verify", "--json", "--invariants", "--explain", FIREWALL, UNSAFE]) == 1
+    assert main(["verify", "--json", "--invariants", "--explain", "--termination", FIREWALL, UNSAFE]) == 1
     safe, unsafe = _documents(capsys)
     assert (safe["schema"], safe["object"], unsafe["object"]) == (1, FIREWALL, UNSAFE)
     assert safe["programs"][0]["verdict"] == "SAFE"
