@@ -28,6 +28,7 @@ from prevail_py.vm.helpers.table import HELPERS
 from prevail_py.vm.interpreter import Execution, run
 from prevail_py.vm.kernel.engine import KernelAnswer, RunInput, Session
 from prevail_py.vm.machine import Machine
+from prevail_py.vm.maps import Maps
 from prevail_py.vm.outcome import Outcome, Returned, TrapKind, Trapped
 from prevail_py.vm.packet import Packet
 from prevail_py.vm.socket_buffer import ETHERNET_HEADER, has_link_layer
@@ -200,7 +201,7 @@ def test_the_source_engine_agrees(case: Case) -> None:
         engine(name).load(case.program).run(packet=case.packet, environment=case.environment())
         for name in ("source", "interpreter")
     )
-    assert execution._replace(maps=()) == reference._replace(maps=())
+    assert execution._replace(maps=Maps()) == reference._replace(maps=())
 
 
 @BY_NAME
