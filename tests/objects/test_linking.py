@@ -363,3 +363,22 @@ def test_programs_that_multiply_the_code_are_bounded() -> None:
         elf.function(f"f{i}", main, 0, 8 * 2000)
     with pytest.raises(ObjectError, match="more than 1000000 instruction slots"):
         load(elf)
+
+
+def test_maps_as_large_as_the_host_are_assumptions() -> None:
+    btf = BtfWriter()
+    integer = btf.integer("int", 4)
+    events = btf.map("events", type=4, key_size=4, value_size=4)
+    other = btf.map("other", type=1, key_type=integer, value_type=integer, max_entries=3)
+    btf.datasec(".maps", [events, other])
+    elf = ElfWriter()
+    maps = elf.section(".maps", bytes(64))
+    main = elf.code("xdp", LOAD + EXIT)
+    elf.function("main", main, 0, 24)
+    elf.function("plain", elf.code("tc", RETURN_0), 0, 16)
+    elf.relocate(main, 0, elf.symbol("events", maps, 0, 24), R_64_64)
+    elf.symbol("other", maps, 24, 40)
+    elf.section(".BTF", btf.build())
+    programs = load(elf)
+    assert programs["main"].assumptions == ("map events has an entry for each possible CPU",)
+    assert programs["plain"].assumptions == ()
