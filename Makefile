@@ -111,7 +111,12 @@ bench-engines: $(TEST_ENV) ## measure the generated-source engine against the in
 
 .PHONY: differential
 differential: $(TEST_ENV) ## run 20,000 generated programs on interpreter and source
-	$(PY) -m prevail_py.research.differential --programs 20000 $(ARGS)
+	$(PY) -m prevail_py.research.differential --programs 20000 --out $(OUT)/differential $(ARGS)
+
+.PHONY: differential-kernel
+differential-kernel: $(TEST_ENV) ## run 3,000 generated programs on interpreter, source and kernel
+	$(PY) -m prevail_py.research.differential --programs 3000 --engines interpreter,source,kernel \
+		--out $(OUT)/differential $(ARGS)
 
 .PHONY: plugin
 plugin: $(TEST_ENV) ## all conformance vectors through the plugin process

@@ -26,6 +26,7 @@ from prevail_py.vm.environment import Environment
 from prevail_py.vm.interpreter import Execution
 from prevail_py.vm.maps import Map
 from prevail_py.vm.maps.model import Content
+from prevail_py.vm.maps.queue import QueueMap
 from prevail_py.vm.maps.streams import PerfEventArray, RingBuffer
 from prevail_py.vm.maps.targets import MapOfMaps
 from prevail_py.vm.outcome import Outcome, OutOfFuel, Trap, TrapKind, Trapped
@@ -254,6 +255,9 @@ def contents(map: Map) -> Iterator[tuple[str, str]]:
         case PerfEventArray():
             for number, event in enumerate(map.records):
                 yield f"[{number}]", f"cpu {event.cpu}: {event.data.hex()} {event.extra.hex()}"
+        case QueueMap():
+            for number, value in enumerate(map):
+                yield f"[{number}]", value.hex()
         case MapOfMaps():
             for key, inner in map.items():
                 yield from ((f"[{key.hex()}]{rest}", value) for rest, value in contents(inner))
