@@ -9,6 +9,7 @@ A runner starts this once for each vector, so it imports no more than it needs.
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Sequence
 
@@ -43,7 +44,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         data = bytes.fromhex(sys.stdin.readline())
     except ValueError as error:
         return _refuse(f"program: {error}")
-    return _run(name, data, memory)
+    collecting = gc.isenabled()
+    gc.disable()  # modules and their classes stay, and a program makes no garbage in cycles
+    try:
+        return _run(name, data, memory)
+    finally:
+        if collecting:
+            gc.enable()
 
 
 def _run(name: str, data: bytes, memory: bytes) -> int:

@@ -48,7 +48,7 @@ from prevail_py.vm.context import Context, takes_packet
 from prevail_py.vm.environment import Environment
 from prevail_py.vm.fault import Fault
 from prevail_py.vm.machine import Callback, Code, Machine, Redirect, prepare
-from prevail_py.vm.maps import Map, Maps, create_maps, has_values
+from prevail_py.vm.maps import Map, Maps, has_values
 from prevail_py.vm.memory import Region, RegionKind
 from prevail_py.vm.outcome import Outcome, OutOfFuel, Returned, Trap, TrapKind, Trapped
 from prevail_py.vm.packet import Packet
@@ -224,6 +224,8 @@ def run_memory(
 
 def _attach(machine: Machine, program: Program, maps: Sequence[Map] | None) -> tuple[int, ...]:
     if maps is None:
+        from prevail_py.vm.maps import create_maps
+
         maps = create_maps(program.maps, machine.environment)
     if len(maps) != len(program.maps):
         raise ValueError(f"program {program.name!r} uses {len(program.maps)} maps, not {len(maps)}")

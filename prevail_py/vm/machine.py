@@ -9,23 +9,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from prevail_py.isa.instructions import Alu, Atomic, EndianSwap, Instruction, Load, MoveSignExtend, Negate, Operand
 from prevail_py.isa.semantics import Computing, atomic_op, load_op, operands, operation
 from prevail_py.objects.program import Program
 from prevail_py.platforms import Platform
-from prevail_py.platforms.model import ProgramType
+from prevail_py.platforms.model import LookupResult, ProgramType
 from prevail_py.vm.context import Context
 from prevail_py.vm.environment import Environment, Socket
 from prevail_py.vm.fault import Fault
 from prevail_py.vm.maps import Map, has_values
-from prevail_py.vm.maps.devices import XdpSocketMap
-from prevail_py.vm.maps.streams import RingBuffer
 from prevail_py.vm.memory import FRAME_SIZE, AddressSpace, Region, RegionKind
 from prevail_py.vm.outcome import TrapKind
 from prevail_py.vm.packet import Packet
 from prevail_py.words import WordOp
+
+if TYPE_CHECKING:
+    from prevail_py.vm.maps.streams import RingBuffer
 
 __all__ = ["MAX_FRAMES", "Callback", "Code", "Frame", "Machine", "Redirect", "SpinLock", "prepare"]
 
@@ -333,7 +334,9 @@ class Machine:
         if cpu is None:
             cpu = self.environment.cpu if map.cpus > 1 else 0
         number = slot * map.cpus + cpu
-        kind = RegionKind.SOCKET if isinstance(map, XdpSocketMap) else RegionKind.MAP_VALUE
+        map_type = self.platform.map_type(map.spec.type)
+        of_sockets = map_type is not None and map_type.lookup is LookupResult.XDP_SOCKET
+        kind = RegionKind.SOCKET if of_sockets else RegionKind.MAP_VALUE
         return self.memory.map_value(
             self._value_windows[index], number, map.value(slot, cpu), index, writable=map.writable, kind=kind
         )

@@ -134,7 +134,11 @@ class SourceProgram:
             machine.restart(environment)
         else:
             machine = self._reference.machine(maps, environment)
-            idle = None if maps is None else _Idle(machine, tuple(maps), environment.cpu, environment.cpus)
+            idle = (
+                None
+                if maps is None
+                else _Idle(machine, maps if isinstance(maps, tuple) else tuple(maps), environment.cpu, environment.cpus)
+            )
         attached = len(machine.maps)
         execution = self._reference.run_machine(machine, run_generated, packet, context, fuel)
         if not machine.tail_calls and len(machine.maps) == attached:
