@@ -68,7 +68,7 @@ class Context:
             raise Fault(TrapKind.CONTEXT_ACCESS, self._refusal("load", size, offset), address)
         if kind is FieldKind.SCALAR:
             return self.region.load(address, size)
-        if kind in _NULL_FIELDS:
+        if kind in _NULL_FIELDS or (kind is FieldKind.SOCK and self.socket is not None):
             return (0, None) if self.socket is None else (self.socket.base, self.socket)
         if self.packet is None:
             raise Fault(TrapKind.UNSUPPORTED, f"the context field that holds a {kind.value} is not modelled", address)

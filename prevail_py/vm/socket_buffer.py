@@ -38,7 +38,7 @@ _LINK_LAYER: Final = frozenset({"sched_cls", "sched_act"})
 
 # Offsets in struct __sk_buff.
 _LEN, _PKT_TYPE, _PROTOCOL, _VLAN_PRESENT, _VLAN_TCI, _VLAN_PROTO, _IFINDEX = 0, 4, 16, 20, 24, 28, 40
-_HASH, _TSTAMP, _TSTAMP_TYPE = 68, 152, 180
+_HASH, _TSTAMP, _WIRE_LEN, _TSTAMP_TYPE = 68, 152, 160, 180
 
 
 class Checksum(Enum):
@@ -109,6 +109,7 @@ class SocketBuffer:
         self.protocol = ethernet_type(frame)
         self.packet_type = _packet_type(frame)
         self._set(_IFINDEX, _LOOPBACK)
+        self._set(_WIRE_LEN, len(packet))
 
     def _get(self, offset: int) -> int:
         return int.from_bytes(self._content[offset : offset + 4], "little")

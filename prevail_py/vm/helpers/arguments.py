@@ -23,6 +23,9 @@ MAX_SIZE: Final = (1 << 29) - 1
 
 _LOCK: Final = 4  # struct bpf_spin_lock
 
+_EMPTY_MAPS: Final = frozenset({"bpf_get_stackid", "bpf_current_task_under_cgroup", "bpf_skb_under_cgroup"})
+"""Helpers that take maps which are not modelled: nothing could be in them."""
+
 _NO_MEMORY: Final = frozenset({RegionKind.CONTEXT, RegionKind.MAP, RegionKind.FUNCTION, RegionKind.SOCKET})
 
 
@@ -164,7 +167,7 @@ def _map(machine: Machine, prototype: HelperPrototype, value: int, region: Regio
         map_type = machine.platform.map_type(map.spec.type)
         name = map.spec.type if map_type is None else map_type.name
         raise Fault(TrapKind.HELPER_ARGUMENT, f"a map of type {name} is not accepted")
-    if isinstance(map, UnsupportedMap):
+    if isinstance(map, UnsupportedMap) and prototype.name not in _EMPTY_MAPS:
         raise Fault(TrapKind.UNSUPPORTED, f"map {map.spec.name!r} of type {map.spec.type} is not modelled")
     return map
 

@@ -10,6 +10,7 @@ from typing import Final
 from prevail_py.vm.helpers.arguments import Argument
 from prevail_py.vm.helpers.buffers import buffer_of
 from prevail_py.vm.helpers.checksum import add
+from prevail_py.vm.helpers.maps import map_argument
 from prevail_py.vm.machine import Machine
 from prevail_py.vm.packet import Packet
 from prevail_py.vm.socket_buffer import IPV4, IPV6, TunnelKey
@@ -31,6 +32,7 @@ __all__ = [
     "skb_set_tstamp",
     "skb_set_tunnel_key",
     "skb_set_tunnel_opt",
+    "skb_under_cgroup",
 ]
 
 _TCP, _UDP = 6, 17
@@ -240,6 +242,14 @@ def get_route_realm(machine: Machine, arguments: Sequence[Argument]) -> int:
 def skb_cgroup_id(machine: Machine, arguments: Sequence[Argument]) -> int:
     """The control group of the socket that the packet belongs to: the root; 0 without one."""
     return 0 if machine.environment.socket is None else 1
+
+
+def skb_under_cgroup(machine: Machine, arguments: Sequence[Argument]) -> int:
+    """Whether the socket that the packet belongs to is in a group of the map, which holds none."""
+    if machine.environment.socket is None:
+        return -errno.ENOENT
+    map = map_argument(machine, arguments[1])
+    return -errno.E2BIG if arguments[2].u32 >= map.spec.max_entries else -errno.EAGAIN
 
 
 def skb_ancestor_cgroup_id(machine: Machine, arguments: Sequence[Argument]) -> int:

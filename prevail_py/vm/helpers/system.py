@@ -11,6 +11,7 @@ from prevail_py.vm.helpers.maps import map_argument
 from prevail_py.vm.machine import Machine
 
 __all__ = [
+    "current_task_under_cgroup",
     "get_attach_cookie",
     "get_branch_snapshot",
     "get_current_ancestor_cgroup_id",
@@ -25,6 +26,7 @@ __all__ = [
     "get_prandom_u32",
     "get_smp_processor_id",
     "get_stack",
+    "get_stackid",
     "jiffies64",
     "ktime_get_ns",
     "perf_event_read",
@@ -37,6 +39,7 @@ _NANOSECONDS_PER_JIFFY: Final = 4_000_000
 _LAST_SIGNAL: Final = 64
 _CURRENT_CPU: Final = 0xFFFFFFFF
 _EVENT_VALUE: Final = 24  # struct bpf_perf_event_value
+_STACK_ID_FLAGS: Final = 0x7FF  # BPF_F_SKIP_FIELD_MASK, _USER_STACK, _FAST_STACK_CMP, _REUSE_STACKID
 _USER_STACK, _USER_BUILD_ID, _STACK_BUILD_ID = 1 << 8, 1 << 11, 32
 _CURRENT_TASK: Final = 0xFFFF_8880_0000_4000  # in Linux's direct mapping, and far from all regions
 
@@ -104,6 +107,12 @@ def get_current_ancestor_cgroup_id(machine: Machine, arguments: Sequence[Argumen
     return int(arguments[0].u32 == 0)
 
 
+def current_task_under_cgroup(machine: Machine, arguments: Sequence[Argument]) -> int:
+    """Whether the current process is in a group of the map, which holds none."""
+    map = map_argument(machine, arguments[0])
+    return -errno.E2BIG if arguments[1].u32 >= map.spec.max_entries else -errno.EAGAIN
+
+
 def send_signal(machine: Machine, arguments: Sequence[Argument]) -> int:
     """Send a signal to the current process or thread: it is noted."""
     signal = arguments[0].u32
@@ -156,6 +165,11 @@ def get_stack(machine: Machine, arguments: Sequence[Argument]) -> int:
     if flags & ~(0xFF | _USER_STACK | _USER_BUILD_ID) or (build_ids and not flags & _USER_STACK):
         return -errno.EINVAL
     return -errno.EINVAL if to.extent % (_STACK_BUILD_ID if build_ids else 8) else -errno.EFAULT
+
+
+def get_stackid(machine: Machine, arguments: Sequence[Argument]) -> int:
+    """The number of the stack of what is traced: there is none."""
+    return -errno.EINVAL if arguments[2].value & ~_STACK_ID_FLAGS else -errno.EFAULT
 
 
 def get_branch_snapshot(machine: Machine, arguments: Sequence[Argument]) -> int:

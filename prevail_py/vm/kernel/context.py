@@ -14,7 +14,7 @@ So that both sides see the same fields, :func:`usual_context` is what a program 
 given packet, and :func:`visible_context` is the part of a context that can be compared afterwards.
 
 A program on a socket buffer sees the packet from its Ethernet header on only if it is a classifier; for others a header
-is put in front, of a type that nobody interprets, and taken away again.
+is put in front, the one that our engines imagine there, and taken away again.
 """
 
 from __future__ import annotations
@@ -24,11 +24,9 @@ from typing import Final
 
 from prevail_py.platforms.model import ProgramType
 from prevail_py.vm.engines import EngineError
+from prevail_py.vm.socket_buffer import ETHERNET_HEADER, ethernet_header
 
 __all__ = ["from_kernel", "to_kernel", "usual_context", "visible_context"]
-
-_HEADER: Final = bytes(12) + b"\x88\xb5"
-"""An Ethernet header to nobody, of a type for local experiments."""
 
 _WITH_HEADER: Final = frozenset({"sched_cls", "sched_act"})
 _LOOPBACK: Final = 1
@@ -55,7 +53,7 @@ def usual_context(program_type: ProgramType, packet: bytes) -> bytes | None:
         case "xdp_md":
             return struct.pack("<6I", 0, 0, 0, _LOOPBACK, 0, 0)
         case "__sk_buff":
-            frame = packet if program_type.name in _WITH_HEADER else _HEADER + packet
+            frame = packet if program_type.name in _WITH_HEADER else ethernet_header(packet) + packet
             content = bytearray(_SKB_SIZE)
             struct.pack_into("<II", content, _LEN, len(packet), _packet_type(frame))
             content[_PROTOCOL : _PROTOCOL + 2] = _protocol(frame)
@@ -100,7 +98,7 @@ def to_kernel(program_type: ProgramType, packet: bytes, context: bytes) -> tuple
             left = _only(content, (*_TAKEN, *_DERIVED))
             if left != content or _only(content, _DERIVED) != _only(usual, _DERIVED):
                 raise EngineError("a test run does not take this context: some fields of __sk_buff cannot be set")
-            return packet if program_type.name in _WITH_HEADER else _HEADER + packet, taken
+            return packet if program_type.name in _WITH_HEADER else ethernet_header(packet) + packet, taken
         case other:
             raise EngineError(f"the kernel engine exchanges no {other or 'context'}")
 
@@ -115,7 +113,7 @@ def from_kernel(program_type: ProgramType, context: bytes, data: bytes, returned
     content = bytearray(context.ljust(_SKB_SIZE, b"\0"))
     for start, end in _GIVEN_BACK:
         content[start:end] = returned[start:end]
-    return data if program_type.name in _WITH_HEADER else data[len(_HEADER) :], bytes(content)
+    return data if program_type.name in _WITH_HEADER else data[ETHERNET_HEADER:], bytes(content)
 
 
 def visible_context(program_type: ProgramType, context: bytes) -> bytes:

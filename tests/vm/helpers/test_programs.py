@@ -84,6 +84,8 @@ MAPS = {
     "locked": MapSpec("locked", 2, 4, 8, 1),
     "events": MapSpec("events", 4, 4, 4, 2),
     "ring": MapSpec("ring", 27, 0, 0, 4096),
+    "stacks": MapSpec("stacks", 7, 4, 64, 4),
+    "groups": MapSpec("groups", 8, 4, 4, 4),
     "queue": MapSpec("queue", 22, 0, 8, 4),
     "devices": MapSpec("devices", 14, 4, 8, 4),
     "format": MapSpec("format", 2, 4, 16, 1, initial=b"n = %lld B\0".ljust(16, b"\0"), read_only=True),
