@@ -17,13 +17,14 @@ from prevail_py.vm.environment import Environment, Route
 from prevail_py.vm.helpers.arguments import Argument
 from prevail_py.vm.helpers.checksum import csum_diff
 from prevail_py.vm.helpers.table import HELPERS
-from prevail_py.vm.interpreter import Execution, run
+from prevail_py.vm.interpreter import Execution, Interpreter, run
 from prevail_py.vm.machine import Machine, Redirect
 from prevail_py.vm.maps import create_maps
 from prevail_py.vm.maps.devices import TargetMap
 from prevail_py.vm.maps.streams import PerfEventArray, PerfRecord, RingBuffer
 from prevail_py.vm.memory import AddressSpace
 from prevail_py.vm.outcome import Returned, TrapKind, Trapped
+from prevail_py.vm.source.engine import SourceProgram
 
 
 def execute(
@@ -51,10 +52,11 @@ def test_every_helper_without_a_model_is_named() -> None:
         callers = prototype.program_types
         kind = "xdp" if callers is None or "xdp" in callers else min(callers)
         program = Program("p", kind, kind, assemble_text(f"call {number}\nexit"))
-        outcome = run(program).outcome
-        assert isinstance(outcome, Trapped), name
-        assert outcome.trap.kind is TrapKind.UNSUPPORTED, name
-        assert outcome.trap.message == f"helper {name} is not implemented"
+        for loaded in (Interpreter(program), SourceProgram(program)):
+            outcome = loaded.run().outcome
+            assert isinstance(outcome, Trapped), name
+            assert outcome.trap.kind is TrapKind.UNSUPPORTED, name
+            assert outcome.trap.message == f"helper {name} is not implemented"
 
 
 # Printing -----------------------------------------------------------------------------------------------------------
