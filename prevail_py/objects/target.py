@@ -30,6 +30,7 @@ KERNEL_BTF: Final = "/sys/kernel/btf/vmlinux"
 MAX_BTF: Final = 64 << 20
 MAX_KCONFIG: Final = 16 << 20
 _MAX_MODULES: Final = 2000
+_MODULES: Final = Path(KERNEL_BTF).parent
 _KALLSYMS: Final = "/proc/kallsyms"
 _UBUNTU: Final = Path("/proc/version_signature")
 
@@ -190,9 +191,13 @@ def _kernel_types() -> TargetBtf:
 
 
 def _module_types(base: Btf) -> tuple[Btf, ...]:
-    """The types that the running kernel's modules add."""
-    paths = sorted(Path(KERNEL_BTF).parent.iterdir())[:_MAX_MODULES]
-    return tuple(_parse(path.read_bytes(), f"target BTF {path}", base) for path in paths if path.name != "vmlinux")
+    """The types that the running kernel's modules add.  Raises :class:`Missing`."""
+    try:
+        paths = sorted(path for path in _MODULES.iterdir() if path.name != "vmlinux")
+        found = [(path, path.read_bytes()) for path in paths[:_MAX_MODULES]]
+    except OSError as error:
+        raise Missing(f"no types of kernel modules: {error.filename}: {error.strerror}") from None
+    return tuple(_parse(data, f"target BTF {path}", base) for path, data in found)
 
 
 _OPTION: Final = re.compile(rb"^((?:CONFIG|LINUX)_\w+)=(.+?)\s*$", re.MULTILINE)

@@ -10,11 +10,13 @@ import pytest
 
 from prevail_py.isa.assembler import assemble_text
 from prevail_py.isa.encode import encode
-from prevail_py.isa.instructions import Alu, Immediate
+from prevail_py.isa.instructions import Alu, AluOp, Immediate, Register
+from prevail_py.objects import target as target_module
 from prevail_py.objects.btf import parse_btf
 from prevail_py.objects.elf import load_object
 from prevail_py.objects.errors import ObjectError
 from prevail_py.objects.program import Program
+from prevail_py.objects.target import TargetBtf
 from prevail_py.research.elf_writer import BtfWriter, ElfWriter
 
 OFFSET, SIZE, EXISTS, LOCAL_ID, TYPE_SIZE, VALUE = 0, 1, 2, 6, 9, 11
@@ -201,6 +203,29 @@ def test_elf_files_of_other_machines_are_targets(tmp_path: Path) -> None:
         load([("xdp", 0, 2, "0:1", OFFSET)], path).code[0]
         == load([("xdp", 0, 2, "0:1", OFFSET)], target_file(tmp_path, plain)).code[0]
     )
+
+
+def test_types_of_modules_count_where_the_kernel_has_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kernel, module = BtfWriter(), BtfWriter()
+    integer = kernel.integer("int", 4)
+    kernel.struct("unrelated", 4, [])
+    base = parse_btf(memoryview(kernel.build()))
+    strings = len(kernel.build()) - kernel.build().index(b"\0int\0")
+    module.struct("s", 16, [("b", integer, 96)])
+    data = bytearray(module.build())
+    for at in (24, 36):  # the names of the struct and its member
+        data[at : at + 4] = (int.from_bytes(data[at : at + 4], "little") + strings).to_bytes(4, "little")
+    (tmp_path / "vmlinux").write_bytes(b"")
+    (tmp_path / "driver").write_bytes(data)
+    monkeypatch.setattr(target_module, "_MODULES", tmp_path)
+    types = TargetBtf(base, "kernel", "0" * 64, modules=lambda: target_module._module_types(base))
+    monkeypatch.setattr(target_module, "_kernel_types", lambda: types)
+    program = load_object(write_object([("xdp", 0, 2, "0:1", OFFSET)])).programs["f"]
+    assert program.code[0] == Alu(AluOp.MOV, 64, Register.R0, Immediate(12))
+    monkeypatch.setattr(target_module, "_MODULES", tmp_path / "none")
+    (reason,) = load_object(write_object([("xdp", 0, 2, "0:1", OFFSET)])).programs["f"].unsupported
+    assert reason.startswith("co-re: no types of kernel modules: ")
+    assert "No such file" in reason
 
 
 def test_damaged_records_and_targets(tmp_path: Path) -> None:
