@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
+from typing import Final
 
 from prevail_py.cfg.graph import Block, CfgError, ControlFlowGraph, Edge, FunctionGraph
 from prevail_py.isa import flow
@@ -161,11 +162,14 @@ def _check_target(code: Code, pc: int, target: int, what: str) -> None:
         raise CfgError(pc, f"the {what} leads into the middle of the wide load at slot {target - 1}")
 
 
+_JUMPING: Final = (Branch, Jump, MayGoto)
+
+
 def _check_jumps(code: Code, function: Subprogram) -> None:
     """Jumps, in dead code too, lead to instructions of the function they are in."""
     for pc in range(function.start, function.end):
         instruction = code[pc]
-        if isinstance(instruction, Jump | Branch | MayGoto):
+        if isinstance(instruction, _JUMPING):
             target = flow.target(pc, instruction)
             _check_target(code, pc, target, "jump")
             if not function.start <= target < function.end:

@@ -7,7 +7,7 @@ is for the graph builder (:mod:`prevail_py.cfg`) to judge, which also knows what
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from prevail_py.isa.instructions import (
     Branch,
@@ -64,7 +64,10 @@ def successors(code: Sequence[Instruction | None], pc: int) -> tuple[int, ...]:
 
 def ends_block(instruction: Instruction) -> bool:
     """Whether control may go anywhere but to the next instruction of the function."""
-    return isinstance(instruction, Exit | Jump | Branch | MayGoto)
+    return type(instruction) in _ENDING
+
+
+_ENDING: Final = frozenset({Exit, Jump, Branch, MayGoto})
 
 
 def leaders(code: Sequence[Instruction | None], start: int, end: int) -> tuple[int, ...]:

@@ -36,11 +36,12 @@ __all__ = ["BUDGET", "DISJUNCTS", "verify"]
 DISJUNCTS: Final = (1, 8, 64)
 """States kept apart per block and type signature, tried in this order until the program is proved."""
 
-BUDGET: Final = 100_000
-"""Abstract steps (instructions times states) of one attempt at most, for programs of usual size."""
+BUDGET: Final = 50_000
+"""Abstract steps (instructions times states, and joins) of all attempts together, for programs of usual size: what
+fits into one or two seconds."""
 
-_BUDGET_PER_SLOT: Final = 32
-"""Large programs get this many steps per slot: straight code takes two, simple loops about eight."""
+_BUDGET_PER_SLOT: Final = 1.5
+"""Large programs get this many steps per slot, which is enough for straight code."""
 
 _RETRY_FACTOR: Final = 8
 """An attempt with more disjuncts may take this many times the steps of the first: enough for what disjuncts can prove,
@@ -58,9 +59,9 @@ def verify(
     """Prove that ``program`` is safe in the sense of ``docs/safety.md``, or say what is missing.
 
     ``domain`` names the abstract domain (:func:`prevail_py.domains.facts`); ``disjuncts`` fixes how many states are
-    kept apart per block, where the default tries 1, 8 and 64 in turn; ``budget`` bounds the abstract steps of each
-    attempt (:data:`BUDGET`, more for large programs); ``policy`` names what is held against a program beyond the
-    safety of memory (:mod:`prevail_py.verifier.policy`), and only verdicts under the default one open the gate;
+    kept apart per block, where the default tries 1, 8 and 64 in turn; ``budget`` bounds the abstract steps of all
+    attempts together (:data:`BUDGET`, more for large programs); ``policy`` names what is held against a program beyond
+    the safety of memory (:mod:`prevail_py.verifier.policy`), and only verdicts under the default one open the gate;
     ``termination`` asks for bounds on loops, too.  The same arguments give the same verdict, ``seconds`` apart.
 
     Raises ValueError for an unknown domain or policy or a number below 1.  Programs that cannot be analysed are no
@@ -69,7 +70,7 @@ def verify(
     if min(1 if budget is None else budget, 1 if disjuncts is None else disjuncts) < 1:
         raise ValueError("disjuncts and budget must be at least 1")
     if budget is None:
-        budget = max(BUDGET, _BUDGET_PER_SLOT * len(program.code))
+        budget = max(BUDGET, int(_BUDGET_PER_SLOT * len(program.code)))
     with _collector_paused():
         return _verify(program, facts(domain), disjuncts, budget, policy_of(policy), termination)
 
@@ -110,7 +111,7 @@ def _verify(
     steps = 0
     verdict: Verdict | None = None
     for bound in DISJUNCTS if disjuncts is None else (disjuncts,):
-        allowed = budget if verdict is None else min(budget, _RETRY_FACTOR * verdict.steps)
+        allowed = budget if verdict is None else min(budget - steps, _RETRY_FACTOR * verdict.steps)
         found = _Attempt(Setting(program, host, top, rules), bound, allowed, measures).verdict()
         steps += found.steps
         # An attempt that ran out of budget says less than the failures of the one before.

@@ -7,8 +7,9 @@ goes on with the states of its exits, which amounts to inlining; the depth of ca
 eBPF allows.
 
 Only the states at block heads are kept.  **Checks run on final states only.**  Outside of components a block is visited
-once, when all that leads to it is final, so it is checked on that visit; the blocks of an outermost component are
-executed once more, with checks, when it is left.  Callees are solved for good by whatever executes the call for good.
+once, when all that leads to it is final, so it is checked on that visit; likewise in the last descending pass of all
+components around it.  Where a component is stable before that, its blocks are executed once more, with checks, when the
+outermost one is left.  Callees are solved for good by whatever executes the call for good.
 """
 
 from __future__ import annotations
@@ -21,7 +22,6 @@ from typing import Final, TypeAlias
 from prevail_py.cfg.builder import build
 from prevail_py.cfg.graph import Block, ControlFlowGraph, FunctionGraph
 from prevail_py.cfg.wto import Wto
-from prevail_py.domains.lattice import Term
 from prevail_py.isa.flow import target
 from prevail_py.isa.instructions import Call, CallLocal, Instruction
 from prevail_py.platforms.model import FieldKind
@@ -50,6 +50,9 @@ __all__ = ["BudgetExhausted", "CallString", "Checker", "Fixpoint", "Loop"]
 
 _JOINS_BEFORE_WIDENING: Final = 1
 _DESCENDING_ROUNDS: Final = 2
+_COMPARISONS_PER_STEP: Final = 4
+"""Two states that differ are told apart in about a quarter of the time that an instruction takes."""
+
 _COLLECT_EVERY: Final = 64
 """New symbols between collections of dead ones, where paths do not join: so that facts stay small in long blocks."""
 
@@ -101,6 +104,7 @@ class _Solving:
     outs: dict[tuple[int, int], list[State]] = field(default_factory=dict)
     exits: dict[int, list[State]] = field(default_factory=dict)
     visited: dict[int, dict[int, _Passed]] = field(default_factory=dict)
+    checked: set[int] = field(default_factory=set)
 
 
 class Fixpoint:
@@ -108,8 +112,9 @@ class Fixpoint:
 
     ``invariants`` maps (call string, first slot of a block) to the states with which the block is entered, and
     ``returns`` (call string, slot of a call) to those right after it; both are filled by :meth:`run`.
-    ``steps`` counts instructions times states, the measure of the budget.  With ``measures`` it fills ``loops``: for
-    each loop the most turns each time it is entered, None for no bound, and the reason (:mod:`termination`).
+    ``steps`` is the measure of the budget: instructions times states, and what it takes to compare states where paths
+    join.  With ``measures`` it fills ``loops``: for each loop the most turns each time it is entered, None for no
+    bound, and the reason (:mod:`termination`).
     """
 
     def __init__(self, setting: Setting, disjuncts: int, budget: int, check: Checker, measures: bool = False) -> None:
@@ -204,13 +209,14 @@ class Fixpoint:
             if open_components and position == open_components[-1].end:
                 component = open_components[-1]
                 if self._iterate_again(solving, component):
-                    self._visit(solving, component.head, final=False)
+                    self._visit(solving, component.head, final and _is_last(open_components))
                     position = component.start + 1
                 else:
                     open_components.pop()
                     if final and not open_components:
                         for node in order[component.start : component.end]:
-                            self._finish(solving, node)
+                            if node not in solving.checked:
+                                self._check_again(solving, node)
                         if self.measures:
                             self._measure(solving, component.start, component.end)
                 continue
@@ -220,7 +226,7 @@ class Fixpoint:
             solving.entries[node] = self._gather(solving, node, outside_only=end > position)
             if end > position:
                 open_components.append(_Component(node, position, end))
-            self._visit(solving, node, final and not open_components)
+            self._visit(solving, node, final and _is_last(open_components))
             position += 1
 
     def _measure(self, solving: _Solving, start: int, end: int) -> None:
@@ -261,8 +267,8 @@ class Fixpoint:
             for state in turn.outs.get((source, edge), ())
         ]
 
-    def _finish(self, solving: _Solving, node: int) -> None:
-        """Check a block of a component that is solved."""
+    def _check_again(self, solving: _Solving, node: int) -> None:
+        """Check a block of a component that turned out to be solved only after the block's last visit."""
         prepared = solving.function.blocks[node]
         self._keep(solving, prepared)
         for state in solving.entries[node]:
@@ -288,8 +294,18 @@ class Fixpoint:
     def _merged(self, states: Sequence[State]) -> list[State]:
         kept: list[State] = []
         for state in states:
-            add_state(kept, state, self.disjuncts, self.setting.fresh)
+            self._add(kept, state)
         return kept
+
+    def _add(self, kept: list[State], new: State, how: Merge = Merge.JOIN, thresholds: Sequence[int] = ()) -> bool:
+        """Add a state to a disjunction; False where it was already covered."""
+        self._spend(1 + len(kept) // _COMPARISONS_PER_STEP)
+        return add_state(kept, new, self.disjuncts, self.setting.fresh, how, thresholds)
+
+    def _spend(self, steps: int) -> None:
+        self.steps += steps
+        if self.steps > self.budget:
+            raise BudgetExhausted
 
     def _iterate_again(self, solving: _Solving, component: _Component) -> bool:
         """Whether the component needs another pass; its head's entry has then been changed."""
@@ -301,7 +317,7 @@ class Fixpoint:
             for source, edge in function.blocks[head].incoming:
                 if function.order.contains(head, source):
                     for state in solving.outs.get((source, edge), ()):
-                        changed |= add_state(kept, state, self.disjuncts, self.setting.fresh, how, function.thresholds)
+                        changed |= self._add(kept, state, how, function.thresholds)
             if changed:
                 component.joins += 1
                 solving.entries[head] = kept
@@ -323,8 +339,8 @@ class Fixpoint:
         prepared = solving.function.blocks[node]
         entries = solving.entries[node]
         if node in solving.function.looping:
-            # States at block heads never change, so the same one need not be executed again.
-            before = solving.visited.get(node, {})
+            # States at block heads never change, so the same one need not be executed again, but perhaps checked.
+            before = {} if final else solving.visited.get(node, {})
             now = {id(state): before.get(id(state)) or self._pass(solving, prepared, state, final) for state in entries}
             solving.visited[node] = now
             passed = list(now.values())
@@ -332,6 +348,7 @@ class Fixpoint:
             passed = [self._pass(solving, prepared, state, final) for state in entries]
         if final:
             self._keep(solving, prepared)
+            solving.checked.add(node)
         for index in range(len(prepared.ways)):
             solving.outs[node, index] = [state for result in passed for state in result.edges[index]]
         if solving.calls:
@@ -372,32 +389,25 @@ class Fixpoint:
         """
         states = [entry.copy()]
         setting = self.setting
-        for pc, instruction, numbers, effect, calls_out in prepared.steps:
-            self.steps += len(states)
-            if self.steps > self.budget:
-                raise BudgetExhausted
+        for pc, instruction, attempt, effect, call, is_tail_call in prepared.steps:
+            self._spend(len(states))
             for state in states:
-                if numbers is None:
-                    self._demand(pc, instruction, state, final)
+                if is_tail_call and replaced is not None and calls:
+                    replaced.append(_after_tail_call(setting, state))
+                try:
+                    if attempt is None or not attempt(state):
+                        self._demand(pc, instruction, state, final)
+                        if effect is not None:
+                            effect(state)
+                except Unsupported as unsupported:
+                    raise Unsupported(unsupported.what, pc) from unsupported
+                if setting.last - state.collected > _COLLECT_EVERY:
+                    self._collect(state)
+            if call is not None:
+                if isinstance(call, CallLocal):
+                    states = self._call(pc, call, states, calls, final)
                 else:
-                    for register in numbers:
-                        if state.registers[register].__class__ is not Term:
-                            self._demand(pc, instruction, state, final)
-                            break
-                if effect is not None:
-                    if calls_out and replaced is not None and calls:
-                        replaced.append(_after_tail_call(setting, state))
-                    try:
-                        effect(state)
-                    except Unsupported as unsupported:
-                        raise Unsupported(unsupported.what, pc) from unsupported
-                    if setting.last - state.collected > _COLLECT_EVERY:
-                        self._collect(state)
-            if effect is None and calls_out:
-                if isinstance(instruction, CallLocal):
-                    states = self._call(pc, instruction, states, calls, final)
-                elif isinstance(instruction, Call):
-                    states = self._call_back(pc, instruction, states, calls, final)
+                    states = self._call_back(pc, call, states, calls, final)
                 if final:
                     self.returns.setdefault((calls, pc), []).extend(state.copy() for state in states)
         return states
@@ -429,7 +439,7 @@ class Fixpoint:
             inner.registers[6:10] = [Special.UNINITIALISED] * 4
             inner.registers[10] = frame_pointer(depth)
             inner.collect(self.setting.definitions)
-            add_state(entry, inner, self.disjuncts, self.setting.fresh)
+            self._add(entry, inner)
         if not entry:
             return []
         returned = [state.copy() for state in self._solve(callee, (*calls, pc), entry, final)]
@@ -449,6 +459,11 @@ class Fixpoint:
             return self._function(self.graph.function_at(function)).thresholds
 
         return go_through(self.setting, instruction.helper, states, self.disjuncts, thresholds, body, final)
+
+
+def _is_last(open_components: list[_Component]) -> bool:
+    """Whether what is visited now is visited for the last time: outside of loops, or in the last pass of each."""
+    return all(component.rounds == _DESCENDING_ROUNDS for component in open_components)
 
 
 def _after_tail_call(setting: Setting, state: State) -> State:

@@ -6,35 +6,27 @@ up: instructions are decoded to closures, edges know what is dead behind them.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from prevail_py.cfg.graph import Block, FunctionGraph
 from prevail_py.cfg.liveness import liveness
 from prevail_py.cfg.wto import Wto, weak_topological_order
 from prevail_py.isa.instructions import (
-    Alu,
     Branch,
     Call,
     CallLocal,
-    EndianSwap,
     Exit,
     Immediate,
     Instruction,
-    Jump,
-    LoadImmediate64,
     MayGoto,
-    MoveSignExtend,
-    Negate,
-    Register,
 )
-from prevail_py.isa.semantics import immediate_word, operands
+from prevail_py.isa.semantics import immediate_word
 from prevail_py.verifier.assertions import Assertion, Initialised, assertions_of
 from prevail_py.verifier.callbacks import calls_back
 from prevail_py.verifier.contracts import TAIL_CALL
+from prevail_py.verifier.obvious import Attempt, attempt_of, initialised
 from prevail_py.verifier.setting import Setting
-from prevail_py.verifier.state import State
-from prevail_py.verifier.transfer import branch_of, effect_of
+from prevail_py.verifier.transfer import Condition, Effect, branch_of, effect_of
 from prevail_py.words import mask
 
 __all__ = ["Function", "Prepared", "Step", "Way", "demands_of", "is_tail_call", "prepare"]
@@ -43,25 +35,24 @@ _MAX_THRESHOLDS: Final = 64
 
 
 class Step(NamedTuple):
-    """An instruction: the slot, when it is safe for sure, its effect.
+    """An instruction, and how to execute it: first try ``attempt`` (:mod:`prevail_py.verifier.obvious`).
 
-    Where all registers in ``numbers`` hold numbers, every assertion of the instruction holds; None where its assertions
-    must be decided in any case.  ``effect`` is None for what closes a block, and what continues in another function or
-    program (``calls``).
+    ``effect`` is None for what closes a block, and for a call that runs a function of the program: see ``call``.
     """
 
     pc: int
     instruction: Instruction
-    numbers: tuple[int, ...] | None
-    effect: Callable[[State], None] | None
-    calls: bool
+    attempt: Attempt | None
+    effect: Effect | None
+    call: CallLocal | Call | None = None
+    is_tail_call: bool = False
 
 
 class Way(NamedTuple):
     """An edge: the condition under which it is taken, what is live behind it, and whether paths join there."""
 
     target: int
-    condition: Callable[[State], bool] | None
+    condition: Condition | None
     dead_registers: tuple[int, ...]
     live_stack: int
     joins: bool
@@ -135,33 +126,19 @@ def _looping(order: Wto) -> frozenset[int]:
 def _step(setting: Setting, pc: int) -> Step:
     instruction = setting.program.code[pc]
     assert instruction is not None, f"slot {pc} starts no instruction"
-    if isinstance(instruction, Branch):
-        return Step(pc, instruction, _operands(instruction), None, False)
-    if isinstance(instruction, MayGoto | Exit):
-        return Step(pc, instruction, None, None, False)
-    if isinstance(instruction, CallLocal) or (isinstance(instruction, Call) and calls_back(setting, instruction)):
-        return Step(pc, instruction, None, None, True)
-    effect = effect_of(setting, pc, instruction)
-    return Step(pc, instruction, _numbers(instruction), effect, is_tail_call(instruction))
-
-
-def _numbers(instruction: Instruction) -> tuple[int, ...] | None:
-    """See :class:`Step`: what only computes asks its operands to be numbers, and not to write R10."""
     match instruction:
-        case Alu() | MoveSignExtend() | Negate() | EndianSwap():
-            if instruction.dst == Register.R10:
-                return None
-            return tuple([int(source) for source in operands(instruction) if isinstance(source, Register)])
-        case LoadImmediate64(dst=dst):
-            return None if dst == Register.R10 else ()
-        case Jump():
-            return ()
+        case Branch():
+            return Step(pc, instruction, initialised(instruction), None)
+        case MayGoto() | Exit():
+            return Step(pc, instruction, None, None)
+        case CallLocal():
+            return Step(pc, instruction, None, None, call=instruction)
+        case Call() if calls_back(setting, instruction):
+            return Step(pc, instruction, None, None, call=instruction)
         case _:
-            return None
-
-
-def _operands(branch: Branch) -> tuple[int, ...]:
-    return (int(branch.dst), int(branch.src)) if isinstance(branch.src, Register) else (int(branch.dst),)
+            effect = effect_of(setting, pc, instruction)
+            attempt = attempt_of(setting, instruction, effect)
+            return Step(pc, instruction, attempt, effect, None, is_tail_call(instruction))
 
 
 def is_tail_call(instruction: Instruction) -> bool:

@@ -35,24 +35,28 @@ def truncate(setting: Setting, state: State, term: Term, bits: int) -> Term:
 
 def compute(setting: Setting, state: State, op: WordOp, args: tuple[Term, ...]) -> Term:
     """The term for ``op(*args)``, after learning in ``state`` what follows from the operation."""
-    args = tuple(_known(state, term) for term in args)
-    if all(term.symbol == NO_SYMBOL for term in args):
-        return Term(NO_SYMBOL, evaluate(INT, op, tuple(term.offset for term in args)))
+    facts = state.facts
+    terms, constants = [], True
+    for term in args:
+        if term[0] != NO_SYMBOL:
+            lo, hi = facts.range(term)
+            if lo == hi:
+                term = Term(NO_SYMBOL, lo)
+            else:
+                constants = False
+        terms.append(term)
+    args = tuple(terms)
+    if constants:
+        return Term(NO_SYMBOL, evaluate(INT, op, tuple([term[1] for term in args])))
     same = _unchanged(setting, state, op, args)
     if same is not None:
         return same
     symbol = setting.fresh()
-    state.facts = state.facts.define(symbol, op, args)
+    state.facts = facts = state.facts.define(symbol, op, args)
     setting.definitions[symbol] = (op, args)
-    return _known(state, Term(symbol, 0))
-
-
-def _known(state: State, term: Term) -> Term:
-    """The constant where facts leave only one value."""
-    if term.symbol == NO_SYMBOL:
-        return term
-    lo, hi = state.facts.range(term)
-    return Term(NO_SYMBOL, lo) if lo == hi else term
+    result = Term(symbol, 0)
+    lo, hi = facts.range(result)
+    return Term(NO_SYMBOL, lo) if lo == hi else result
 
 
 def _unchanged(setting: Setting, state: State, op: WordOp, args: tuple[Term, ...]) -> Term | None:
