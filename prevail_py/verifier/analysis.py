@@ -43,7 +43,7 @@ fits into one or two seconds."""
 _BUDGET_PER_SLOT: Final = 1.5
 """Large programs get this many steps per slot, which is enough for straight code."""
 
-_RETRY_FACTOR: Final = 8
+_RETRY_FACTOR: Final = 16
 """An attempt with more disjuncts may take this many times the steps of the first: enough for what disjuncts can prove,
 and a bound on what is spent on a program that has a real fault."""
 
