@@ -14,7 +14,7 @@ import pytest
 from prevail_py import words
 from prevail_py.isa.decode import decode
 from prevail_py.research.conformance import Vector, load_cases, load_vectors
-from prevail_py.vm import interpreter
+from prevail_py.vm import effects
 from prevail_py.vm.engines import engine
 from prevail_py.vm.interpreter import run_memory
 from prevail_py.vm.outcome import Returned
@@ -58,7 +58,7 @@ def evaluate_wrong(wrong: Callable[[WordOp], WordOp]) -> Callable[[pytest.Monkey
         return words.evaluate(algebra, wrong(op), args)
 
     def plant(patch: pytest.MonkeyPatch) -> None:
-        for module in (interpreter, arithmetic):
+        for module in (effects, arithmetic):
             patch.setattr(module, "evaluate", evaluate)
 
     return plant
@@ -90,7 +90,7 @@ def cmpxchg_compares_all_of_r0(patch: pytest.MonkeyPatch) -> None:
     def compare(algebra: Algebra[W, B], comparison: Comparison, a: W, b: W, width: int) -> B:
         return words.compare(algebra, comparison, a, b, 64 if comparison is Comparison.EQ else width)
 
-    for module in (interpreter, access):
+    for module in (effects, access):
         patch.setattr(module, "compare", compare)
 
 

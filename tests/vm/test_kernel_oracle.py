@@ -18,7 +18,7 @@ from prevail_py.objects.text import assemble
 from prevail_py.research.differential import campaign, inputs_of
 from prevail_py.research.generate import program as generated
 from prevail_py.research.kernel_programs import kernel_program_of, repeatable, tame
-from prevail_py.vm import interpreter
+from prevail_py.vm import effects, interpreter
 from prevail_py.vm.differential import Divergence, Input, compare, load, text_of
 from prevail_py.vm.kernel.hazard import GENERATED_LIMIT, hazard
 from prevail_py.vm.kernel.probe import locate_in_kernel
@@ -160,7 +160,7 @@ def evaluated(change: Callable[[WordOp], WordOp]) -> Callable[[Patch], None]:
         def evaluate(algebra: Any, op: WordOp, args: tuple[Any, ...]) -> Any:
             return evaluate_word(algebra, change(op), args)
 
-        patch.setattr(interpreter, "evaluate", evaluate)
+        patch.setattr(effects, "evaluate", evaluate)
 
     return plant
 
@@ -176,13 +176,13 @@ def unsigned(op: WordOp) -> WordOp:
 def cmpxchg_that_compares_all_of_r0(patch: Patch) -> None:
     def atomic(machine: Any, instruction: Any, word_op: WordOp | None) -> None:
         if instruction.op.value == "cmpxchg" and instruction.size == 4 and machine.registers[0] >> 32:
-            region, address = interpreter._address(machine, instruction.base, instruction.offset)
+            region, address = effects._address(machine, instruction.base, instruction.offset)
             machine.write(0, region.load(address, 4)[0])
         else:
             original(machine, instruction, word_op)
 
-    original = interpreter._atomic
-    patch.setattr(interpreter, "_atomic", atomic)
+    original = effects._atomic
+    patch.setattr(effects, "_atomic", atomic)
 
 
 MEMORY_AND_MAPS = (

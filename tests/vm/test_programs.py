@@ -20,7 +20,7 @@ from prevail_py.objects.program import MapSpec, Program
 from prevail_py.objects.text import subprograms_of
 from prevail_py.platforms.model import ProgramType
 from prevail_py.verifier import verify
-from prevail_py.vm import interpreter
+from prevail_py.vm import effects
 from prevail_py.vm.context import Context
 from prevail_py.vm.engines import Engine, engine
 from prevail_py.vm.environment import Environment
@@ -415,7 +415,7 @@ PLANTED: dict[str, Plant] = {
     "moved packet, old pointers": put(Packet, "move", moves_quietly),
     "context: any access in a field": put(ProgramType, "context_read", any_field),
     "context: a store leaks": put(Context, "store", nothing),
-    "pointer arithmetic": put(interpreter, "_pointer_result", lambda original, op, provenance: provenance[0]),
+    "pointer arithmetic": put(effects, "_pointer_result", lambda original, op, provenance: provenance[0]),
 }
 
 

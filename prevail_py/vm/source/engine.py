@@ -15,7 +15,7 @@ from weakref import finalize
 from prevail_py.isa.instructions import Instruction
 from prevail_py.objects.program import Program
 from prevail_py.platforms import Platform
-from prevail_py.vm import interpreter
+from prevail_py.vm import effects, interpreter
 from prevail_py.vm.environment import Environment
 from prevail_py.vm.fault import Fault
 from prevail_py.vm.interpreter import DEFAULT_FUEL, Execution, Interpreter, Observer
@@ -74,7 +74,7 @@ def run_generated(machine: Machine, fuel: int, observers: Sequence[Observer] = (
             if result is not None:
                 machine.registers[0], machine.provenance[0], left = result
                 machine.steps = -left
-                value = interpreter.end(machine)
+                value = effects.end(machine)
                 assert value is not None
                 return Returned(value)
             if tail_calls == machine.tail_calls or len(machine.calls) > 1:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from struct import Struct
 from typing import Final, TypeAlias
 
-from prevail_py.vm import interpreter
+from prevail_py.vm import effects
 from prevail_py.vm.machine import MAX_FRAMES, Frame, Machine
 from prevail_py.vm.maps import has_values
 from prevail_py.vm.memory import FRAME_SIZE, Region, RegionKind
@@ -44,7 +44,7 @@ def step(
 ) -> tuple[object, ...]:
     """Let the reference execute the instruction at ``pc``: the registers R0 to R9 after it and their provenance."""
     restore(m, pc, steps, registers, provenance)
-    interpreter.step(m, m.calls[-1].code)
+    effects.step(m, m.calls[-1].code)
     return (*m.registers[:10], *m.provenance[:10])
 
 
@@ -52,7 +52,7 @@ def ends(m: Machine, pc: int, steps: int, registers: tuple[Word, ...], provenanc
     """As :func:`step` for an instruction that may end the function, which returns 0 if it does."""
     restore(m, pc, steps, registers, provenance)
     frame = m.calls[-1]
-    return interpreter.step(m, frame.code) is not None or m.calls[-1] is not frame
+    return effects.step(m, frame.code) is not None or m.calls[-1] is not frame
 
 
 def hand_over(m: Machine, pc: int, steps: int, registers: tuple[Word, ...], provenance: tuple[Provenance, ...]) -> None:
@@ -72,7 +72,7 @@ def helper(
     restore(m, pc, steps, registers, provenance)
     frame = m.calls[-1]
     m.next_pc = pc + 1
-    interpreter.call_helper(m, number)
+    effects.call_helper(m, number)
     return None if moved(m, frame, pc) else (m.registers[0], m.provenance[0])
 
 
@@ -93,7 +93,7 @@ def iterate(
     restore(m, pc, steps, registers, provenance)
     frame = m.calls[-1]
     m.next_pc = pc + 1
-    interpreter.call_helper(m, number)
+    effects.call_helper(m, number)
     callee = m.calls[-1]
     if callee is frame:
         return m.registers[0], m.provenance[0], -m.steps
@@ -122,7 +122,7 @@ def iterate(
             words[place], pointers[place] = word, region
     if m.calls[-1] is callee:
         m.registers[0], m.provenance[0] = value, pointer
-        interpreter.end(m)
+        effects.end(m)
     if m.calls[-1] is not frame:  # the reference ended a call, and began the next one
         m.pc = m.next_pc
         return None

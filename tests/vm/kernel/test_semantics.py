@@ -28,7 +28,7 @@ from prevail_py.isa.instructions import (
     Store,
 )
 from prevail_py.isa.semantics import immediate_word, operands, operation
-from prevail_py.vm import interpreter
+from prevail_py.vm import effects, interpreter
 from prevail_py.vm.kernel.answer import KernelAnswer
 from prevail_py.vm.kernel.engine import Session
 from prevail_py.vm.kernel.memory import run_memory
@@ -189,7 +189,7 @@ def test_planted_bugs_are_seen(broken: Callable[[], IntAlgebra]) -> None:
 
 
 def test_a_bug_in_the_interpreter_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(interpreter, "compare", partial(_compare_all_bits, compare))
+    monkeypatch.setattr(effects, "compare", partial(_compare_all_bits, compare))
     assert divergence(seed=2, programs=200, inputs=4, reading=by_interpreter) is not None
 
 
