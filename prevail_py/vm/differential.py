@@ -30,7 +30,7 @@ from prevail_py.vm.maps.queue import QueueMap
 from prevail_py.vm.maps.streams import PerfEventArray, RingBuffer
 from prevail_py.vm.maps.targets import MapOfMaps
 from prevail_py.vm.outcome import Outcome, OutOfFuel, Trap, TrapKind, Trapped
-from prevail_py.vm.parting import FUEL, OBSERVED, Input, Parting, locate, make_maps, summary
+from prevail_py.vm.parting import FUEL, OBSERVED, Input, Parting, compares_addresses, locate, make_maps, summary
 
 __all__ = [
     "FUEL",
@@ -133,7 +133,10 @@ def compare(program: Program, given: Input, engines: Sequence[str], loaded: Mapp
             for field in dict.fromkeys([*left, *right])
             if left.get(field) != right.get(field)
         )
-        if differences:
+        slot = compares_addresses(program, given) if differences and with_kernel else None
+        if slot is not None:
+            skipped["kernel"] = f"not comparable: slot {slot} compares an address"
+        elif differences:
             parting = _parting(program, given, (first, name), loaded)
             return Comparison(results, skipped, Divergence(program, given, (first, name), differences, parting))
     return Comparison(results, skipped)

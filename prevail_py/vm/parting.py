@@ -12,17 +12,20 @@ from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from prevail_py.isa.instructions import Branch, Immediate, Register
+from prevail_py.isa.semantics import immediate_word
 from prevail_py.objects.program import Program
 from prevail_py.platforms import platform
 from prevail_py.vm.environment import Environment
-from prevail_py.vm.interpreter import Executor, Interpreter, execute
+from prevail_py.vm.interpreter import Executor, Interpreter, execute, run
 from prevail_py.vm.machine import Machine
 from prevail_py.vm.maps import Map, MapError, create_maps, has_values
 from prevail_py.vm.outcome import Outcome, OutOfFuel, Returned, Trapped
 from prevail_py.vm.source.engine import run_generated
 from prevail_py.vm.trace import Trace, first_difference, record
+from prevail_py.words import Comparison
 
-__all__ = ["FUEL", "OBSERVED", "Input", "Parting", "locate", "make_maps", "summary"]
+__all__ = ["FUEL", "OBSERVED", "Input", "Parting", "compares_addresses", "locate", "make_maps", "summary"]
 
 FUEL: Final = 100_000
 OBSERVED: Final[Mapping[str, Executor]] = {"interpreter": execute, "source": run_generated}
@@ -164,3 +167,36 @@ def _state(interpreter: Interpreter, given: Input, name: str, fuel: int) -> tupl
         executor, packet=given.packet, context=given.context, maps=maps, environment=environment, fuel=fuel
     )
     return execution.steps, {"outcome": "", **state}
+
+
+def compares_addresses(program: Program, given: Input) -> int | None:
+    """The slot of a branch of the reference's run whose outcome depends on where memory lies; None if there is none.
+
+    Comparisons of two pointers into one region, and of a pointer with null, do not; all others do.
+    """
+    found: list[int] = []
+
+    def observe(machine: Machine) -> None:
+        code = machine.calls[-1].code.instructions
+        instruction = code[machine.pc] if 0 <= machine.pc < len(code) else None
+        if isinstance(instruction, Branch) and not found:
+            left = machine.provenance[instruction.dst]
+            register = instruction.src if isinstance(instruction.src, Register) else None
+            right = None if register is None else machine.provenance[register]
+            number = immediate_word(instruction.src.value) if isinstance(instruction.src, Immediate) else None
+            null = number == 0 and instruction.comparison in (Comparison.EQ, Comparison.NE)
+            if left is not right and (instruction.width == 32 or not null):
+                found.append(machine.pc)
+
+    environment = Environment()
+    maps = make_maps(program, given, environment)
+    run(
+        program,
+        packet=given.packet,
+        context=given.context,
+        maps=maps,
+        environment=environment,
+        fuel=given.fuel,
+        observers=(observe,),
+    )
+    return found[0] if found else None
