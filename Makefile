@@ -105,6 +105,17 @@ corpora: $(RESEARCH_ENV) ## verify the objects of Debian packages and of the oth
 	$(PREVAIL) corpus table $(OUT)/corpora.json --title "Objects of Debian packages" \
 		--markdown docs/measurements/corpora.md
 
+.PHONY: oracle-corpora
+oracle-corpora: $(RESEARCH_ENV) ## run every SAFE program of the corpora and hold each state against its invariants
+	$(PREVAIL) corpus oracle xdp-tools libbpf-tools verifier examples --runs 20 --steered 10 --jobs $(JOBS) \
+		--markdown docs/measurements/oracle-corpora.md $(ARGS)
+
+.PHONY: bench-corpora
+bench-corpora: $(RESEARCH_ENV) ## measure the verifier beside the kernel's, program by program, in one process
+	mkdir -p $(OUT)
+	$(PREVAIL) corpus run examples xdp-tools libbpf-tools verifier --fresh --json $(OUT)/speed.json $(ARGS); test $$? -le 1
+	$(PREVAIL) corpus speed $(OUT)/speed.json --markdown docs/measurements/speed.md
+
 .PHONY: bench-engines
 bench-engines: $(TEST_ENV) ## measure the generated-source engine against the interpreter
 	$(PY) -m prevail_py.research.bench_engines $(ARGS)

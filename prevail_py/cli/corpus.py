@@ -24,6 +24,7 @@ from prevail_py.cli.support import (
 if TYPE_CHECKING:
     from prevail_py.research.corpora.runs import Run
     from prevail_py.research.corpora.sources import Collection
+    from prevail_py.research.corpora.tables import Section
 
 NAME = "corpus"
 HELP = "fetch sets of object files, verify them, compare runs"
@@ -58,9 +59,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     run_.add_argument("--json", metavar="FILE", help="write the run as JSON; - is standard output")
     run_.add_argument("--parquet", metavar="FILE", help="write the run as a parquet file")
 
+    oracle = commands.add_parser("oracle", parents=[shared, jobs], help="run what is SAFE, check every step")
+    oracle.add_argument("names", nargs="+", metavar="NAME", help="a corpus, or a directory")
+    oracle.add_argument("--runs", metavar="N", type=positive, default=30, help="random runs of each program (30)")
+    oracle.add_argument("--steered", metavar="N", type=positive, default=20, help="steered runs at most (20)")
+    oracle.add_argument("--limit", metavar="SECONDS", type=float, default=30.0, help="wall time for each program (30)")
+    oracle.add_argument("--markdown", metavar="FILE", help="write the report as Markdown")
+
     compare = commands.add_parser("compare", parents=[shared], help="what changed from one run to another")
     compare.add_argument("first", metavar="RUN1", help="a file that `corpus run` wrote")
     compare.add_argument("second", metavar="RUN2", help="another one")
+
+    speed = commands.add_parser("speed", parents=[shared], help="how long verification takes, beside the kernel")
+    speed.add_argument("run_file", metavar="RUN", help="a file that `corpus run --fresh` wrote, with one job")
+    speed.add_argument("--markdown", metavar="FILE", help="write the tables as Markdown")
 
     table = commands.add_parser("table", parents=[shared], help="agreement and disagreement, with causes")
     table.add_argument("run_file", metavar="RUN", help="a file that `corpus run` wrote")
@@ -80,6 +92,10 @@ def run(arguments: argparse.Namespace) -> int:
                 return _fetch(arguments)
             case "run":
                 return _run(arguments)
+            case "oracle":
+                return _oracle(arguments)
+            case "speed":
+                return _speed(arguments)
             case "compare":
                 return _compare(arguments)
             case _:
@@ -191,6 +207,48 @@ def _tracked(items: Iterable[T], total: int) -> Iterator[T]:
             progress.advance(task)
 
 
+def _print(parts: Iterable[Section]) -> None:
+    for part in parts:
+        print(f"{part.title}\n" + (f"{part.text}\n" if part.text else ""))
+        if part.table is not None:
+            print_table(part.table, colours=_COLOURS)
+            print()
+
+
+def _speed(arguments: argparse.Namespace) -> int:
+    from prevail_py.research.corpora.frames import read
+    from prevail_py.research.corpora.speed import speed_sections
+    from prevail_py.research.corpora.tables import markdown
+
+    run = read(arguments.run_file)
+    parts = speed_sections(run)
+    if arguments.markdown:
+        command = f"prevail-py corpus speed {os.path.basename(arguments.run_file)}"
+        write_output(arguments.markdown, markdown("Speed of the verifier on corpora", run, parts, command))
+    else:
+        _print(parts)
+    return EXIT_OK
+
+
+def _oracle(arguments: argparse.Namespace) -> int:
+    from prevail_py.research.corpora.cache import cache_directory
+    from prevail_py.research.corpora.oracles import Effort, examine_all, oracle_sections, violations_of
+    from prevail_py.research.corpora.tables import markdown
+
+    effort = Effort(arguments.runs, arguments.steered, arguments.limit)
+    collections = _collections(arguments)
+    run = examine_all(collections, cache_directory(arguments.cache), effort, arguments.jobs, progress=_tracked)
+    parts = oracle_sections(run)
+    if arguments.markdown:
+        command = (
+            f"prevail-py corpus oracle {' '.join(arguments.names)} --runs {effort.runs} --steered {effort.steered}"
+        )
+        title = "The oracle of soundness over corpora"
+        write_output(arguments.markdown, markdown(title, run, parts, command))
+    _print(parts)
+    return EXIT_NOT_SAFE if violations_of(run) else EXIT_OK
+
+
 def _compare(arguments: argparse.Namespace) -> int:
     from prevail_py._render import Table
     from prevail_py.research.corpora.frames import compare, read
@@ -229,11 +287,7 @@ def _table(arguments: argparse.Namespace) -> int:
             command += f" --lax {os.path.basename(arguments.lax)}"
         write_output(arguments.markdown, markdown(arguments.title, run, parts, command))
     else:
-        for part in parts:
-            print(f"{part.title}\n" + (f"{part.text}\n" if part.text else ""))
-            if part.table is not None:
-                print_table(part.table, colours=_COLOURS)
-                print()
+        _print(parts)
     missed = [bar for bar in bars(run, lax) if not bar.met]
     for bar in missed:
         print(f"prevail-py: bar not met: {bar.name}: {bar.value} ({bar.bar})", file=sys.stderr)

@@ -2,7 +2,8 @@
 
 ``python -m prevail_py.research.corpora.examiner`` is the child.  It answers one question a line on standard input,
 ``{"path": ..., "program": NAME | null, "options": {...}}``, with one line: the programs of an object, or what the
-verifier says of one.  Times are CPU time of the child, memory the peak of its resident set meanwhile.
+verifier says of one; with ``oracle`` instead of ``options``, what the oracle of soundness saw of one.  Times are CPU
+time of the child, memory the peak of its resident set meanwhile.
 """
 
 from __future__ import annotations
@@ -86,6 +87,13 @@ class Examiner:
             return {"verdict": "LIMIT" if answer.startswith("no verdict") else "CRASH", "reason": answer}
         return answer
 
+    def oracle(self, path: Path, program: str, runs: int, steered: int) -> Row:
+        """What the oracle of soundness saw of one program; ``verdict`` alone where that is not SAFE."""
+        answer = self._ask({"path": str(path), "program": program, "oracle": [runs, steered]})
+        if isinstance(answer, str):
+            return {"verdict": "LIMIT" if answer.startswith("no verdict") else "CRASH", "reason": answer}
+        return answer
+
     def _start(self) -> subprocess.Popen[bytes]:
         root = str(Path(__file__).resolve().parents[3])
         path = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
@@ -162,6 +170,8 @@ def _answer(loaded: ObjectFile | ObjectError, question: Mapping[str, Any]) -> di
     if isinstance(loaded, ObjectError):
         return {"error": str(loaded)}
     name = question["program"]
+    if name is not None and "oracle" in question:
+        return _under_oracle(loaded.programs[name], *question["oracle"])
     if name is not None:
         return _verified(loaded.programs[name], question["options"])
     try:
@@ -223,6 +233,32 @@ def _verified(program: Program, options: Mapping[str, Any]) -> Row:
         "steps": verdict.steps,
         "seconds": round(seconds, 6),
         "memory": _peak() if watched else None,
+    }
+
+
+def _under_oracle(program: Program, runs: int, steered: int) -> Row:
+    from prevail_py.research.concolic import steer
+    from prevail_py.research.oracle import examine
+    from prevail_py.verifier import verify
+
+    try:
+        verdict = verify(program)
+        if not verdict.is_safe:
+            return {"verdict": verdict.kind.value}
+        start = time.process_time()
+        report = examine(program, verdict, runs, 0, steer, steered)
+    except Exception as error:  # whatever it is, it is a defect of ours, and the run goes on
+        return {"verdict": "CRASH", "reason": f"{type(error).__name__}: {error}"}
+    return {
+        "verdict": verdict.kind.value,
+        "runs": report.runs,
+        "steered": report.steered,
+        "steps": report.steps,
+        "violations": report.violations,
+        "unsupported": sorted(report.unsupported),
+        "blocks": len(report.blocks),
+        "covered": len(report.covered),
+        "seconds": round(time.process_time() - start, 3),
     }
 
 

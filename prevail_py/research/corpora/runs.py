@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass, field
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import prevail_py
 from prevail_py.objects.errors import ObjectError
@@ -27,7 +27,22 @@ from prevail_py.research.corpora.examiner import Examiner
 from prevail_py.research.corpora.peer import Peer
 from prevail_py.research.corpora.sources import RECIPE, Collection, Item, open_item
 
-__all__ = ["WALL_LIMIT", "Options", "Run", "execute", "fingerprint"]
+__all__ = [
+    "ORACLE",
+    "WALL_LIMIT",
+    "Options",
+    "Progress",
+    "Run",
+    "about",
+    "examiner",
+    "execute",
+    "fingerprint",
+    "kept",
+    "on_each",
+]
+
+Progress: TypeAlias = Callable[[Iterable[list[Row]], int], Iterable[list[Row]]]
+"""Passes on the rows of objects as they are done; it knows how many objects there are."""
 
 WALL_LIMIT: Final = 120.0
 """Seconds of wall time after which a program's analysis is given up: a safety net far above the verifier's budgets."""
@@ -44,6 +59,8 @@ _VERIFIER: Final = (
     "research/corpora/features.py",
 )
 _KERNEL: Final = (*_LOADER, "vm/kernel")
+ORACLE: Final = (*_VERIFIER, "vm", "research/oracle.py", "research/concolic.py", "research/packets.py")
+"""The sources that decide what the oracle sees."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +90,7 @@ def execute(
     options: Options = Options(),
     jobs: int = 1,
     backend: str | None = None,
-    progress: Callable[[Iterable[list[Row]], int], Iterable[list[Row]]] = lambda items, total: items,
+    progress: Progress = lambda items, total: items,
 ) -> Run:
     """Verify all programs of ``collections``.  ``progress`` passes on objects as they are done; it knows how many.
 
@@ -81,25 +98,38 @@ def execute(
     """
     tasks = [(collection.corpus.name, item) for collection in collections for item in collection.items]
     arguments = [(corpus, item, str(cache_folder), options) for corpus, item in tasks]
-    results: Iterable[list[Row]]
-    if jobs == 1 and backend is None:
-        results = (_examined(*each) for each in arguments)
-    else:
-        results = _parallel(arguments, jobs, backend)
+    rows = on_each(_examined, arguments, jobs, backend, progress)
+    return Run(rows, about(collections, options))
+
+
+def on_each(
+    function: Callable[..., list[Row]],
+    arguments: Sequence[tuple[Any, ...]],
+    jobs: int = 1,
+    backend: str | None = None,
+    progress: Progress = lambda items, total: items,
+) -> list[Row]:
+    """The rows that ``function`` gives for each of ``arguments``, in their order, whoever computes them."""
+    results = (
+        (function(*each) for each in arguments)
+        if jobs == 1 and backend is None
+        else _parallel(function, arguments, jobs, backend)
+    )
     try:
-        rows = [row for each in progress(results, len(tasks)) for row in each]
+        return [row for each in progress(results, len(arguments)) for row in each]
     finally:
         _close()
-    return Run(rows, _about(collections, options))
 
 
-def _parallel(arguments: Sequence[tuple[Any, ...]], jobs: int, backend: str | None) -> Iterable[list[Row]]:
+def _parallel(
+    function: Callable[..., list[Row]], arguments: Sequence[tuple[Any, ...]], jobs: int, backend: str | None
+) -> Iterable[list[Row]]:
     try:
         from joblib import Parallel, delayed, parallel_config
     except ImportError:
         raise CorpusError("joblib: not installed; several jobs need it (pip install 'prevail-py[research]')") from None
 
-    calls = [delayed(_examined)(*each) for each in arguments]
+    calls = [delayed(function)(*each) for each in arguments]
     if backend is None:
         found: Iterable[list[Row]] = Parallel(n_jobs=jobs, return_as="generator")(calls)
         return found
@@ -114,10 +144,11 @@ _examiners: dict[tuple[int, int], Examiner] = {}
 """The child of each thread of this process; a process that was forked off must not use those of its parent."""
 
 
-def _examiner(limit: float) -> Examiner:
-    examiner = _examiners.setdefault((os.getpid(), threading.get_ident()), Examiner(limit))
-    examiner.limit = limit
-    return examiner
+def examiner(limit: float) -> Examiner:
+    """The child of this thread of this process."""
+    found = _examiners.setdefault((os.getpid(), threading.get_ident()), Examiner(limit))
+    found.limit = limit
+    return found
 
 
 def _close() -> None:
@@ -136,9 +167,9 @@ def _examined(corpus: str, item: Item, cache_folder: str, options: Options) -> l
         return [complete(_name(corpus, item, "") | {"verdict": "UNREADABLE", "reason": str(error.strerror)})]
     content = sha256(data).hexdigest()
     key = digest(content, _name_of(options), fingerprint())
-    rows = _kept(folder / "verdicts" / f"{key}.json", lambda: _verdicts(item, options), options.fresh)
+    rows = kept(folder / "verdicts" / f"{key}.json", lambda: _verdicts(item, options), options.fresh)
     kernel = (
-        _kept(
+        kept(
             folder / "kernel" / f"{digest(content, _kernel_name(), fingerprint(_KERNEL))}.json",
             lambda: _kernel_answers(item),
             not options.kernel,
@@ -150,7 +181,7 @@ def _examined(corpus: str, item: Item, cache_folder: str, options: Options) -> l
     prevail = (
         []
         if peer is None or item.path.suffix == RECIPE
-        else _kept(
+        else kept(
             folder / "prevail" / f"{digest(content, peer.version)}.json", lambda: peer.verdicts(item.path, rows), False
         )
     )
@@ -174,7 +205,7 @@ def _name_of(options: Options) -> str:
     return json.dumps(dict(options.verifier), sort_keys=True)
 
 
-def _kept(path: Path, make: Callable[[], list[Row]], fresh: bool) -> list[Row]:
+def kept(path: Path, make: Callable[[], list[Row]], fresh: bool) -> list[Row]:
     """What the cache holds, or what ``make`` gives; rows without a verdict are not kept: they depend on the moment."""
     if not fresh and path.is_file():
         try:
@@ -189,11 +220,9 @@ def _kept(path: Path, make: Callable[[], list[Row]], fresh: bool) -> list[Row]:
 
 
 def _verdicts(item: Item, options: Options) -> list[Row]:
-    examiner = _examiner(options.limit)
-    rows = examiner.programs(item.path)
-    return [
-        row | examiner.verdict(item.path, row["program"], options.verifier) if row["program"] else row for row in rows
-    ]
+    child = examiner(options.limit)
+    rows = child.programs(item.path)
+    return [row | child.verdict(item.path, row["program"], options.verifier) if row["program"] else row for row in rows]
 
 
 def _kernel_answers(item: Item) -> list[Row]:
@@ -235,7 +264,8 @@ def _kernel_name() -> str:
     return f"{host.release()} {host.version()} {host.machine()}"
 
 
-def _about(collections: Sequence[Collection], options: Options) -> dict[str, Any]:
+def about(collections: Sequence[Collection], options: Options) -> dict[str, Any]:
+    """What a run over ``collections`` depends on, ready for JSON."""
     return {
         "version": prevail_py.__version__,
         "commit": _commit(),

@@ -238,7 +238,7 @@ def _bars(run: Run, lax: Run | None) -> list[Section]:
     found = bars(run, lax)
     if not found:
         return []
-    rows = tuple((bar.name, bar.value, bar.bar, "yes" if bar.met else "NO") for bar in found)
+    rows = tuple((bar.name, bar.value, bar.bar, ("yes" if bar.met else "NO") if bar.bar else "") for bar in found)
     return [Section("Bars", "", Table(("what", "figure", "bar", "met"), rows))]
 
 

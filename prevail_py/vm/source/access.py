@@ -7,7 +7,7 @@ written; any other is checked against the region that the pointer's provenance n
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Final
 
 from prevail_py.isa.instructions import Atomic, AtomicOp, Operand, Register
@@ -41,7 +41,7 @@ def load(w: Writer, at: Site, dst: Register, base: Register, offset: int, size: 
     if dst == Register.R10 or not pointer.pointer:
         return w.reference(at)
     if place is not None and pointer.may == May.CONTEXT:
-        return _load_context(w, at, dst, place, size, signed, loaded)
+        return _load_context(w, at, dst, place, size, signed, loaded(_field(w, place, size)))
     guards = uninitialised(state, base)
     if place is not None and pointer.may == May.STACK:
         if not 0 <= place <= FRAME_SIZE - size:
@@ -65,13 +65,11 @@ def load(w: Writer, at: Site, dst: Register, base: Register, offset: int, size: 
     return w.guarded(guards, lines, at)
 
 
-def _load_context(
-    w: Writer, at: Site, dst: Register, place: int, size: int, signed: bool, loaded: Callable[[str], str]
-) -> list[str]:
+def _load_context(w: Writer, at: Site, dst: Register, place: int, size: int, signed: bool, line: str) -> list[str]:
     program_type, state = w.code.program_type, at.state
     kind = None if program_type is None else program_type.context_read(place, size)
     if kind is FieldKind.SCALAR:
-        return [loaded(_field(w, place, size)), *w.set_provenance(state, dst, "None")]
+        return [line, *w.set_provenance(state, dst, "None")]
     if program_type is None or signed or kind is None or kind not in _PACKET_FIELDS or not takes_packet(program_type):
         return w.reference(at)
     field = f"r{dst} = m.packet.{_PACKET_FIELDS[kind]}"

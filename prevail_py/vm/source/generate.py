@@ -140,11 +140,9 @@ class _FunctionWriter:
         parameters = ", ".join([*(f"r{n}" for n in range(1, 6)), *(f"p{n}" for n in range(1, 6))])
         self._line(0, f"def {function_name(self.entry)}(m, left, {parameters}):")
         self._line(1, "r0 = r6 = r7 = r8 = r9 = p0 = p6 = p7 = p8 = p9 = None")
-        text = "\n".join(body)
         self._line(1, "frame = m.calls[-1]")
         self._line(1, "stack = frame.stack")
-        if "r10" in text:
-            self._line(1, "r10 = stack.base + stack.size")
+        self._line(1, "r10 = stack.base + stack.size")
         self._parts()
         self._line(1, "at = 0")
         self._line(1, "while True:")
