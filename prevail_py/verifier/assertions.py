@@ -48,6 +48,7 @@ __all__ = [
     "FramePointer",
     "HelperContract",
     "Initialised",
+    "LegacyLoad",
     "Mode",
     "NoLeak",
     "Result",
@@ -133,6 +134,13 @@ class HelperContract:
 
 
 @dataclass(frozen=True, slots=True)
+class LegacyLoad:
+    """R6 is the context; the function may end here with 0; ``index`` is a number."""
+
+    index: Register | None
+
+
+@dataclass(frozen=True, slots=True)
 class CallDepth:
     """There is room for one more frame."""
 
@@ -142,7 +150,9 @@ class Result:
     """R0 is a number in the range the program type allows and no reference is left, where the main program ends."""
 
 
-Assertion: TypeAlias = Initialised | FramePointer | Access | NoLeak | Arithmetic | HelperContract | CallDepth | Result
+Assertion: TypeAlias = (
+    Initialised | FramePointer | Access | NoLeak | Arithmetic | HelperContract | CallDepth | Result | LegacyLoad
+)
 
 
 def _read(*operands: Operand) -> list[Assertion]:
@@ -187,13 +197,13 @@ def assertions_of(instruction: Instruction) -> tuple[Assertion, ...]:
         case Branch(_, _, dst, src):
             return tuple(_read(dst, src))
         case LoadPacket(_, _, index):
-            return tuple(_read(Register.R6, *(() if index is None else (index,))))
+            return (*_read(Register.R6, *(() if index is None else (index,))), LegacyLoad(index))
         case Call(helper):
             return (HelperContract(helper),)
         case CallRegister(register):
             return tuple(_read(register))
         case Exit():
-            return (Initialised(Register.R0), Result())
+            return (Result(),)
         case CallLocal():
             return (CallDepth(),)
         case Jump() | CallKfunc() | MayGoto():

@@ -21,14 +21,15 @@ from prevail_py.verifier.assertions import (
     FramePointer,
     HelperContract,
     Initialised,
+    LegacyLoad,
     NoLeak,
     Result,
 )
 from prevail_py.verifier.contracts import contract_violations
 from prevail_py.verifier.regions import Violation, offset_by, sign_extended, violation
-from prevail_py.verifier.setting import Setting
+from prevail_py.verifier.setting import Setting, Unsupported
 from prevail_py.verifier.state import State
-from prevail_py.verifier.values import MAX_FRAMES, Pointer, RegionKind, Special, Value
+from prevail_py.verifier.values import MAX_FRAMES, ZERO, Pointer, RegionKind, Special, Value
 
 __all__ = ["Finding", "findings"]
 
@@ -83,6 +84,8 @@ def _decide(setting: Setting, state: State, assertion: Assertion) -> list[tuple[
             if len(state.frames) < MAX_FRAMES:
                 return []
             return [(Violation(AssertionKind.CALL_DEPTH, f"more than {MAX_FRAMES} nested calls"), ())]
+        case LegacyLoad(index):
+            return _legacy_load(setting, state, index)
         case Result():
             if len(state.frames) == 1:
                 return _result(setting, state)
@@ -144,9 +147,37 @@ def _arithmetic(
             ]
 
 
+def _no_result() -> tuple[Violation, tuple[Register, ...]]:
+    reason = "r0 is read but may not have been written"
+    return Violation(AssertionKind.UNINITIALISED_REGISTER, reason), (Register.R0,)
+
+
+def _legacy_load(
+    setting: Setting, state: State, index: Register | None
+) -> list[tuple[Violation, tuple[Register, ...]]]:
+    """A load of the first instruction set: through R6, and where there is no such byte the function ends with 0."""
+    if setting.program_type.context_struct != "__sk_buff":
+        raise Unsupported(f"legacy packet loads in {setting.program_type.name} programs")
+    context = state.registers[6]
+    is_context = isinstance(context, Pointer) and context.region.kind is RegionKind.CONTEXT and context.offset == ZERO
+    if not is_context:
+        reason = f"r6 is {state.show(context)}, not the context"
+        return [(Violation(AssertionKind.NOT_A_POINTER, reason, "the context in r6"), (Register.R6,))]
+    if index is not None and _may_be_pointer(state.registers[index]):
+        reason = f"the index is a pointer ({state.show(state.registers[index])})"
+        return [(Violation(AssertionKind.POINTER_ARITHMETIC, reason, "a number"), (index,))]
+    if len(state.frames) > 1:
+        return []
+    ended = state.copy()
+    ended.registers[0] = ZERO
+    return _result(setting, ended)
+
+
 def _callback_result(state: State) -> list[tuple[Violation, tuple[Register, ...]]]:
     """What a function that a helper called returns: 0 to go on, 1 to stop."""
     value = state.registers[0]
+    if value is Special.UNINITIALISED:
+        return [_no_result()]
     if _may_be_pointer(value):
         reason = f"a function called by a helper returns a pointer ({state.show(value)})"
         return [(Violation(AssertionKind.POINTER_LEAK, reason, "a number in r0"), (Register.R0,))]
@@ -172,7 +203,9 @@ def _gives_number(op: AluOp | None, width: int, left: Value | None, right: Value
 def _result(setting: Setting, state: State) -> list[tuple[Violation, tuple[Register, ...]]]:
     out: list[tuple[Violation, tuple[Register, ...]]] = []
     value = state.registers[0]
-    if _may_be_pointer(value):
+    if value is Special.UNINITIALISED:
+        out.append(_no_result())
+    elif _may_be_pointer(value):
         reason = f"the program returns a pointer ({state.show(value)})"
         if setting.policy.pointer_leaks and setting.program_type.return_range is None:
             return _references(state)

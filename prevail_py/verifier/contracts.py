@@ -235,6 +235,12 @@ def _argument(
             if not arg.nullable and state.facts.range(value.base).lo == 0:
                 return _bad("the socket may be null", "a null check before the call")
             return None
+        case ArgKind.MAP_VALUE if _holds_sockets(setting, state, prototype):
+            is_socket = isinstance(value, Pointer) and value.region.name in _SOCKETS
+            if not is_socket or not isinstance(value, Pointer):
+                return _bad(f"{state.show(value)} is not a socket")
+            may_be_null = state.facts.range(value.base).lo == 0
+            return _bad("the socket may be null", "a null check before the call") if may_be_null else None
         case ArgKind.CONST_STRING:
             return _string_argument(setting, state, value)
         case ArgKind.FUNCTION:
@@ -256,6 +262,12 @@ def _socket_map_change(setting: Setting, prototype: HelperPrototype) -> Violatio
     if name in _CHANGE_SOCKET_MAPS or (name == "sock_ops" and prototype.name == "bpf_map_delete_elem"):
         return None
     return _bad(f"{name} programs may not change maps of sockets")
+
+
+def _holds_sockets(setting: Setting, state: State, prototype: HelperPrototype) -> bool:
+    """Whether the values of the map are sockets, as far as helpers go."""
+    handle = _map_argument(prototype, state)
+    return handle is not None and setting.map_type_of(handle.region).name in ("sockmap", "sockhash")
 
 
 def _string_argument(setting: Setting, state: State, value: Value) -> Violation | None:

@@ -384,16 +384,17 @@ class Fixpoint:
     ) -> list[State]:
         """The states after the straight-line instructions of a block, all but a closing branch or exit.
 
-        A tail call may put another program in the place of the function: the states in which that one returns to the
-        caller are added to ``replaced``.
+        A tail call may put another program in the place of the function, and a legacy load of the packet may end it:
+        the states in which the caller goes on then are added to ``replaced``.
         """
         states = [entry.copy()]
         setting = self.setting
-        for pc, instruction, attempt, effect, call, is_tail_call in prepared.steps:
+        for pc, instruction, attempt, effect, call, may_end in prepared.steps:
             self._spend(len(states))
             for state in states:
-                if is_tail_call and replaced is not None and calls:
-                    replaced.append(_after_tail_call(setting, state))
+                if may_end and replaced is not None and calls:
+                    ended = _after_tail_call if isinstance(instruction, Call) else _after_legacy_load
+                    replaced.append(ended(setting, state))
                 try:
                     if attempt is None or not attempt(state):
                         self._demand(pc, instruction, state, final)
@@ -474,5 +475,13 @@ def _after_tail_call(setting: Setting, state: State) -> State:
     end = state.copy()
     packet_moved(setting, end)
     end.registers[0] = unknown(setting, end)
+    end.collect(setting.definitions)
+    return end
+
+
+def _after_legacy_load(setting: Setting, state: State) -> State:
+    """The end of a subprogram where the packet has no such byte."""
+    end = state.copy()
+    end.registers[0] = ZERO
     end.collect(setting.definitions)
     return end

@@ -18,6 +18,7 @@ from prevail_py.isa.instructions import (
     Exit,
     Immediate,
     Instruction,
+    LoadPacket,
     MayGoto,
 )
 from prevail_py.isa.semantics import immediate_word
@@ -45,7 +46,7 @@ class Step(NamedTuple):
     attempt: Attempt | None
     effect: Effect | None
     call: CallLocal | Call | None = None
-    is_tail_call: bool = False
+    may_end: bool = False
 
 
 class Way(NamedTuple):
@@ -138,12 +139,17 @@ def _step(setting: Setting, pc: int) -> Step:
         case _:
             effect = effect_of(setting, pc, instruction)
             attempt = attempt_of(setting, instruction, effect)
-            return Step(pc, instruction, attempt, effect, None, is_tail_call(instruction))
+            return Step(pc, instruction, attempt, effect, None, may_end(instruction))
 
 
 def is_tail_call(instruction: Instruction) -> bool:
     """Whether another program may take the place of the function here."""
     return isinstance(instruction, Call) and instruction.helper == TAIL_CALL
+
+
+def may_end(instruction: Instruction) -> bool:
+    """Whether the function may end here, though it need not."""
+    return is_tail_call(instruction) or isinstance(instruction, LoadPacket)
 
 
 def demands_of(instruction: Instruction) -> tuple[tuple[Assertion, ...], tuple[int, ...]]:

@@ -91,8 +91,10 @@ def effect_of(setting: Setting, pc: int, instruction: Instruction) -> Effect:
             return lambda state: call_helper(setting, state, helper)
         case Jump():
             return lambda state: None
-        case LoadPacket():
-            return _unsupported("legacy packet loads", pc)
+        case LoadPacket(size, offset):
+            if offset < 0:
+                return _unsupported("legacy packet loads relative to a header", pc)
+            return lambda state: _legacy_load(setting, state, size)
         case CallKfunc():
             return _unsupported(f"kernel function {setting.program.symbols.get(pc, '')}".rstrip(), pc)
         case CallRegister():
@@ -103,6 +105,12 @@ def effect_of(setting: Setting, pc: int, instruction: Instruction) -> Effect:
             raise AssertionError(f"{instruction} changes control and is not a step within a block")
         case _:
             assert_never(instruction)
+
+
+def _legacy_load(setting: Setting, state: State, size: int) -> None:
+    """Where there is no such byte the function has ended: see ``fixpoint.py``."""
+    state.registers[0] = unknown(setting, state, 0, mask(8 * size))
+    state.registers[1:6] = [Special.UNINITIALISED] * 5
 
 
 def _unsupported(what: str, pc: int) -> Effect:

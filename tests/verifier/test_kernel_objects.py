@@ -22,6 +22,7 @@ MAPS = (
     _map("array", 4, 16, 1, initial=b"yes\0no, without end"[:16], read_only=True),
     _map("array", 4, 64, 1),
     _map("sk_storage", 4, 24, 0),
+    _map("ringbuf", 0, 0, 4096),
 )
 
 SOCKET = "r6 = *(u64 *)(r1 + 168)\nr0 = 0\nif r6 == 0 goto out\n"
@@ -38,6 +39,47 @@ r1 = map[idx:1] ll
 call 3
 r0 = 0
 exit"""
+PUT = (
+    SOCKET
+    + """
+r2 = 1
+*(u32 *)(r10 - 4) = r2
+r2 = r10
+r2 += -4
+r1 = map[idx:1] ll
+r3 = r6
+r4 = 0
+call 2
+"""
+)
+REFERENCE = """
+r6 = r1
+r0 = 0
+*(u64 *)(r10 - 8) = r0
+r1 = map[idx:5] ll
+r2 = 8
+r3 = 0
+call 131
+if r0 == 0 goto out
+r7 = r0
+r1 = r6
+"""
+# The subprogram returns 15, or 0 for an empty packet: r10 - 16 or r10 - 1 is read.
+EARLY = """
+r6 = r1
+call pc+7
+r2 = r10
+r2 -= r0
+{upper}
+*(u64 *)(r10 - 16) = 0
+r0 = *(u8 *)(r2 - 1)
+r0 = 0
+exit
+r6 = r1
+r0 = *(u8 *)skb[0]
+r0 = 15
+exit
+"""
 STRING = """
 r2 = 0
 *(u64 *)(r10 - 8) = r2
@@ -120,6 +162,40 @@ CASES = {
     ),
     "a map of sockets loses one": (SOCKMAP, "xdp", ()),
     "a map of sockets, changed where it may not be": (SOCKMAP, "raw_tracepoint", ("helper-argument",)),
+    "a map of sockets takes one": (PUT, "sched_cls", ()),
+    "a map of sockets, a number": (PUT.replace("r3 = r6\n", "r3 = 7\n"), "sched_cls", ("helper-argument",)),
+    "a map of sockets, maybe null": (
+        PUT.replace("if r6 == 0 goto out\n", ""),
+        "sched_cls",
+        ("helper-argument",),
+    ),
+    "a legacy load": ("r6 = r1\nr0 = *(u16 *)skb[12]", "socket_filter", ()),
+    "a legacy load at an index": ("r6 = r1\nr7 = *(u32 *)(r1 + 0)\nr0 = *(u8 *)skb[r7 + 3]", "socket_filter", ()),
+    "a legacy load without the context": ("r6 = 0\nr0 = *(u16 *)skb[12]", "socket_filter", ("not-a-pointer",)),
+    "a legacy load at a pointer": ("r6 = r1\nr0 = *(u8 *)skb[r1 + 3]", "socket_filter", ("pointer-arithmetic",)),
+    "a legacy load keeps no argument": (
+        "r6 = r1\nr0 = *(u16 *)skb[12]\nr0 = *(u32 *)(r1 + 0)",
+        "socket_filter",
+        ("uninitialised-register",),
+    ),
+    "a legacy load that may end with a reference held": (
+        REFERENCE + "r0 = *(u16 *)skb[12]\nr1 = r7\nr2 = 0\ncall 132",
+        "socket_filter",
+        ("unreleased-reference",),
+    ),
+    "a reference given back before": (
+        REFERENCE + "r1 = r7\nr2 = 0\ncall 132\nr0 = *(u16 *)skb[12]",
+        "socket_filter",
+        (),
+    ),
+    "a subprogram that may end early with 0": (EARLY.format(upper="*(u64 *)(r10 - 8) = 0"), "socket_filter", ()),
+    "what happens after it ended early": (
+        EARLY.format(upper="r3 = 0"),
+        "socket_filter",
+        ("uninitialised-memory",),
+    ),
+    "a subprogram without a result": ("call pc+2\nr0 = 0\nexit\nr1 = 5\nexit", "xdp", ()),
+    "the result of a subprogram without one": ("call pc+1\nexit\nr1 = 5\nexit", "xdp", ("uninitialised-register",)),
     "a constant string": (STRING.format(map=2, at=0), "tracepoint", ()),
     "the end of a constant string": (STRING.format(map=2, at=3), "tracepoint", ()),
     "a string without an end": (STRING.format(map=2, at=4), "tracepoint", ("helper-argument",)),
