@@ -1,7 +1,8 @@
 """Abstract domains: words and facts only, no eBPF, no solver.
 
 :func:`facts` turns a name such as ``"interval*tnum*zones"`` into a domain: the words in it are reduced with each other
-and lifted to all symbols, the facts are multiplied.  A new domain is one module and one line in the tables below.
+and lifted to all symbols, the facts are multiplied.  A new domain is one module and one line in the tables below, or a
+class in a notebook and a call of :func:`register` (``docs/writing-a-domain.md``).
 """
 
 if __name__ != "prevail_py.domains":
@@ -11,6 +12,7 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any, Final
 
+from prevail_py.domains.congruence import Congruence
 from prevail_py.domains.facts_product import FactsProduct
 from prevail_py.domains.interval import Interval
 from prevail_py.domains.lattice import Facts
@@ -21,15 +23,42 @@ from prevail_py.domains.scalar_zones import ScalarZones
 from prevail_py.domains.tnum import Tnum
 from prevail_py.domains.zones import Zones
 
-__all__ = ["DEFAULT", "FACTS", "WORDS", "facts"]
+__all__ = ["DEFAULT", "FACTS", "WORDS", "facts", "register"]
 
 DEFAULT: Final = "interval*tnum*zones"
 
-WORDS: Final[dict[str, type[Any]]] = {"interval": Interval, "tnum": Tnum}
+WORDS: Final[dict[str, type[Any]]] = {"interval": Interval, "tnum": Tnum, "congruence": Congruence}
 """Abstractions of one word, by name."""
 
 FACTS: Final[dict[str, Callable[[], Facts]]] = {"zones": Zones.top}
 """Abstractions of all symbols together, by name."""
+
+_BUILT_IN: Final = frozenset({*WORDS, *FACTS})
+
+
+def register(name: str, domain: type[Any] | Callable[[], Facts]) -> None:
+    """Let ``name`` stand for a domain of one's own, alone and in products, for the rest of this process.
+
+    ``domain`` is a class of words (with the members of :class:`~prevail_py.domains.lattice.Word`), or a function that
+    makes the top of some facts.  Raises ValueError for a name that is taken by something else or cannot stand in a
+    product, TypeError for what is neither.
+    """
+    if not name.isidentifier():
+        raise ValueError(f"a domain cannot be called {name!r}: its name should be one word")
+    if not callable(domain):
+        raise TypeError(f"{domain!r} is neither a class of words nor a function that makes facts")
+    table: dict[str, Any] = WORDS if isinstance(domain, type) and _is_word(domain) else FACTS
+    built_in = name in _BUILT_IN
+    if built_in and {**WORDS, **FACTS}[name] is not domain:
+        raise ValueError(f"the name {name!r} is taken")
+    WORDS.pop(name, None)
+    FACTS.pop(name, None)
+    table[name] = domain
+    facts.cache_clear()
+
+
+def _is_word(domain: type[Any]) -> bool:
+    return all(hasattr(domain, member) for member in ("apply", "restrict", "between", "constant"))
 
 
 @cache

@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from prevail_py.domains.congruence import Congruence
 from prevail_py.domains.interval import Interval
 from prevail_py.domains.product import exchange_ranges, word_product
 from prevail_py.domains.scalar import Scalar
@@ -32,6 +33,7 @@ THRESHOLDS = (3, 8, 9, 13)
 DOMAINS: dict[str, Any] = {
     "interval": Interval,
     "tnum": Tnum,
+    "congruence": Congruence,
     "scalar": Scalar,
     "unaware": word_product(Interval, Tnum, exchange_ranges),  # the same components, through the generic reduction
 }
@@ -84,15 +86,15 @@ def record() -> Iterator[Record]:
     table: dict[str, str] = {}
 
     def add(domain: str, check: str, tally: Tally) -> None:
-        key = f"{domain:9}{check:24}"
+        key = f"{domain:11}{check:24}"
         table[key] = f"{key}{tally.total:7}{tally.optimal:7}{100 * tally.optimal / tally.total:7.1f}%{tally.excess:8}"
 
     yield add
     if EXHAUSTIVE:
         return
-    old = {line[:33]: line for line in GOLDEN.read_text().splitlines()[1:]} if GOLDEN.exists() else {}
+    old = {line[:35]: line for line in GOLDEN.read_text().splitlines()[1:]} if GOLDEN.exists() else {}
     if os.environ.get("PREVAIL_PY_UPDATE_GOLDEN"):
-        header = f"{'domain':9}{'check':24}{'cases':>7}{'best':>7}{'':>8}{'excess':>8}"
+        header = f"{'domain':11}{'check':24}{'cases':>7}{'best':>7}{'':>8}{'excess':>8}"
         lines = {**old, **table}
         GOLDEN.write_text("\n".join([header, *(lines[key] for key in sorted(lines))]) + "\n")
         return

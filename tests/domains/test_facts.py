@@ -23,7 +23,8 @@ from prevail_py.research.histories import PROPERTIES, History, inclusion_is_soun
 from prevail_py.words import Comparison, OpKind, WordOp, to_signed
 
 MASK = (1 << 64) - 1
-NAMES = ("interval", "tnum", "interval*tnum", "interval*zones", "tnum*zones", "zones*interval", "interval*tnum*zones")
+NAMES = ("interval", "tnum", "interval*tnum", "interval*zones", "tnum*zones", "zones*interval", "interval*tnum*zones",
+         "congruence", "interval*congruence*zones")  # fmt: skip
 DOMAINS: dict[str, Callable[[], Any]] = {name: facts(name) for name in NAMES} | {
     "interval*tnum*zones, not fused": facts("interval*tnum*zones", fused=False),
     "zones alone": Zones.top,

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from prevail_py.domains.congruence import Congruence
 from prevail_py.domains.interval import Interval
 from prevail_py.domains.product import exchange_ranges, reduce_bits, word_product
 from prevail_py.domains.scalar import Scalar
@@ -26,12 +27,13 @@ PRODUCT = word_product(Interval, Tnum, reduce_bits)
 DOMAINS: dict[str, Any] = {
     "interval": Interval,
     "tnum": Tnum,
+    "congruence": Congruence,
     "scalar": Scalar,
     "product": PRODUCT,
     "unaware": word_product(Interval, Tnum, exchange_ranges),
 }
 # Where every pair of elements has a best meet, and inclusion of words is all there is to the order.
-EXACT = ("interval", "tnum")
+EXACT = ("interval", "tnum", "congruence")
 
 LAST = (1 << 64) - 1
 EDGES = [0, 1, 2, 7, 8, 127, 128, 255, 1500, 0x7FFF, 0x8000, (1 << 31) - 1, 1 << 31, (1 << 32) - 1, 1 << 32,
