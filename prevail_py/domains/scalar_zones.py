@@ -170,8 +170,18 @@ class ScalarZones:
         if u == v:
             return 0
         upper = self._upper
-        if u not in upper:
+        edges = upper.get(u)
+        if edges is None:
             return self._signed(u)[1] - self._signed(v)[0]
+        if upper.keys().isdisjoint(edges):
+            # The common case: no path is longer than one relation.
+            high = self._signed(u)[1]
+            for node, c in edges.items():
+                most = c + self._signed(node)[1]
+                if most < high:
+                    high = most
+            through = high - self._signed(v)[0]
+            return min(edges.get(v, through), through)
         best: dict[Symbol, int] = {u: 0}
         queue = deque([u])
         # Every relaxation yields the length of a real path, so stopping early is sound; the cap guards against

@@ -40,12 +40,23 @@ BUDGET: Final = 50_000
 """Abstract steps (instructions times states, and joins) of all attempts together, for programs of usual size: what
 fits into one or two seconds."""
 
-_BUDGET_PER_SLOT: Final = 1.5
-"""Large programs get this many steps per slot, which is enough for straight code."""
+_BUDGET_PER_SLOT: Final = 5
+"""Larger programs get this many steps per slot: straight code takes one or two, simple loops four or five ..."""
+
+_LARGE_BUDGET: Final = 110_000
+"""... up to this many steps, for what takes seconds ..."""
+
+_LEAST_PER_SLOT: Final = 1.5
+"""... and never fewer than straight code takes."""
 
 _RETRY_FACTOR: Final = 16
 """An attempt with more disjuncts may take this many times the steps of the first: enough for what disjuncts can prove,
 and a bound on what is spent on a program that has a real fault."""
+
+
+def default_budget(slots: int) -> int:
+    """The abstract steps that a program of this size may take when nothing else is said."""
+    return max(BUDGET, min(_BUDGET_PER_SLOT * slots, _LARGE_BUDGET), int(_LEAST_PER_SLOT * slots))
 
 
 def verify(
@@ -70,7 +81,7 @@ def verify(
     if min(1 if budget is None else budget, 1 if disjuncts is None else disjuncts) < 1:
         raise ValueError("disjuncts and budget must be at least 1")
     if budget is None:
-        budget = max(BUDGET, int(_BUDGET_PER_SLOT * len(program.code)))
+        budget = default_budget(len(program.code))
     with _collector_paused():
         return _verify(program, facts(domain), disjuncts, budget, policy_of(policy), termination)
 
