@@ -12,8 +12,7 @@ from prevail_py.cli.support import (
     EXIT_NOT_SAFE,
     EXIT_OK,
     InputError,
-    add_program_argument,
-    add_target_arguments,
+    add_program_source,
     positive,
     print_table,
     program_or_text,
@@ -30,11 +29,7 @@ HELP = "run a program on several engines and compare what it does there"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of ``diff``."""
-    source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("object", metavar="OBJ", nargs="?", help="an eBPF object file")
-    source.add_argument("--asm", metavar="FILE", help="an XDP program as text; - is standard input")
-    add_program_argument(parser, "the program, where there are several")
-    add_target_arguments(parser)
+    add_program_source(parser)
     parser.add_argument(
         "--engines", metavar="NAMES", default="interpreter,source", help="two or more of interpreter, source, kernel"
     )

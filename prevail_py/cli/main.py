@@ -14,7 +14,7 @@ import io
 import os
 import sys
 from collections.abc import Sequence
-from typing import Protocol
+from typing import NoReturn, Protocol
 
 from prevail_py import __version__
 from prevail_py.cli import asm, cfg, corpus, diff, disasm, doctor, inventory, run, test_run, verify, version
@@ -36,9 +36,16 @@ class Command(Protocol):
 COMMANDS: tuple[Command, ...] = (verify, inventory, disasm, asm, cfg, run, test_run, diff, corpus, doctor, version)
 
 
+class _Parser(argparse.ArgumentParser):
+    """Wrong usage gets one line, as any other bad input does."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(EXIT_INPUT, f"{self.prog}: {' '.join(message.split())} (--help shows the usage)\n")
+
+
 def parser() -> argparse.ArgumentParser:
     """The parser of the whole command line."""
-    top = argparse.ArgumentParser(
+    top = _Parser(
         prog="prevail-py",
         description="Formal verification of eBPF programs.",
         epilog="exit codes: 0 all is well, 1 something is not SAFE, 2 bad input, 3 a defect of prevail-py",

@@ -9,6 +9,8 @@ from prevail_py.cli.support import (
     EXIT_NOT_SAFE,
     EXIT_OK,
     InputError,
+    add_engine_argument,
+    add_maps_argument,
     add_program_argument,
     add_target_arguments,
     environment_for,
@@ -27,17 +29,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_program_argument(parser, "the program, where there are several")
     add_target_arguments(parser)
     parser.add_argument("--pcap", metavar="IN", required=True, help="the packets, in order")
-    parser.add_argument(
-        "--engine",
-        choices=("interpreter", "source", "kernel"),
-        default="interpreter",
-        help="what runs it (interpreter)",
-    )
+    add_engine_argument(parser)
     parser.add_argument("--out", metavar="DIR", help="write one capture file per action there")
+    add_maps_argument(parser)
     parser.add_argument(
-        "--maps", metavar="FILE", help="what the maps hold before: JSON, keys and values in hexadecimal"
+        "--show-maps", action="store_true", help="print what the maps hold after, zeros in arrays left out"
     )
-    parser.add_argument("--show-maps", action="store_true", help="print what the maps hold after, zeros left out")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -58,7 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         maps = create_maps(program.maps, environment)
         if arguments.maps is not None:
-            fill(maps, arguments.maps, loaded.programs)
+            fill(maps, arguments.maps, loaded.programs, environment)
         verdict = verify(program)
         report = replay(
             program,

@@ -25,8 +25,11 @@ __all__ = [
     "EXIT_OK",
     "EXIT_PIPE",
     "InputError",
+    "add_engine_argument",
+    "add_maps_argument",
     "add_policy_argument",
     "add_program_argument",
+    "add_program_source",
     "add_target_arguments",
     "bad_input",
     "choose",
@@ -99,6 +102,31 @@ def add_program_argument(parser: argparse.ArgumentParser, what: str = "only this
     parser.add_argument("--program", metavar="NAME", help=f"{what}, by its function name")
 
 
+def add_program_source(parser: argparse.ArgumentParser) -> None:
+    """What :func:`program_or_text` reads: ``OBJ`` or ``--asm FILE``, ``--program NAME`` and the target."""
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("object", metavar="OBJ", nargs="?", help="an eBPF object file")
+    source.add_argument("--asm", metavar="FILE", help="an XDP program as text; - is standard input")
+    add_program_argument(parser, "the program, where there are several")
+    add_target_arguments(parser)
+
+
+def add_engine_argument(parser: argparse.ArgumentParser) -> None:
+    """The option ``--engine NAME``."""
+    parser.add_argument(
+        "--engine",
+        metavar="NAME",
+        type=_engine_name,
+        default="interpreter",
+        help="what runs it: interpreter, source or kernel (interpreter)",
+    )
+
+
+def add_maps_argument(parser: argparse.ArgumentParser) -> None:
+    """The option ``--maps FILE``, for :func:`prevail_py.cli.map_contents.fill`."""
+    parser.add_argument("--maps", metavar="FILE", help="what the maps hold before: JSON, typed or in hexadecimal")
+
+
 def add_policy_argument(parser: argparse.ArgumentParser) -> None:
     """The option ``--policy NAME``."""
     parser.add_argument("--policy", choices=("strict", "linux-root"), help="what to forgive (strict: nothing)")
@@ -133,6 +161,8 @@ def program_or_text(arguments: argparse.Namespace) -> tuple[str, Program, Mappin
 
     from prevail_py.objects.text import assemble
 
+    if arguments.asm is not None and arguments.program is not None:
+        raise InputError("--program: a text has one program only")
     if arguments.asm is None:
         loaded = open_object(arguments.object, arguments)
         return arguments.object, the_program(arguments.object, loaded, arguments.program), loaded.programs
@@ -154,6 +184,14 @@ def environment_for(engines: Collection[str]) -> Environment:
         return Environment(cpus=possible_cpus())
     except OSError as error:
         raise InputError(f"the kernel engine: {error.filename}: {error.strerror}") from error
+
+
+def _engine_name(text: str) -> str:
+    from prevail_py.vm.engines import ENGINES
+
+    if text not in ENGINES:
+        raise argparse.ArgumentTypeError(f"no engine {text!r} (there are: {', '.join(ENGINES)})")
+    return text
 
 
 def positive(text: str) -> int:

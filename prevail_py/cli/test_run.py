@@ -16,8 +16,9 @@ from prevail_py.cli.support import (
     EXIT_NOT_SAFE,
     EXIT_OK,
     InputError,
-    add_program_argument,
-    add_target_arguments,
+    add_engine_argument,
+    add_maps_argument,
+    add_program_source,
     bad_input,
     environment_for,
     positive,
@@ -32,31 +33,21 @@ if TYPE_CHECKING:
     from prevail_py.vm.maps import Map
 
 NAME = "test-run"
+_MOST_RUNS = 100_000
 HELP = "run a program on given packets, verified or not, and show what it leaves behind"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of ``test-run``."""
-    source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("object", metavar="OBJ", nargs="?", help="an eBPF object file")
-    source.add_argument("--asm", metavar="FILE", help="an XDP program as text; - is standard input")
-    add_program_argument(parser, "the program, where there are several")
-    add_target_arguments(parser)
-    parser.add_argument(
-        "--engine",
-        choices=("interpreter", "source", "kernel"),
-        default="interpreter",
-        help="what runs it (interpreter)",
-    )
+    add_program_source(parser)
+    add_engine_argument(parser)
     packet = parser.add_mutually_exclusive_group()
     packet.add_argument("--packet", metavar="HEX", help="the packet")
     packet.add_argument("--packet-file", metavar="FILE", help="a file whose bytes are the packet")
     packet.add_argument("--pcap", metavar="FILE", help="a capture file, whose packets are run one after another")
     parser.add_argument("--context", metavar="HEX", help="the scalar fields of the context, the rest zero")
     parser.add_argument("--repeat", metavar="N", type=positive, default=1, help="run each packet so often (1)")
-    parser.add_argument(
-        "--maps", metavar="FILE", help="what the maps hold before: JSON, keys and values in hexadecimal"
-    )
+    add_maps_argument(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON document (schema 1)")
 
 
@@ -73,7 +64,7 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         maps = create_maps(program.maps, environment)
         if arguments.maps is not None:
-            fill(maps, arguments.maps, programs)
+            fill(maps, arguments.maps, programs, environment)
         executions = _run(program, arguments.engine, packets, context, maps, environment)
     except (EngineError, MapError, ValueError) as error:
         raise InputError(f"{path}: {error}") from error
@@ -101,6 +92,8 @@ def _packets(arguments: argparse.Namespace) -> list[bytes | None]:
                 packets = [frame.data for frame in read_capture(arguments.pcap)]
         except CaptureError as error:
             raise InputError(str(error)) from error
+    if arguments.repeat > 1 and arguments.repeat * len(packets) > _MOST_RUNS:
+        raise InputError(f"--repeat: more than {_MOST_RUNS} runs, which are all kept, of {len(packets)} packets")
     return [packet for packet in packets for _ in range(arguments.repeat)]
 
 
@@ -108,7 +101,7 @@ def _hex(option: str, text: str) -> bytes:
     try:
         return bytes.fromhex(text)
     except ValueError as error:
-        raise InputError(f"{option}: {error}") from error
+        raise InputError(f"{option}: pairs of hexadecimal digits are wanted, not {text[:40]!r}") from error
 
 
 def _run(
@@ -132,6 +125,7 @@ def _show(packets: Sequence[bytes | None], executions: Sequence[Execution], maps
     from prevail_py._render import Table
     from prevail_py.cli.map_contents import contents_table
     from prevail_py.vm.differential import summary
+    from prevail_py.vm.outcome import Trapped
 
     rows = []
     for number, (packet, execution) in enumerate(zip(packets, executions, strict=True), 1):
@@ -139,6 +133,11 @@ def _show(packets: Sequence[bytes | None], executions: Sequence[Execution], maps
         changed = "-" if after is None else "unchanged" if after == (packet or b"") else f"{len(after)} bytes"
         rows.append((str(number), str(len(packet or b"")), summary(execution.outcome), str(execution.steps), changed))
     print_table(Table(("run", "bytes", "outcome", "steps", "packet after"), tuple(rows), frozenset({0, 1, 3})))
+    for number, execution in enumerate(executions, 1):
+        if isinstance(execution.outcome, Trapped):
+            print(f"\nrun {number}: {execution.outcome.trap.message}")
+    if not executions:
+        return
     last = executions[-1]
     for name, content in (("packet", last.packet), ("context", last.context)):
         if content is not None:
@@ -160,7 +159,7 @@ def _document(
     executions: Sequence[Execution],
     maps: Sequence[Map],
 ) -> dict[str, Any]:
-    from prevail_py.vm.differential import contents
+    from prevail_py.cli.map_contents import elements
 
     runs = []
     for packet, execution in zip(packets, executions, strict=True):
@@ -175,7 +174,7 @@ def _document(
                 "log": list(execution.log),
             }
         )
-    held = [{"name": map.spec.name, "contents": {key[1:-1]: value for key, value in contents(map)}} for map in maps]
+    held = [{"name": map.spec.name, "contents": _contents(map), "elements": elements(map)} for map in maps]
     return {
         "schema": 1,
         "object": path,
@@ -184,6 +183,14 @@ def _document(
         "runs": runs,
         "maps": held,
     }
+
+
+def _contents(map: Map) -> dict[str, str]:
+    """Keys and values in hexadecimal, of a map that has both."""
+    from prevail_py.vm.differential import contents
+    from prevail_py.vm.maps import has_values
+
+    return {key[1:-1]: value for key, value in contents(map)} if has_values(map) else {}
 
 
 def _outcome(execution: Execution) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """What a value looks like in memory: a BTF type as plain, finite data.
 
-A layout is what is left of a type once typedefs, qualifiers and ids are gone: enough to turn bytes into a Python value
-and back (:mod:`prevail_py.objects.values`), independent of the object file, picklable.  All is little-endian.
+A layout is what is left of a type once typedefs (but :data:`NETWORK_ORDER`), qualifiers and ids are gone: enough to
+turn bytes into a Python value and back (:mod:`prevail_py.objects.values`), independent of the object file, picklable.
+All is little-endian.
 
 =============== ========================================================================================
 :class:`Scalar`  an integer, a boolean or a floating-point number; pointers are unsigned integers
@@ -18,14 +19,28 @@ lie outside of their struct: :func:`layout_of` raises :class:`ObjectError` for w
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Final, NamedTuple, TypeAlias
 
 from prevail_py.objects.btf import Btf, BtfType, Kind
 from prevail_py.objects.errors import ObjectError
 
-__all__ = ["Aggregate", "Array", "Enumeration", "Field", "Layout", "Opaque", "Scalar", "layout_of", "section_layout"]
+__all__ = [
+    "NETWORK_ORDER",
+    "Aggregate",
+    "Array",
+    "Enumeration",
+    "Field",
+    "Layout",
+    "Opaque",
+    "Scalar",
+    "layout_of",
+    "section_layout",
+]
+
+NETWORK_ORDER: Final = frozenset({"__be16", "__be32", "__be64"})
+"""The one thing that typedefs are kept for: these are the ``name`` of their integers."""
 
 MAX_DEPTH: Final = 32
 MAX_PARTS: Final = 1 << 16
@@ -154,7 +169,17 @@ class _Unfolding:
             known = self._known[found.id] = self._unfold(found, depth)
             if known.height > MAX_DEPTH:  # what was known before may be reached on a longer way now
                 raise self._refused(found, f"nested more than {MAX_DEPTH} deep")
+        if found.kind is Kind.INT and isinstance(known.layout, Scalar) and (name := self._order(type)):
+            return known._replace(layout=replace(known.layout, name=name))
         return known
+
+    def _order(self, type: int) -> str:
+        """The name of the outermost typedef that says network order, of a type that resolves to an integer."""
+        while (found := self._btf.type(type)).kind is not Kind.INT:
+            if found.kind is Kind.TYPEDEF and found.name in NETWORK_ORDER:
+                return found.name
+            type = found.type
+        return ""
 
     def _unfold(self, found: BtfType, depth: int) -> _Measured:
         match found.kind:

@@ -35,7 +35,7 @@ from typing import Any, Final, assert_never
 
 from prevail_py.objects.layout import Aggregate, Array, Enumeration, Field, Layout, Opaque, Scalar
 
-__all__ = ["CodecError", "Enumerator", "Record", "decode", "encode"]
+__all__ = ["CodecError", "Enumerator", "Record", "decode", "encode", "members"]
 
 _FLOATS: Final = {4: struct.Struct("<f"), 8: struct.Struct("<d")}
 
@@ -88,7 +88,7 @@ class Record(Mapping[str, Any]):
             raise CodecError(f"{len(data)} bytes, not {layout.size}")
         self._layout = layout
         self._data = data
-        self._fields = {field.name: field for field in _flat(layout, 0)}
+        self._fields = members(layout)
 
     def __getitem__(self, name: str) -> Any:
         return _read(self._fields[name], self._data)
@@ -245,7 +245,7 @@ def _encode_array(layout: Array, value: Any) -> bytes:
 
 
 def _encode_aggregate(layout: Aggregate, value: Any) -> bytes:
-    fields = {field.name: field for field in _flat(layout, 0)}
+    fields = members(layout)
     if isinstance(value, Record) and value._layout == layout:
         return bytes(value)
     if isinstance(value, Mapping):
@@ -274,6 +274,11 @@ def _encode_aggregate(layout: Aggregate, value: Any) -> bytes:
         known |= (1 << bits) - 1 << field.offset % 8
         written[place] = known.to_bytes(len(written[place]), "little")
     return bytes(data)
+
+
+def members(layout: Aggregate) -> dict[str, Field]:
+    """The members by name, those of anonymous members included, with their places in the whole."""
+    return {field.name: field for field in _flat(layout, 0)}
 
 
 def _flat(layout: Aggregate, base: int) -> Iterator[Field]:

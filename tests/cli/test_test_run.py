@@ -36,7 +36,8 @@ def test_a_packet_and_what_it_leaves(engine: str, capsys: pytest.CaptureFixture[
     assert isinstance(runs, list)
     assert [(run["outcome"], run["r0"], run["packet_after"]) for run in runs] == [("returned", 2, PACKET)] * 3
     packets, size = (3).to_bytes(8, "little").hex(), (180).to_bytes(8, "little").hex()
-    assert found["maps"] == [{"name": "total", "contents": {"00000000": packets + size}}]
+    typed = {"key": 0, "value": {"packets": 3, "bytes": 180}}
+    assert found["maps"] == [{"name": "total", "contents": {"00000000": packets + size}, "elements": [typed]}]
 
 
 def test_context_maps_and_capture(engine: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -51,7 +52,7 @@ def test_context_maps_and_capture(engine: str, tmp_path: Path, capsys: pytest.Ca
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[1:5] for line in lines[1:5]] == [[str(60 + n), "r0", "=", "0x2"] for n in range(4)]
     assert "unchanged" in lines[1]
-    assert any(line.startswith("total") and "0e00000000000000f600" in line for line in lines)
+    assert any(line.startswith("total") and '{"packets": 14, "bytes": 246}' in line for line in lines)
 
 
 def test_a_packet_from_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -69,7 +70,10 @@ def test_what_a_program_does_wrong(tmp_path: Path, capsys: pytest.CaptureFixture
     (run,) = json.loads(capsys.readouterr().out)["runs"]
     assert (run["outcome"], run["trap"], run["pc"]) == ("trapped", "null-dereference", 1)
     assert main(["test-run", "--asm", str(path)]) == 1
-    assert "null-dereference at slot 1" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "null-dereference at slot 1" in shown
+    assert "run 1: " in shown
+    assert main(["test-run", "--asm", str(path), "--program", "main"]) == 2
 
 
 @pytest.mark.usefixtures("kernel")
@@ -83,7 +87,20 @@ def test_what_the_kernel_refuses(tmp_path: Path, capsys: pytest.CaptureFixture[s
 
 
 @pytest.mark.parametrize(
-    "options", [["--packet", "0"], ["--context", "xy"], ["--pcap", "/none"], ["--maps", "/none"], ["--program", "none"]]
+    "options",
+    [
+        ["--packet", "0"],
+        ["--context", "xy"],
+        ["--pcap", "/none"],
+        ["--maps", "/none"],
+        ["--program", "none"],
+        ["--engine", "none"],
+        ["--repeat", "0"],
+        ["--repeat", "-1"],
+        ["--repeat", "99999999999999"],
+        ["--packet-file", "/none"],
+        ["--pcap", COUNTER],
+    ],
 )
 def test_bad_input(options: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["test-run", COUNTER, *options]) == 2

@@ -64,13 +64,13 @@ def view(map: Map) -> Any:
 class MapView(MutableMapping[Any, Any]):
     """A map with keys.  What it is given may raise :class:`CodecError` or :class:`MapError`, both ValueErrors.
 
-    ``raw`` is the map of bytes.
+    ``raw`` is the map of bytes; ``key_layout`` and ``value_layout`` are the types.
     """
 
     def __init__(self, raw: _Keyed) -> None:
         self.raw: Final = raw
-        self._key: Final = _key_layout(raw.spec)
-        self._value: Final = raw.spec.value_layout or Opaque(raw.spec.value_size)
+        self.key_layout: Final = _key_layout(raw.spec)
+        self.value_layout: Final = raw.spec.value_layout or Opaque(raw.spec.value_size)
 
     def __getitem__(self, key: Any) -> Any:
         encoded = self._encode_key(key)
@@ -84,7 +84,7 @@ class MapView(MutableMapping[Any, Any]):
             case ArrayMap() | HashMap() if raw.per_cpu:
                 if not isinstance(value, list | tuple) or len(value) != raw.cpus:
                     raise CodecError(f"a list of {raw.cpus} values, one per CPU, is wanted")
-                raw[encoded] = [_encode(self._value, each) for each in value]
+                raw[encoded] = [_encode(self.value_layout, each) for each in value]
             case ProgramArray():
                 if not isinstance(value, Program):
                     raise CodecError(f"a program is wanted, not {type(value).__name__}")
@@ -95,7 +95,7 @@ class MapView(MutableMapping[Any, Any]):
             case XdpSocketMap():
                 raw[encoded] = value if isinstance(value, XdpSocket) else XdpSocket(value)
             case _:
-                raw[encoded] = _encode(self._value, value)
+                raw[encoded] = _encode(self.value_layout, value)
 
     def __delitem__(self, key: Any) -> None:
         encoded = self._encode_key(key)
@@ -104,7 +104,7 @@ class MapView(MutableMapping[Any, Any]):
         del self.raw[encoded]
 
     def __iter__(self) -> Iterator[Any]:
-        return (decode(self._key, key) for key in self.raw)
+        return (decode(self.key_layout, key) for key in self.raw)
 
     def __len__(self) -> int:
         return len(self.raw)
@@ -140,14 +140,14 @@ class MapView(MutableMapping[Any, Any]):
     def _encode_key(self, key: Any) -> bytes:
         if isinstance(key, IPv4Network | IPv6Network) and isinstance(self.raw, PrefixMap):
             key = key.prefixlen.to_bytes(4, "little") + key.network_address.packed
-        return _encode(self._key, key)
+        return _encode(self.key_layout, key)
 
     def _decode_value(self, value: Any) -> Any:
         match value:
             case bytes():
-                return decode(self._value, value)
+                return decode(self.value_layout, value)
             case list():
-                return [decode(self._value, each) for each in value]
+                return [decode(self.value_layout, each) for each in value]
             case XdpSocket() | Program():
                 return value
             case _:
@@ -159,11 +159,11 @@ class ListView:
 
     def __init__(self, raw: QueueMap) -> None:
         self.raw: Final = raw
-        self._value: Final = raw.spec.value_layout or Opaque(raw.spec.value_size)
+        self.value_layout: Final = raw.spec.value_layout or Opaque(raw.spec.value_size)
 
     def push(self, value: Any) -> None:
         """Raises :class:`MapError` where the map is full."""
-        self.raw.append(_encode(self._value, value))
+        self.raw.append(_encode(self.value_layout, value))
 
     def pop(self) -> Any:
         """Take the next value away; raises IndexError where there is none."""
@@ -176,10 +176,10 @@ class ListView:
         error, value = self.raw.peek()
         if error:
             raise IndexError(f"map {self.raw.spec.name!r} is empty")
-        return decode(self._value, value)
+        return decode(self.value_layout, value)
 
     def __iter__(self) -> Iterator[Any]:
-        return (decode(self._value, value) for value in self.raw)
+        return (decode(self.value_layout, value) for value in self.raw)
 
     def __len__(self) -> int:
         return len(self.raw)
@@ -201,14 +201,14 @@ class FilterView:
 
     def __init__(self, raw: BloomFilter) -> None:
         self.raw: Final = raw
-        self._value: Final = raw.spec.value_layout or Opaque(raw.spec.value_size)
+        self.value_layout: Final = raw.spec.value_layout or Opaque(raw.spec.value_size)
 
     def add(self, value: Any) -> None:
         """Add a value."""
-        self.raw.append(_encode(self._value, value))
+        self.raw.append(_encode(self.value_layout, value))
 
     def __contains__(self, value: object) -> bool:
-        return _encode(self._value, value) in self.raw
+        return _encode(self.value_layout, value) in self.raw
 
     def __repr__(self) -> str:
         return f"<{self.raw.spec.name}: bloom_filter, {self.raw.pushes} added>"
