@@ -39,7 +39,7 @@ def relocate_core(functions: Sequence[Function], info: BtfExt, btf: Btf | None, 
     done: set[tuple[str, int]] = set()
     for function in functions:
         records = info.core.get(function.section.name)
-        if records is None:
+        if records is None or function.malformed:
             continue
         if (function.section.name, function.section.index) not in done:
             done.add((function.section.name, function.section.index))

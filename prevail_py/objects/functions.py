@@ -8,6 +8,7 @@ from typing import Final
 from prevail_py.isa.decode import DecodeError, decode
 from prevail_py.isa.instructions import Instruction
 from prevail_py.objects.container import BINDING_LOCAL, Container, Section, SymbolType, Visibility
+from prevail_py.objects.core_patch import POISON
 from prevail_py.objects.errors import ObjectError
 from prevail_py.objects.externs import Externs
 from prevail_py.objects.maps import MapTable
@@ -24,6 +25,8 @@ class Function:
     """A function of the object: bytes ``start`` to ``end`` (exclusive) of ``section``.
 
     It is decoded once, whatever the number of programs that contain it; ``fixups`` is what differs between them.
+    ``malformed`` says why the bytes are not eBPF: then the code is a call that no engine makes, in every slot, and
+    programs that contain the function are unsupported.
     """
 
     name: str
@@ -33,6 +36,7 @@ class Function:
     is_global: bool
     code: tuple[Instruction | None, ...] = ()
     fixups: Fixups = field(default_factory=Fixups)
+    malformed: str = ""
 
     @property
     def place(self) -> str:
@@ -59,7 +63,11 @@ def collect_functions(container: Container, maps: MapTable, externs: Externs) ->
         try:
             function.code = decode(bytes(function.section.data[function.start : function.end]))
         except DecodeError as error:
-            raise ObjectError(function.place, str(error)) from None
+            # The other programs of the object can be loaded, as libbpf has it: the kernel refuses this one alone.
+            function.malformed = f"function {function.name}: {error}"
+            function.code = (POISON,) * ((function.end - function.start) // SLOT)
+            function.fixups = Fixups(unsupported=[function.malformed], poisoned={0: function.malformed})
+            continue
         function.fixups = relocator.fixups(function.section, function.start, function.code, function.name)
     return functions
 

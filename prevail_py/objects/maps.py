@@ -25,6 +25,7 @@ RDONLY_PROG: Final = 1 << 7  # BPF_F_RDONLY_PROG
 MMAPABLE: Final = 1 << 10  # BPF_F_MMAPABLE
 MAX_DATA: Final = 64 << 20
 _ARRAY: Final = 2
+_EXTERN: Final = 2  # BTF_VAR_GLOBAL_EXTERN
 _LEGACY: Final = struct.Struct("<IIIII")
 
 # Structures in a map value that only helpers may touch (btf.c: btf_get_field_type), and pointers tagged as kptrs.
@@ -97,6 +98,10 @@ def _btf_maps(table: MapTable, container: Container, section: Section, btf: Btf 
         var = btf.type(variable.type)
         if var.kind is not Kind.VAR:
             raise ObjectError("section .maps", f"BTF type {var.id} in its DATASEC is {var.kind.name}, not VAR")
+        if var.linkage == _EXTERN:
+            # Another object defines it, for a static linker to find: what refers to it is unsupported.
+            table.notes.append(f"map {var.name}: defined by another object")
+            continue
         if var.name not in symbols:
             raise ObjectError(f"map {var.name}", "no symbol of that name in .maps")
         found.append((symbols[var.name].value, var))
@@ -126,7 +131,9 @@ def _definition(
         if member.name in given:
             raise ObjectError(place, f"{member.name} is given twice")
         given.add(member.name)
-        if member.name in numbers:
+        if member.name == "map_extra":
+            numbers[member.name] = _long_number(btf, member.type, f"{place} {member.name}")
+        elif member.name in numbers:
             numbers[member.name] = _number(btf, member.type, f"{place} {member.name}")
         elif member.name in types:
             pointer = btf.resolve(member.type)
@@ -215,6 +222,16 @@ def _number(btf: Btf, type: int, place: str) -> int:
         if array.kind is Kind.ARRAY:
             return array.count
     raise ObjectError(place, f"{btf.spell(type)} is not the form that holds a number")
+
+
+def _long_number(btf: Btf, type: int, place: str) -> int:
+    """A number of up to 64 bits: that, or ``enum { unique = number } member`` (``__ulong``)."""
+    resolved = btf.resolve(type)
+    if resolved.kind not in (Kind.ENUM, Kind.ENUM64):
+        return _number(btf, type, place)
+    if len(resolved.values) != 1:
+        raise ObjectError(place, f"an enumeration of {len(resolved.values)} values, not of one")
+    return resolved.values[0].value & ((1 << 64) - 1)
 
 
 def _legacy_maps(table: MapTable, container: Container, section: Section, platform: Platform) -> None:

@@ -13,6 +13,9 @@ from prevail_py.objects.elf import load_object
 from prevail_py.objects.errors import ObjectError
 from prevail_py.objects.program import Program
 from prevail_py.research.elf_writer import BtfWriter, ElfWriter
+from prevail_py.verifier import VerdictKind, verify
+from prevail_py.vm.interpreter import run
+from prevail_py.vm.outcome import TrapKind, Trapped
 
 RETURN_0 = encode(assemble_text("r0 = 0\nexit"))
 CALL = bytes.fromhex("8510000000000000")  # call of a subprogram, immediate 0
@@ -317,10 +320,37 @@ def test_function_symbols_that_do_not_fit(value: int, size: int) -> None:
 
 
 def test_code_that_does_not_decode() -> None:
+    """The one function is unsupported, and nothing runs it; the rest of the object loads."""
     elf = ElfWriter()
-    elf.function("f", elf.code("xdp", RETURN_0 + bytes.fromhex("ff00000000000000")), 0, 24)
-    with pytest.raises(ObjectError, match="section xdp function f: slot 2: unknown opcode 0xff"):
-        load(elf)
+    xdp = elf.code("xdp", RETURN_0 + bytes.fromhex("ff00000000000000") + RETURN_0 + CALL_MINUS_1 + EXIT)
+    elf.function("bad", xdp, 0, 24)
+    elf.function("good", xdp, 24, 16)
+    elf.function("caller", xdp, 40, 16)
+    elf.relocate(xdp, 40, elf.symbol("bad", xdp, 0, 24, 2), R_64_32)
+    programs = load(elf)
+    reason = "function bad: slot 2: unknown opcode 0xff"
+    assert programs["bad"].unsupported == programs["caller"].unsupported == (reason,)
+    assert programs["good"].unsupported == ()
+    assert verify(programs["good"]).kind is VerdictKind.SAFE
+    for name, slot in (("bad", 0), ("caller", 2)):
+        verdict = verify(programs[name])
+        assert (verdict.kind, verdict.reason) == (VerdictKind.UNSUPPORTED, reason)
+        outcome = run(programs[name]).outcome
+        assert isinstance(outcome, Trapped)
+        assert (outcome.trap.kind, outcome.trap.pc) == (TrapKind.HELPER_UNAVAILABLE, slot)
+
+
+def test_code_that_does_not_decode_keeps_its_relocations() -> None:
+    """Neither relocation is looked at: what they patch is gone."""
+    w = BtfWriter()
+    elf = ElfWriter()
+    xdp = elf.code("xdp", bytes.fromhex("ff00000000000000") + LOAD + EXIT)
+    elf.function("bad", xdp, 0, 32)
+    elf.relocate(xdp, 0, elf.symbol("nothing", 0), R_64_32)
+    structure = w.struct("s", 4, [("x", w.integer("int", 4), 0)])
+    elf.section(".BTF.ext", w.build_ext(core=[("xdp", 0, structure, "0:0", 0)]))
+    elf.section(".BTF", w.build())
+    assert load(elf)["bad"].unsupported == ("function bad: slot 0: unknown opcode 0xff",)
 
 
 def test_constants_that_no_relocation_explains() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 
@@ -16,7 +16,7 @@ LOAD = bytes.fromhex("18010000000000000000000000000000")
 EXIT = bytes.fromhex("9500000000000000")
 
 
-def with_maps(w: BtfWriter, variables: dict[str, int], datasec: bool = True) -> ElfWriter:
+def with_maps(w: BtfWriter, variables: dict[str, int], datasec: bool = True, others: Sequence[int] = ()) -> ElfWriter:
     """An object with these VARs in ``.maps``, at 32-byte distances, and a program that loads each."""
     elf = ElfWriter()
     main = elf.code("xdp", LOAD * len(variables) + EXIT)
@@ -25,7 +25,7 @@ def with_maps(w: BtfWriter, variables: dict[str, int], datasec: bool = True) -> 
     for i, name in enumerate(variables):
         elf.relocate(main, 16 * i, elf.symbol(name, maps, 32 * i, 32), 1)
     if datasec:
-        w.datasec(".maps", list(variables.values()))
+        w.datasec(".maps", [*others, *variables.values()])
     elf.section(".BTF", w.build())
     return elf
 
@@ -122,6 +122,8 @@ def typed(w: BtfWriter, **members: int) -> int:
         (lambda w: typed(w, type=w.number(1), key=w.integer("int", 4)), "key is int, not a pointer"),
         (lambda w: typed(w, type=w.number(12), values=w.integer("int", 4)), "values is int, not an array"),
         (lambda w: typed(w, type=w.number(12), values=w.array(w.pointer(w.integer("i", 4)), 0)), "pointers to i"),
+        (lambda w: typed(w, map_extra=w.add(6, "", 4, 2, [w.string("a"), 1, w.string("b"), 2])), "enumeration of 2"),
+        (lambda w: typed(w, map_extra=w.integer("int", 4)), "map m map_extra: int is not the form that holds a number"),
         (lambda w: w.variable("other", w.struct("", 8, [])), r"map other: no symbol of that name in \.maps"),
         (lambda w: w.integer("int", 4), "BTF type 1 in its DATASEC is INT"),
         (lambda w: 1000, "type 1000 of"),
@@ -130,6 +132,34 @@ def typed(w: BtfWriter, **members: int) -> int:
 def test_bad_definitions(make: Callable[[BtfWriter], int], message: str) -> None:
     with pytest.raises(ObjectError, match=message):
         load_one(make)
+
+
+@pytest.mark.parametrize(
+    ("kind", "words", "number"),
+    [(19, [0, 1], 1 << 32), (19, [0, 0x1234], 0x1234 << 32), (6, [7], 7), (6, [0xFFFFFFFF], 0xFFFFFFFF)],
+)
+def test_map_extra_is_also_an_enumeration_of_one(kind: int, words: list[int], number: int) -> None:
+    """``__ulong(map_extra, ...)`` of bpf_helpers.h: an arena's address does not fit the usual form."""
+    w = BtfWriter()
+    enum = w.add(kind, "", 8 if kind == 19 else 4, 1, [w.string("__unique_value0"), *words])
+    variable = typed(w, type=w.number(33), max_entries=w.number(1), map_extra=enum)
+    loaded = load_object(with_maps(w, {"m": variable}).build())
+    assert (loaded.maps[0].type, loaded.maps[0].extra) == (33, number)
+
+
+def test_maps_of_another_object() -> None:
+    w = BtfWriter()
+    structure = w.struct("", 8, [("type", w.number(2), 0)])
+    here, there = w.map("here", type=2, key_size=4, value_size=4, max_entries=1), w.variable("there", structure, 2)
+    elf = with_maps(w, {"here": here}, others=[there])
+    other = elf.code("tc", LOAD + EXIT)
+    elf.function("other", other, 0, 24)
+    elf.relocate(other, 0, elf.symbol("there", 0, 0), 1)
+    loaded = load_object(elf.build())
+    assert [spec.name for spec in loaded.maps] == ["here"]
+    assert loaded.programs["main"].unsupported == ()
+    assert loaded.programs["other"].unsupported == ("extern there",)
+    assert "map there: defined by another object" in loaded.notes
 
 
 def test_attribute_given_twice() -> None:
