@@ -53,6 +53,9 @@ _RETRY_FACTOR: Final = 16
 """An attempt with more disjuncts may take this many times the steps of the first: enough for what disjuncts can prove,
 and a bound on what is spent on a program that has a real fault."""
 
+_RETRY_STEPS: Final = 16_000
+"""Small programs get as many steps for a retry: what a loop of 64 turns takes whose states are all kept apart."""
+
 
 def default_budget(slots: int) -> int:
     """The abstract steps that a program of this size may take when nothing else is said."""
@@ -122,7 +125,7 @@ def _verify(
     steps = 0
     verdict: Verdict | None = None
     for bound in DISJUNCTS if disjuncts is None else (disjuncts,):
-        allowed = budget if verdict is None else min(budget - steps, _RETRY_FACTOR * verdict.steps)
+        allowed = budget if verdict is None else min(budget - steps, max(_RETRY_FACTOR * verdict.steps, _RETRY_STEPS))
         found = _Attempt(Setting(program, host, top, rules), bound, allowed, measures).verdict()
         steps += found.steps
         # An attempt that ran out of budget says less than the failures of the one before.

@@ -10,12 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from prevail_py.domains.lattice import NO_SYMBOL, Symbol, Term
+from prevail_py.domains.lattice import NO_SYMBOL, Facts, Symbol, Term
 from prevail_py.verifier.merge import Merge, merge, signature, subsumes
 from prevail_py.verifier.state import State
 from prevail_py.verifier.values import Pointer, Special, Value
 
 __all__ = ["MAX_SIGNATURES", "add_state", "constants_of"]
+
+MANY = 64
+"""Disjuncts with which loops are to be unrolled rather than cases told apart."""
 
 MAX_SIGNATURES = 64
 """Signatures kept apart per block; beyond it values of different kinds merge into UNUSABLE."""
@@ -23,20 +26,30 @@ MAX_SIGNATURES = 64
 Shape = tuple[object, ...]
 
 
-def _constant(value: Value) -> int | None:
-    if isinstance(value, Term):
-        return value.offset if value.symbol == NO_SYMBOL else None
-    if isinstance(value, Pointer):
-        return value.offset.offset if value.offset.symbol == NO_SYMBOL else None
-    return None
+def _constant(value: Value, facts: Facts | None) -> int | None:
+    """The constant; with ``facts`` also what is certain because a comparison has left nothing else."""
+    term = value.offset if isinstance(value, Pointer) else value
+    if not isinstance(term, Term):
+        return None
+    if term.symbol == NO_SYMBOL:
+        return term.offset
+    if facts is None:
+        return None
+    known = facts.range(term)
+    return known.lo if known.lo == known.hi else None
 
 
-def constants_of(state: State) -> tuple[int | None, ...]:
-    """The constants in registers and, where a frame tracks few cells, on the stack: what tells disjuncts apart."""
-    out = [_constant(value) for value in state.registers]
+def constants_of(state: State, disjuncts: int = MANY) -> tuple[int | None, ...]:
+    """The constants in registers and, where a frame tracks few cells, on the stack: what tells disjuncts apart.
+
+    With few disjuncts what comparisons have found out counts, too: which case of a ``switch`` this is.  With many it
+    would multiply with the turns of loops, which are to be kept apart then.
+    """
+    facts = state.facts if disjuncts < MANY else None
+    out = [_constant(value, facts) for value in state.registers]
     for frame in state.frames:
-        out.extend(_constant(value) for value in frame.saved)
-        out.extend(_constant(frame.cells[offset][1]) for offset in sorted(frame.cells))
+        out.extend(_constant(value, facts) for value in frame.saved)
+        out.extend(_constant(frame.cells[offset][1], facts) for offset in sorted(frame.cells))
     return tuple(out)
 
 
@@ -46,15 +59,16 @@ def _kinds(state: State) -> Shape:
     return state.kinds
 
 
-def _constants(state: State) -> tuple[int | None, ...]:
+def _constants(state: State, disjuncts: int) -> tuple[int | None, ...]:
     if state.constants is None:
-        state.constants = constants_of(state)
+        state.constants = constants_of(state, disjuncts)
     return state.constants
 
 
-def _agreement(left: State, right: State) -> int:
+def _agreement(left: State, right: State, disjuncts: int) -> int:
     """How many values are the same constant in both."""
-    return sum(a is not None and a == b for a, b in zip(_constants(left), _constants(right), strict=False))
+    pairs = zip(_constants(left, disjuncts), _constants(right, disjuncts), strict=False)
+    return sum(a is not None and a == b for a, b in pairs)
 
 
 def _mergeable(left: State, right: State) -> bool:
@@ -89,13 +103,13 @@ def add_state(
             kept.append(new)
             return True
     elif len(same) < disjuncts:
-        constants = _constants(new)
-        twin = next((i for i in same if _constants(kept[i]) == constants), None)
+        constants = _constants(new, disjuncts)
+        twin = next((i for i in same if _constants(kept[i], disjuncts) == constants), None)
         if twin is None:
             kept.append(new)
             return True
         same = [twin]
-    best = same[0] if len(same) == 1 else max(same, key=lambda i: (_agreement(kept[i], new), -i))
+    best = same[0] if len(same) == 1 else max(same, key=lambda i: (_agreement(kept[i], new, disjuncts), -i))
     kept[best] = merge(kept[best], new, how, fresh, thresholds)
     return True
 

@@ -359,19 +359,24 @@ def _load_bytes(setting: Setting, state: State, frame: Frame, offset: int, size:
             break  # a part of a pointer: some number
         shifted = compute(setting, state, WordOp(OpKind.RSH), (content, constant(8 * (offset - start))))
         return truncate(setting, state, shifted, 8 * size)
-    assembled = _assemble(frame, offset, size)
-    return unknown(setting, state, 0, mask(8 * size)) if assembled is None else constant(assembled)
+    assembled = _assemble(setting, state, frame, offset, size)
+    return unknown(setting, state, 0, mask(8 * size)) if assembled is None else assembled
 
 
-def _assemble(frame: Frame, offset: int, size: int) -> int | None:
-    """The constant made of the constant cells that exactly cover the bytes, None where there is a gap."""
-    result, at = 0, offset
+def _assemble(setting: Setting, state: State, frame: Frame, offset: int, size: int) -> Term | None:
+    """The number made of the cells that exactly cover the bytes, None where there is a gap."""
+    parts: list[tuple[int, Term]] = []
+    at = offset
     while at < offset + size:
-        cell = frame.cells.get(at)
-        if cell is None or not isinstance(cell[1], Term) or cell[1].symbol != NO_SYMBOL or at + cell[0] > offset + size:
+        width, content = frame.cells.get(at, (0, Special.UNUSABLE))
+        if not isinstance(content, Term) or at + width > offset + size:
             return None
-        result |= cell[1].offset << 8 * (at - offset)
-        at += cell[0]
+        parts.append((8 * (at - offset), content))
+        at += width
+    result = ZERO
+    for shift, content in parts:
+        shifted = compute(setting, state, WordOp(OpKind.LSH), (content, constant(shift)))
+        result = compute(setting, state, WordOp(OpKind.OR), (result, shifted))
     return result
 
 
@@ -394,7 +399,10 @@ def store(setting: Setting, state: State, value: Value, size: int, content: Valu
             # It is in one of the aligned slots, or in none.
             frame.put(dict.fromkeys(range(-(-lo // 8) * 8, hi - 7, 8), (8, Special.UNUSABLE)))
         return
+    left = _left_over(setting, state, frame, lo, hi)
     frame.clobber(lo, hi)
+    if left:
+        frame.put(left)
     if lo + size > STACK_SIZE:
         return
     frame.initialised |= mask(size) << lo
@@ -403,6 +411,22 @@ def store(setting: Setting, state: State, value: Value, size: int, content: Valu
     elif size == 8 and lo % 8 == 0:
         # Provenance is kept for aligned slots only, as in the interpreter.
         frame.put({lo: (8, content)})
+
+
+def _left_over(setting: Setting, state: State, frame: Frame, lo: int, hi: int) -> dict[int, tuple[int, Value]]:
+    """What is left of the numbers that lie partly in the bytes ``lo..hi`` (exclusive), as cells outside of these."""
+    left: dict[int, tuple[int, Value]] = {}
+    for start in range(max(lo - 7, 0), hi):
+        size, content = frame.cells.get(start, (0, ZERO))
+        end = start + size
+        if end <= lo or not isinstance(content, Term):
+            continue
+        if start < lo:
+            left[start] = lo - start, truncate(setting, state, content, 8 * (lo - start))
+        if end > hi:
+            upper = compute(setting, state, WordOp(OpKind.RSH), (content, constant(8 * (hi - start))))
+            left[hi] = end - hi, truncate(setting, state, upper, 8 * (end - hi))
+    return left
 
 
 def overwrite(state: State, pointer: Pointer, size: Range, certain: bool) -> None:

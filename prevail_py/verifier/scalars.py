@@ -18,6 +18,7 @@ __all__ = ["assume", "compute", "truncate", "unknown"]
 
 _MASK: Final = mask(64)
 _ADD: Final = WordOp(OpKind.ADD)
+_AND: Final = WordOp(OpKind.AND)
 
 
 def unknown(setting: Setting, state: State, lo: int = 0, hi: int = _MASK) -> Term:
@@ -51,9 +52,17 @@ def compute(setting: Setting, state: State, op: WordOp, args: tuple[Term, ...]) 
     same = _unchanged(setting, state, op, args)
     if same is not None:
         return same
+    definitions = setting.definitions
+    if op.kind is OpKind.AND and args[1][1] in definitions.masks and args[1][0] == NO_SYMBOL:
+        if op.width == 32 and args[1][1] <= mask(32):
+            op = _AND  # the same, and known by one name
+        before = definitions.known.get((op, args))
+        if before is not None and state.facts.definition(before) == (op, args):
+            return Term(before, 0)
+        definitions.known[op, args] = setting.last + 1
     symbol = setting.fresh()
     state.facts = facts = state.facts.define(symbol, op, args)
-    setting.definitions[symbol] = (op, args)
+    definitions[symbol] = (op, args)
     result = Term(symbol, 0)
     lo, hi = facts.range(result)
     return Term(NO_SYMBOL, lo) if lo == hi else result

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final, TypeAlias
+from typing import Final
 
-from prevail_py.domains.lattice import Facts, Symbol, Term
+from prevail_py.domains.lattice import Facts, Symbol
 from prevail_py.objects.program import MapSpec, Program
 from prevail_py.platforms.model import MapType, Platform, ProgramType
+from prevail_py.verifier.definitions import Definitions, masks_of
 from prevail_py.verifier.policy import STRICT, Policy
 from prevail_py.verifier.values import Region, RegionKind
-from prevail_py.words import WordOp
 
 __all__ = ["MAX_PACKET_SIZE", "Setting", "Unsupported"]
 
@@ -23,8 +23,6 @@ METADATA_OFFSETS: Final = (-256, 1)
 
 _READ_ONLY_PROGRAM: Final = 1 << 7
 _WRITE_ONLY_PROGRAM: Final = 1 << 8
-
-Definitions: TypeAlias = dict[Symbol, tuple[WordOp, tuple[Term, ...]]]
 
 
 class Unsupported(Exception):  # noqa: N818 - not a mistake of anybody's
@@ -50,7 +48,7 @@ class Setting:
         self.policy = policy
         self.top = top
         self.program_type: ProgramType = platform.program_type(program.program_type, program.expected_attach_type)
-        self.definitions: Definitions = {}
+        self.definitions = Definitions(masks_of(program))
         self.last = 0
 
     def fresh(self) -> Symbol:

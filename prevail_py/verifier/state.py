@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from prevail_py.domains.lattice import NO_SYMBOL, Facts, Symbol, Term
+from prevail_py.verifier.definitions import Definitions
 from prevail_py.verifier.values import NEVER_NULL, STACK_SIZE, Pointer, RegionKind, Special, Value
 from prevail_py.words import WordOp, to_signed
 
@@ -194,9 +195,12 @@ class State:
             live |= newest
         return live
 
-    def collect(self, definitions: Mapping[Symbol, tuple[WordOp, tuple[Term, ...]]]) -> None:
+    def collect(self, definitions: Definitions) -> None:
         """Forget the symbols that nothing refers to."""
-        dead = self.facts.symbols() - self.live_symbols(definitions)
+        live = self.live_symbols(definitions)
+        dead = self.facts.symbols() - live
+        if dead and definitions.masks:
+            dead = frozenset([symbol for symbol in dead if not definitions.comes_again(symbol, live)])
         if dead:
             self.facts = self.facts.forget(dead)
 

@@ -17,6 +17,7 @@ from prevail_py.research.oracle import examine
 from prevail_py.verifier import contracts, fixpoint, partition, regions, scalars, transfer, verify
 from prevail_py.verifier.merge import merge
 from prevail_py.verifier.state import Frame
+from prevail_py.verifier.values import ZERO
 from prevail_py.words import Comparison, OpKind
 
 MAPS = (MapSpec("values", 2, 4, 64, 4), MapSpec("table", 1, 4, 8, 16))
@@ -72,13 +73,14 @@ PROGRAMS = {
     r3 = r2
     r0 = r3
     exit""",
-    "stack": HEADER.format(skip="+9")
+    "stack": HEADER.format(skip="+10")
     + """
     r1 = *(u64 *)(r7 + 0)
     r3 = 5
     *(u64 *)(r10 - 8) = r3
     *(u8 *)(r10 - 6) = r1
     r2 = *(u64 *)(r10 - 8)
+    *(u32 *)(r10 - 12) = r3
     *(u64 *)(r10 - 16) = r2
     r3 = *(u32 *)(r10 - 12)
     r0 = *(u16 *)(r10 - 16)
@@ -226,6 +228,9 @@ FAULTS: dict[str, Plant] = {
         fixpoint, "add_state", lambda old: lambda *a, **k: False if len(a[0]) else old(*a, **k)
     ),
     "stores leave overlapping cells alone": _attribute(Frame, "clobber", lambda old: lambda self, lo, hi: None),
+    "what a store leaves of a number is 0": _attribute(
+        regions, "_left_over", lambda old: lambda *a: {at: (size, ZERO) for at, (size, _) in old(*a).items()}
+    ),
     "null checks are inverted": _attribute(
         transfer, "_compare_with_number", lambda old: lambda s, c, p, n: old(s, c.negation, p, n)
     ),

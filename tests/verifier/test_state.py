@@ -7,7 +7,8 @@ from itertools import product
 import pytest
 
 from prevail_py.domains import facts
-from prevail_py.domains.lattice import Term, constant
+from prevail_py.domains.lattice import Definition, Term, constant
+from prevail_py.verifier.definitions import Definitions
 from prevail_py.verifier.state import Frame, State
 from prevail_py.verifier.values import NEVER_NULL, ZERO, Pointer, Region, RegionKind, Special, Value
 from prevail_py.words import OpKind, WordOp
@@ -75,17 +76,36 @@ def test_dead_values_are_dropped() -> None:
     assert made.frames[0].initialised == (1 << 512) - 1
 
 
+def definitions_of(table: dict[int, Definition], masks: frozenset[int] = frozenset()) -> Definitions:
+    found = Definitions(masks)
+    found.update(table)
+    return found
+
+
+def test_a_mask_that_comes_again_is_kept() -> None:
+    made = state()
+    op = WordOp(OpKind.AND, 64)
+    made.facts = facts()().define_between(1, 0, 99).define(2, op, (Term(1, 0), constant(63)))
+    made.registers[3] = Term(1, 0)
+    table: dict[int, Definition] = {2: (op, (Term(1, 0), constant(63)))}
+    again, once = made.copy(), made.copy()
+    again.collect(definitions_of(table, frozenset({63})))
+    once.collect(definitions_of(table, frozenset({7})))
+    assert again.facts.symbols() == {1, 2}
+    assert once.facts.symbols() == {1}
+
+
 def test_symbols_that_nothing_refers_to_are_forgotten() -> None:
     """Those a live symbol was computed from stay, two steps back, for what comparisons tell of them."""
     made = state()
     add = WordOp(OpKind.AND, 64)
-    definitions = {s: (add, (Term(s - 1, 0), constant(0xFF))) for s in range(2, 6)}
+    definitions: dict[int, Definition] = {s: (add, (Term(s - 1, 0), constant(0xFF))) for s in range(2, 6)}
     known = facts()().define_between(1, 0, 1000)
     for symbol, (op, args) in definitions.items():
         known = known.define(symbol, op, args)
     made.facts = known.define_between(9, 0, 5)
     made.registers[3] = Term(5, 0)
-    made.collect(definitions)
+    made.collect(definitions_of(definitions))
     assert made.facts.symbols() == {3, 4, 5}
 
 
@@ -95,7 +115,7 @@ def test_every_place_keeps_its_symbols() -> None:
     made.packet_size, made.packet_meta, made.references = Term(8, 0), Term(9, 0), (Term(10, 0),)
     for symbol in range(1, 12):
         made.facts = made.facts.define_between(symbol, 0, 9)
-    made.collect({})
+    made.collect(definitions_of({}))
     assert made.facts.symbols() == set(range(2, 11))
 
 
