@@ -18,7 +18,7 @@ from prevail_py.vm.packet import Packet
 if TYPE_CHECKING:
     from prevail_py.vm.socket_buffer import SocketBuffer
 
-__all__ = ["Context", "takes_packet"]
+__all__ = ["Context", "initial_context", "takes_packet"]
 
 _FROM_LOOPBACK: Final = (1).to_bytes(4, "little").rjust(16, b"\0")
 _NULL_FIELDS: Final = frozenset({FieldKind.SOCK_OR_NULL, FieldKind.SOCK_COMMON_OR_NULL})
@@ -27,6 +27,23 @@ _NULL_FIELDS: Final = frozenset({FieldKind.SOCK_OR_NULL, FieldKind.SOCK_COMMON_O
 def takes_packet(program_type: ProgramType) -> bool:
     """Whether programs of this type run on packets, directly or through helpers."""
     return program_type.has_direct_packet or program_type.context_struct == "__sk_buff"
+
+
+def initial_context(program_type: ProgramType, packet: bytes | memoryview) -> bytes:
+    """The scalar fields that a program finds where none are given, as in a test run by Linux; zero beyond the end.
+
+    All are zero but ``ingress_ifindex`` of an ``xdp_md``, the loopback device, and what follows from the packet in a
+    ``__sk_buff``.
+    """
+    match program_type.context_struct:
+        case "xdp_md":
+            return _FROM_LOOPBACK
+        case "__sk_buff":
+            from prevail_py.vm.socket_buffer import fresh_fields
+
+            return fresh_fields(program_type, packet)
+        case _:
+            return b""
 
 
 class Context:
@@ -42,9 +59,7 @@ class Context:
     ) -> None:
         """``content`` holds the scalar fields, zero beyond its end; ``socket`` is what its socket fields point to.
 
-        By default all are zero but ``ingress_ifindex`` of an ``xdp_md``, which is that of the loopback device, 1, as in
-        a test run by Linux, and what :class:`SocketBuffer` sets of a ``__sk_buff``.  Raises ValueError for contents
-        that are too long.
+        By default they are :func:`initial_context`.  Raises ValueError for contents that are too long.
         """
         size = program_type.context_size
         if content is not None and len(content) > size:
@@ -52,13 +67,18 @@ class Context:
         self.program_type = program_type
         self.packet = packet
         self.socket = socket
-        given = _default(program_type) if content is None else content
+        if content is not None:
+            given = content
+        elif packet is None:
+            given = b""
+        else:
+            given = initial_context(program_type, packet.frame[packet.start : packet.end])
         self.region: Region = memory.context(given.ljust(size, b"\0"))
         self.buffer: SocketBuffer | None = None
         if program_type.context_struct == "__sk_buff" and packet is not None:
             from prevail_py.vm.socket_buffer import SocketBuffer
 
-            self.buffer = SocketBuffer(self.region.data, packet, program_type, fresh=content is None)
+            self.buffer = SocketBuffer(self.region.data, packet, program_type)
 
     def load(self, address: int, size: int, signed: bool) -> tuple[int, Region | None]:
         """The value of a field, zero-extended, and its provenance where it is a pointer."""
@@ -99,7 +119,3 @@ class Context:
 
     def _refusal(self, what: str, size: int, offset: int) -> str:
         return f"{self.program_type.name} programs may not {what} {size} bytes at offset {offset} of the context"
-
-
-def _default(program_type: ProgramType) -> bytes:
-    return _FROM_LOOPBACK if program_type.context_struct == "xdp_md" else b""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from struct import pack_into
 from typing import Final
 
 from prevail_py.platforms.model import ProgramType
@@ -25,7 +26,9 @@ __all__ = [
     "TunnelKey",
     "ethernet_header",
     "ethernet_type",
+    "fresh_fields",
     "has_link_layer",
+    "in_ethernet",
 ]
 
 ETHERNET_HEADER: Final = 14
@@ -62,7 +65,23 @@ def has_link_layer(program_type: ProgramType) -> bool:
     return program_type.context_struct == "__sk_buff" and program_type.name in _LINK_LAYER
 
 
-def ethernet_type(frame: bytes) -> int:
+def in_ethernet(program_type: ProgramType, packet: bytes | memoryview) -> bytes | memoryview:
+    """The packet with its Ethernet header, which is made up where the program type sees none."""
+    return packet if has_link_layer(program_type) else ethernet_header(packet) + packet
+
+
+def fresh_fields(program_type: ProgramType, packet: bytes | memoryview) -> bytes:
+    """The ``struct __sk_buff`` of a fresh buffer: what follows from the packet, and the interface; all else is zero."""
+    frame = in_ethernet(program_type, packet)
+    content = bytearray(program_type.context_size)
+    pack_into("<II", content, _LEN, len(packet), _packet_type(frame))
+    content[_PROTOCOL : _PROTOCOL + 2] = ethernet_type(frame).to_bytes(2, "big")
+    pack_into("<I", content, _IFINDEX, _LOOPBACK)
+    pack_into("<I", content, _WIRE_LEN, len(packet))
+    return bytes(content)
+
+
+def ethernet_type(frame: bytes | memoryview) -> int:
     """The protocol of an Ethernet frame, as Linux reads it (``eth_type_trans``); 0 for one that is too short."""
     if len(frame) < ETHERNET_HEADER:
         return 0
@@ -72,7 +91,7 @@ def ethernet_type(frame: bytes) -> int:
     return _RAW_802_3 if frame[14:16] == b"\xff\xff" else _WITHOUT_TYPE
 
 
-def ethernet_header(packet: bytes) -> bytes:
+def ethernet_header(packet: bytes | memoryview) -> bytes:
     """The header made up for a packet that begins with its network layer: the version of IP tells its type."""
     version = packet[0] >> 4 if packet else 0
     return bytes(12) + {4: IPV4, 6: IPV6}.get(version, 0).to_bytes(2, "big")
@@ -88,8 +107,7 @@ class SocketBuffer:
 
     __slots__ = ("_content", "checksum", "encapsulated", "hashed", "level", "packet", "tunnel")
 
-    def __init__(self, content: memoryview, packet: Packet, program_type: ProgramType, *, fresh: bool) -> None:
-        """``fresh``: set the fields that follow from the packet, and the interface."""
+    def __init__(self, content: memoryview, packet: Packet, program_type: ProgramType) -> None:
         self._content = content
         self.packet = packet
         self.checksum = Checksum.NONE
@@ -101,15 +119,7 @@ class SocketBuffer:
             packet.network = packet.start + ETHERNET_HEADER
         else:
             packet.link = packet.start - ETHERNET_HEADER
-            packet.frame[packet.link : packet.start] = ethernet_header(bytes(packet))
-        if not fresh:
-            return
-        frame = bytes(packet.frame[packet.link : packet.end])
-        self.update_length()
-        self.protocol = ethernet_type(frame)
-        self.packet_type = _packet_type(frame)
-        self._set(_IFINDEX, _LOOPBACK)
-        self._set(_WIRE_LEN, len(packet))
+            packet.frame[packet.link : packet.start] = ethernet_header(packet.frame[packet.start : packet.end])
 
     def _get(self, offset: int) -> int:
         return int.from_bytes(self._content[offset : offset + 4], "little")
@@ -186,8 +196,8 @@ class SocketBuffer:
         self.hash, self.hashed = 0, False
 
 
-def _packet_type(frame: bytes) -> int:
-    """As on the loopback interface, whose address is zero."""
+def _packet_type(frame: bytes | memoryview) -> int:
+    """As on the loopback interface, whose address is zero (``eth_skb_pkt_type``)."""
     if not any(frame[:6]):
         return 0
     return 2 if frame[0] & 1 else 3

@@ -23,13 +23,11 @@ import struct
 from typing import Final
 
 from prevail_py.platforms.model import ProgramType
+from prevail_py.vm.context import initial_context
 from prevail_py.vm.engines import EngineError
-from prevail_py.vm.socket_buffer import ETHERNET_HEADER, ethernet_header
+from prevail_py.vm.socket_buffer import ETHERNET_HEADER, has_link_layer, in_ethernet
 
 __all__ = ["from_kernel", "to_kernel", "usual_context", "visible_context"]
-
-_WITH_HEADER: Final = frozenset({"sched_cls", "sched_act"})
-_LOOPBACK: Final = 1
 
 # Offsets in struct xdp_md (uapi linux/bpf.h).
 _XDP_SIZE: Final = 24
@@ -37,48 +35,17 @@ _XDP_INTERFACE: Final = 12
 
 # Offsets in struct __sk_buff.
 _SKB_SIZE: Final = 192
-_LEN, _PKT_TYPE, _MARK, _PROTOCOL, _PRIORITY, _IFINDEX, _WIRE_LEN = 0, 4, 8, 16, 32, 40, 160
 _TAKEN: Final = ((8, 12), (32, 44), (48, 68), (152, 168), (176, 180), (184, 192))
 """mark; priority, ingress_ifindex and ifindex; cb; tstamp, wire_len and gso_segs; gso_size; hwtstamp."""
 _GIVEN_BACK: Final = ((8, 12), (32, 44), (48, 68), (152, 160), (184, 192))
 _DERIVED: Final = ((0, 8), (16, 20))
 """len and pkt_type; protocol."""
 
-_LEAST_ETHER_TYPE: Final = 0x600
-
 
 def usual_context(program_type: ProgramType, packet: bytes) -> bytes | None:
     """The scalar fields that a program finds in a test run; None for contexts that the kernel does not take."""
-    match program_type.context_struct:
-        case "xdp_md":
-            return struct.pack("<6I", 0, 0, 0, _LOOPBACK, 0, 0)
-        case "__sk_buff":
-            frame = packet if program_type.name in _WITH_HEADER else ethernet_header(packet) + packet
-            content = bytearray(_SKB_SIZE)
-            struct.pack_into("<II", content, _LEN, len(packet), _packet_type(frame))
-            content[_PROTOCOL : _PROTOCOL + 2] = _protocol(frame)
-            struct.pack_into("<I", content, _IFINDEX, _LOOPBACK)
-            struct.pack_into("<I", content, _WIRE_LEN, len(packet))
-            return bytes(content)
-        case _:
-            return None
-
-
-def _packet_type(frame: bytes) -> int:
-    """PACKET_HOST, MULTICAST or OTHERHOST, for the loopback device: its addresses are zero (eth_skb_pkt_type)."""
-    destination = frame[:6]
-    if destination == bytes(6):
-        return 0
-    return 2 if destination and destination[0] & 1 else 3
-
-
-def _protocol(frame: bytes) -> bytes:
-    """What ``eth_type_trans`` finds, in the order of the network."""
-    if len(frame) < 14:
-        return bytes(2)
-    if int.from_bytes(frame[12:14], "big") >= _LEAST_ETHER_TYPE:
-        return frame[12:14]
-    return b"\x00\x01" if frame[14:16] == b"\xff\xff" else b"\x00\x04"
+    size = {"xdp_md": _XDP_SIZE, "__sk_buff": _SKB_SIZE}.get(program_type.context_struct or "")
+    return None if size is None else initial_context(program_type, packet).ljust(size, b"\0")
 
 
 def to_kernel(program_type: ProgramType, packet: bytes, context: bytes) -> tuple[bytes, bytes]:
@@ -98,7 +65,7 @@ def to_kernel(program_type: ProgramType, packet: bytes, context: bytes) -> tuple
             left = _only(content, (*_TAKEN, *_DERIVED))
             if left != content or _only(content, _DERIVED) != _only(usual, _DERIVED):
                 raise EngineError("a test run does not take this context: some fields of __sk_buff cannot be set")
-            return packet if program_type.name in _WITH_HEADER else ethernet_header(packet) + packet, taken
+            return bytes(in_ethernet(program_type, packet)), taken
         case other:
             raise EngineError(f"the kernel engine exchanges no {other or 'context'}")
 
@@ -113,7 +80,7 @@ def from_kernel(program_type: ProgramType, context: bytes, data: bytes, returned
     content = bytearray(context.ljust(_SKB_SIZE, b"\0"))
     for start, end in _GIVEN_BACK:
         content[start:end] = returned[start:end]
-    return data if program_type.name in _WITH_HEADER else data[ETHERNET_HEADER:], bytes(content)
+    return data if has_link_layer(program_type) else data[ETHERNET_HEADER:], bytes(content)
 
 
 def visible_context(program_type: ProgramType, context: bytes) -> bytes:
