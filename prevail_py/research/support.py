@@ -6,17 +6,17 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
 from prevail_py.isa.instructions import Call, Exit
 from prevail_py.objects.program import Program
 from prevail_py.platforms import Platform, platform
-from prevail_py.platforms.model import HelperPrototype, LookupResult
+from prevail_py.platforms.model import HelperPrototype
 from prevail_py.verifier import VerdictKind, verify
 from prevail_py.vm.helpers.support import Level, support_of
-from prevail_py.vm.maps.create import MODELLED
+from prevail_py.vm.maps.support import MapSupport, map_support
 
 __all__ = ["main", "table"]
 
@@ -45,8 +45,16 @@ calls the helper and does nothing else.
 _MAPS: Final = """
 ## Map types
 
-*Look-up* is what `bpf_map_lookup_elem` yields in a program.  *Machine* is empty where the virtual machine models the
-type; a program may refer to a map of any other, and traps when it gives it to a helper.
+*Look-up* is what `bpf_map_lookup_elem` yields in a program.  *Machine* says how much the virtual machine models, as it
+was found by trying:
+
+- **full**: maps can be made, and every helper that takes them is there;
+- **partial**: maps can be made, but calling the helper under *Missing* is a trap;
+- **none**: a program may refer to a map of the type, and traps when it gives it to a helper.
+
+*Commands* are those of `bpf(2)` that the user side has, with the answers of Linux (`prevail_py.vm.maps.commands`).
+*In Python* is what `maps["name"]` is: a mapping, a list (sized, to push to and to pop from), a filter (`in`), or
+records to be read.
 
 """
 
@@ -60,7 +68,11 @@ def table(target: Platform | None = None) -> str:
     for number in target.helper_ids():
         counts[support_of(target.helper_name(number) or "").level] += 1
     summary = ", ".join(f"{count} {level.value}" for level, count in counts.items())
-    maps = ["| Type | Name | Look-up | Machine |", "| --- | --- | --- | --- |", *_map_rows(target)]
+    maps = [
+        "| Type | Name | Look-up | Machine | Helpers | Missing | Commands | In Python |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+        *(_map_row(support) for support in map_support()),
+    ]
     return (
         f"{_INTRODUCTION}Of {len(target.helper_ids())} helpers in the machine: {summary}.\n\n"
         + "\n".join(lines)
@@ -111,10 +123,22 @@ def _row(*cells: str) -> str:
     return f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |"
 
 
-def _map_rows(target: Platform) -> Iterator[str]:
-    for number, kind in sorted(target.map_types.items()):
-        lookup = "" if kind.lookup is LookupResult.NOTHING else kind.lookup.value
-        yield _row(str(number), f"`{kind.name}`", lookup, "" if number in MODELLED else "not modelled")
+def _map_row(support: MapSupport) -> str:
+    access = "mapping, values per CPU" if support.access == "mapping" and support.per_cpu else support.access
+    return _row(
+        str(support.number),
+        f"`{support.name}`",
+        support.lookup,
+        support.level,
+        _names(support.helpers),
+        _names(support.missing_helpers),
+        ", ".join(support.commands),
+        access,
+    )
+
+
+def _names(helpers: Sequence[str]) -> str:
+    return ", ".join(f"`{name.removeprefix('bpf_')}`" for name in helpers)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
