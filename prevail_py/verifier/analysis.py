@@ -126,12 +126,13 @@ def _verify(
     verdict: Verdict | None = None
     for bound in DISJUNCTS if disjuncts is None else (disjuncts,):
         allowed = budget if verdict is None else min(budget - steps, max(_RETRY_FACTOR * verdict.steps, _RETRY_STEPS))
-        found = _Attempt(Setting(program, host, top, rules), bound, allowed, measures).verdict()
+        attempt = _Attempt(Setting(program, host, top, rules), bound, allowed, measures)
+        found = attempt.verdict()
         steps += found.steps
         # An attempt that ran out of budget says less than the failures of the one before.
         if verdict is None or not found.reason:
             verdict = found
-        if found.kind is not VerdictKind.UNKNOWN or found.reason:
+        if found.kind is not VerdictKind.UNKNOWN or found.reason or not attempt.limited:
             break
     assert verdict is not None
     assumptions = (*verdict.program.assumptions, *verdict.assumptions, *([rules.about] if rules.about else []))
@@ -146,6 +147,7 @@ class _Attempt:
         self.measures = measures
         self.disjuncts = disjuncts
         self.budget = budget
+        self.limited = False  # whether more disjuncts might give another verdict
         self._failures: dict[tuple[int, str, tuple[int, ...]], Failure] = {}
         self._consequences: dict[tuple[int, str, tuple[int, ...]], Failure] = {}
 
@@ -159,6 +161,7 @@ class _Attempt:
             return Verdict(VerdictKind.UNKNOWN, program, (failure,))
         try:
             fixpoint.run()
+            self.limited = fixpoint.limited
         except Unsupported as unsupported:
             at = "" if unsupported.pc is None else f" at {self._where(unsupported.pc)}"
             return Verdict(VerdictKind.UNSUPPORTED, program, reason=f"{unsupported.what}{at}", steps=fixpoint.steps)

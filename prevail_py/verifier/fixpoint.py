@@ -30,7 +30,7 @@ from prevail_py.verifier.callbacks import frame_pointer, go_through, leave_frame
 from prevail_py.verifier.contracts import packet_moved
 from prevail_py.verifier.functions import Function, Prepared, demands_of, prepare
 from prevail_py.verifier.merge import Merge, subsumes
-from prevail_py.verifier.partition import add_state
+from prevail_py.verifier.partition import MANY, add_state, constants_of
 from prevail_py.verifier.scalars import unknown
 from prevail_py.verifier.setting import MAX_PACKET_SIZE, METADATA_OFFSETS, Setting, Unsupported
 from prevail_py.verifier.state import Frame, State
@@ -113,8 +113,9 @@ class Fixpoint:
     ``invariants`` maps (call string, first slot of a block) to the states with which the block is entered, and
     ``returns`` (call string, slot of a call) to those right after it; both are filled by :meth:`run`.
     ``steps`` is the measure of the budget: instructions times states, and what it takes to compare states where paths
-    join.  With ``measures`` it fills ``loops``: for each loop the most turns each time it is entered, None for no
-    bound, and the reason (:mod:`termination`).
+    join.  ``limited`` says whether states were merged that more disjuncts might have kept apart: if not, an analysis
+    with more is the same.  With ``measures`` it fills ``loops``: for each loop the most turns each time it is entered,
+    None for no bound, and the reason (:mod:`termination`).
     """
 
     def __init__(self, setting: Setting, disjuncts: int, budget: int, check: Checker, measures: bool = False) -> None:
@@ -123,6 +124,7 @@ class Fixpoint:
         self.budget = budget
         self.check = check
         self.steps = 0
+        self.limited = False
         self.graph: ControlFlowGraph = build(setting.program)
         self.invariants: dict[tuple[CallString, int], list[State]] = {}
         self.returns: dict[tuple[CallString, int], list[State]] = {}
@@ -300,7 +302,15 @@ class Fixpoint:
     def _add(self, kept: list[State], new: State, how: Merge = Merge.JOIN, thresholds: Sequence[int] = ()) -> bool:
         """Add a state to a disjunction; False where it was already covered."""
         self._spend(1 + len(kept) // _COMPARISONS_PER_STEP)
-        return add_state(kept, new, self.disjuncts, self.setting.fresh, how, thresholds)
+        before = list(kept)
+        added = add_state(kept, new, self.disjuncts, self.setting.fresh, how, thresholds)
+        if added and len(kept) == len(before) and not self.limited:
+            for into, now in zip(before, kept, strict=True):
+                if into is not now:
+                    # Few disjuncts and many are told apart by different constants.
+                    alike = all(constants_of(into, many) == constants_of(new, many) for many in (1, MANY))
+                    self.limited = not alike or into.kinds != new.kinds
+        return added
 
     def _spend(self, steps: int) -> None:
         self.steps += steps
@@ -452,6 +462,7 @@ class Fixpoint:
         self, pc: int, instruction: Call, states: Sequence[State], calls: CallString, final: bool
     ) -> list[State]:
         """The states after a helper has called a function of the program any number of times."""
+        self.limited = True  # it joins states by itself
 
         def body(function: int, entry: list[State], final: bool) -> list[State]:
             return self._solve(self.graph.function_at(function), (*calls, pc), entry, final)

@@ -15,7 +15,7 @@ from prevail_py.verifier.merge import Merge, merge, signature, subsumes
 from prevail_py.verifier.state import State
 from prevail_py.verifier.values import Pointer, Special, Value
 
-__all__ = ["MAX_SIGNATURES", "add_state", "constants_of"]
+__all__ = ["MANY", "MAX_SIGNATURES", "add_state", "constants_of"]
 
 MANY = 64
 """Disjuncts with which loops are to be unrolled rather than cases told apart."""
@@ -86,13 +86,20 @@ def add_state(
     """Add ``new`` to the disjunction ``kept``, in place; False where it was already covered."""
     shape = _kinds(new)
     same: list[int] = []
+    differing = 0
     for index, state in enumerate(kept):
         other = _kinds(state)
         if other == shape:
             same.append(index)
         elif not _covers(other, shape):
             continue
-        if not _contradict(state.registers, new.registers) and subsumes(state, new):
+        # States of one loop mostly differ in the same register, the counter: look there first.
+        if _differ(state.registers[differing], new.registers[differing]):
+            continue
+        found = _contradiction(state.registers, new.registers)
+        if found is not None:
+            differing = found
+        elif subsumes(state, new):
             return False
     if not same:
         if len(kept) < MAX_SIGNATURES or len(set(map(_kinds, kept))) < MAX_SIGNATURES:
@@ -114,16 +121,20 @@ def add_state(
     return True
 
 
-def _contradict(kept: Sequence[Value], new: Sequence[Value]) -> bool:
-    """Whether a register of ``kept`` holds a constant other than the one in ``new``: then it covers no such state.
+def _contradiction(kept: Sequence[Value], new: Sequence[Value]) -> int | None:
+    """A register of which ``kept`` holds a constant other than the one in ``new``: then it covers no such state.
 
     Most comparisons end here, so this looks at nothing but the constants themselves.
     """
-    for wide, tight in zip(kept, new, strict=True):
-        both = wide.__class__ is Term and tight.__class__ is Term
-        if both and wide != tight and wide[0] == tight[0] == NO_SYMBOL:  # type: ignore[index]
-            return True
-    return False
+    for register in range(11):
+        if _differ(kept[register], new[register]):
+            return register
+    return None
+
+
+def _differ(wide: Value, tight: Value) -> bool:
+    both = wide.__class__ is Term and tight.__class__ is Term
+    return both and wide != tight and wide[0] == tight[0] == NO_SYMBOL  # type: ignore[index]
 
 
 def _covers(wide: Shape, tight: Shape) -> bool:

@@ -10,8 +10,10 @@ from dataclasses import dataclass
 
 import pytest
 
+from prevail_py import examples
 from prevail_py.isa.assembler import assemble_text
 from prevail_py.isa.instructions import LoadImmediate64, Pseudo, Register
+from prevail_py.objects.elf import load_object
 from prevail_py.objects.program import MapSpec, Program
 from prevail_py.platforms import platform
 from prevail_py.verifier import Verdict, VerdictKind, verify
@@ -936,3 +938,17 @@ def test_verdict(case: Case) -> None:
     verdict = verdict_of(case)
     assert tuple(sorted(failure.assertion for failure in verdict.failures)) == tuple(sorted(case.fails)), str(verdict)
     assert verdict.kind is (VerdictKind.UNKNOWN if case.fails else VerdictKind.SAFE), str(verdict)
+
+
+def _unproved() -> list[Program]:
+    objects = [load_object(examples.path(name)) for name, example in examples.EXAMPLES.items() if not example.safe]
+    return [program for loaded in objects for program in loaded.programs.values()]
+
+
+def test_more_disjuncts_are_tried_only_where_they_may_change_something() -> None:
+    """Where no states were merged that more disjuncts would keep apart, an analysis with more is the same."""
+    once = [program for program in _unproved() if verify(program).disjuncts == 1]
+    assert 0 < len(once) < len(_unproved())
+    for program in once:
+        few, many = verify(program, disjuncts=1), verify(program, disjuncts=64)
+        assert (few.failures, few.steps) == (many.failures, many.steps)
