@@ -350,6 +350,7 @@ class Platform:
 
     ``load_helpers`` is called once, at the first question about a helper: it gives for every helper id the
     (program types, prototype) pairs, None for all the others; the first pair that applies counts.
+    ``attach_types_of_helpers`` gives, by helper and program type, the only attach types with which it may be called.
     """
 
     name: str
@@ -361,8 +362,10 @@ class Platform:
     load_helpers: Callable[[], Mapping[int, Sequence[tuple[frozenset[str] | None, HelperPrototype]]]]
     objects: Mapping[str, KernelObject] = field(default_factory=dict)
     bound_helpers: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    attach_types_of_helpers: Mapping[tuple[str, str], frozenset[str]] = field(default_factory=dict)
     measured_types: frozenset[str] = frozenset()
     _cache: dict[str, object] = field(default_factory=dict, compare=False, repr=False)
+    _refusals: dict[tuple[int, str, str, str], str] = field(default_factory=dict, compare=False, repr=False)
 
     def program_type(self, name: str, attach_type: str = "") -> ProgramType:
         """The program type called ``name``, as it is for programs with this expected attach type.
@@ -419,6 +422,38 @@ class Platform:
             if types is None or (program_type is not None and program_type in types):
                 return prototype
         return None
+
+    def unavailable(self, id: int, program_type: str, attach_type: str = "", section: str = "") -> str:
+        """Why a program may not call helper ``id``, empty if it may.
+
+        ``section`` tells whether the program may sleep.
+        """
+        key = id, program_type, attach_type, section
+        reason = self._refusals.get(key)
+        if reason is None:
+            reason = self._refusals[key] = self._refusal(*key)
+        return reason
+
+    def _refusal(self, id: int, program_type: str, attach_type: str, section: str) -> str:
+        name = self.helper_name(id)
+        if name is None:
+            return f"there is no helper {id}"
+        prototype = self.helper(id, program_type)
+        if prototype is None:
+            return f"helper {name} is not available to {program_type} programs"
+        attach_types = self.attach_types_of_helpers.get((name, program_type))
+        if attach_types is not None and attach_type not in attach_types:
+            which = f"of attach type {attach_type}" if attach_type else "without an attach type"
+            return f"helper {name} is not available to {program_type} programs {which}"
+        if prototype.might_sleep and not self.may_sleep(program_type, section):
+            return f"helper {name} may sleep, and the program may not"
+        return ""
+
+    def may_sleep(self, program_type: str, section: str) -> bool:
+        """Whether programs of this type in a section of this name are sleepable."""
+        found = [rule for rule in self.sections if rule.program_type == program_type]
+        rule = self.section_rule(section)
+        return (rule is not None and rule.sleepable) or (bool(found) and all(rule.sleepable for rule in found))
 
     def helper_name(self, id: int) -> str | None:
         """The name of helper ``id``, whoever may call it; None if there is no such helper."""

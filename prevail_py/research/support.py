@@ -102,6 +102,8 @@ def _callers(target: Platform, prototype: HelperPrototype) -> str:
     if callers is None:
         return "not measured"
     missing = target.measured_types - callers
+    if not callers:
+        return "none that was measured"
     if not missing:
         return "all"
     return f"all but {', '.join(sorted(missing))}" if len(missing) <= 4 else ", ".join(sorted(callers))
@@ -111,7 +113,7 @@ def _verifier(target: Platform, number: int) -> str:
     """What the verifier lacks for a call, in one of the program types that may make it."""
     prototype = target.helper(number)
     assert prototype is not None
-    callers = prototype.program_types or frozenset(target.program_types)
+    callers = prototype.program_types or frozenset(target.program_types) - target.measured_types - {"unspec"}
     kind = next((kind for kind in ("xdp", "sched_cls", "kprobe") if kind in callers), min(callers))
     verdict = verify(Program("call", kind, kind, (Call(number), Exit()), platform=target.name))
     if verdict.kind is not VerdictKind.UNSUPPORTED:

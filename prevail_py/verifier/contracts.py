@@ -91,12 +91,12 @@ class ArgumentViolation(NamedTuple):
 
 
 def prototype_of(setting: Setting, helper: int) -> HelperPrototype | None:
-    """The prototype of ``helper`` in this program; None where the program type may not call it.
+    """The prototype of ``helper`` in this program; None where the program may not call it.
 
     Raises Unsupported for a prototype that has no model.
     """
     prototype = setting.platform.helper(helper, setting.program.program_type)
-    if prototype is None:
+    if prototype is None or _unavailable(setting, helper):
         return None
     for arg in prototype.args:
         if arg.kind in _UNMODELLED and not (arg.kind is ArgKind.FUNCTION and prototype.name in CALLBACKS):
@@ -112,16 +112,17 @@ def prototype_of(setting: Setting, helper: int) -> HelperPrototype | None:
     return prototype
 
 
+def _unavailable(setting: Setting, helper: int) -> str:
+    """Why the program may not call ``helper``, empty if it may."""
+    program = setting.program
+    return setting.platform.unavailable(helper, program.program_type, program.expected_attach_type, program.section)
+
+
 def contract_violations(setting: Setting, state: State, helper: int) -> list[ArgumentViolation]:
     """Every argument that does not fit, or that the helper is not to be called at all."""
     prototype = prototype_of(setting, helper)
     if prototype is None:
-        name = setting.platform.helper_name(helper)
-        reason = (
-            f"helper {name} is not available to {setting.program.program_type} programs"
-            if name
-            else f"there is no helper {helper}"
-        )
+        reason = _unavailable(setting, helper)
         return [ArgumentViolation(Violation(AssertionKind.HELPER_UNAVAILABLE, reason), Register.R0)]
     found = []
     handle = _map_argument(prototype, state)

@@ -115,10 +115,11 @@ def test_helper_flags() -> None:
     release = LINUX.helper_by_name("bpf_sk_release")
     assert release is not None
     assert release.args[0].releases
-    unmeasured = LINUX.helper_by_name("bpf_get_func_ret", "tracing")
-    assert unmeasured is not None
-    assert unmeasured.program_types is None
-    assert unmeasured.args[1].size == 8
+    for tracing in (LINUX.helper_by_name("bpf_get_func_ret", "tracing"), LINUX.helper_by_name("bpf_get_func_ret")):
+        assert tracing is not None
+        assert tracing.program_types == frozenset()
+        assert tracing.args[1].size == 8
+    assert LINUX.helper_by_name("bpf_get_func_ret", "kprobe") is None
     reserve = LINUX.helper_by_name("bpf_ringbuf_reserve")
     assert reserve is not None
     assert reserve.returns is ReturnKind.MEM_OR_NULL

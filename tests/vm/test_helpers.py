@@ -50,8 +50,11 @@ def test_every_helper_without_a_model_is_named() -> None:
         if name in HELPERS or prototype is None:
             continue
         callers = prototype.program_types
-        kind = "xdp" if callers is None or "xdp" in callers else min(callers)
-        program = Program("p", kind, kind, assemble_text(f"call {number}\nexit"))
+        kind = "xdp" if callers is None or "xdp" in callers else min(callers, default="tracing")
+        attach_types = platform().attach_types_of_helpers.get((prototype.name, kind), frozenset({""}))
+        section = "syscall" if kind == "syscall" else "fentry.s" if prototype.might_sleep else kind
+        code = assemble_text(f"call {number}\nexit")
+        program = Program("p", section, kind, code, expected_attach_type=min(attach_types))
         for loaded in (Interpreter(program), SourceProgram(program)):
             outcome = loaded.run().outcome
             assert isinstance(outcome, Trapped), name

@@ -7,6 +7,7 @@ import pkgutil
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from prevail_py.platforms.linux.availability import ATTACH_TYPES_OF_HELPERS
 from prevail_py.platforms.linux.kernel_objects import OBJECTS
 from prevail_py.platforms.linux.map_types import BOUND_HELPERS, MAP_TYPES
 from prevail_py.platforms.linux.program_types import ATTACH_RULES, ATTACH_TYPES, PROGRAM_TYPES
@@ -38,6 +39,7 @@ def build() -> Platform:
         load_helpers=_helpers,
         objects=OBJECTS,
         bound_helpers=BOUND_HELPERS,
+        attach_types_of_helpers=ATTACH_TYPES_OF_HELPERS,
         measured_types=frozenset(contexts),
     )
 

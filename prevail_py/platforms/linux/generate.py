@@ -17,6 +17,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from prevail_py.platforms.linux.availability import CALLERS
 from prevail_py.platforms.linux.program_types import PROGRAM_TYPE_NUMBERS
 from prevail_py.platforms.model import ArgKind, FieldKind, ReturnKind
 
@@ -218,8 +219,8 @@ def helper_table(facts: Mapping[str, Any]) -> list[dict[str, Any]]:
     for helper in sorted(facts["helpers"], key=lambda helper: helper["id"]):
         name = helper["name"]
         row: dict[str, Any] = {"id": helper["id"], "name": name}
-        if helper["program_types"]:
-            row["callers"] = _mask(helper["program_types"], name)
+        if name in CALLERS or helper["program_types"]:
+            row["callers"] = _mask(CALLERS.get(name, helper["program_types"]), name)
         if helper.get("changes_packet"):
             row["changes_packet"] = True
         if name in _ACQUIRE:

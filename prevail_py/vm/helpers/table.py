@@ -194,11 +194,15 @@ def call_helper(machine: Machine, number: int) -> None:
 
 
 def _prototype(machine: Machine, number: int) -> HelperPrototype:
-    program_type = None if machine.plain else machine.program.program_type
-    prototype = machine.platform.helper(number, program_type)
-    if prototype is None:
-        name = machine.platform.helper_name(number)
-        reason = f"{program_type} programs may not call {name}" if name else f"there is no helper {number}"
-        reason = machine.program.poisoned.get(machine.pc, reason)
-        raise Fault(TrapKind.HELPER_UNAVAILABLE, reason)
+    program = machine.program
+    prototype = machine.platform.helper(number, None if machine.plain else program.program_type)
+    reason = ""
+    if not machine.plain:
+        reason = machine.platform.unavailable(
+            number, program.program_type, program.expected_attach_type, program.section
+        )
+    elif prototype is None:
+        reason = f"there is no helper {number}"
+    if reason or prototype is None:
+        raise Fault(TrapKind.HELPER_UNAVAILABLE, program.poisoned.get(machine.pc, reason))
     return prototype

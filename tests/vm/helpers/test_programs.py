@@ -124,7 +124,7 @@ def read_cases() -> Iterator[Case]:
         title, *lines = (line for line in block.split("\n") if line and not line.startswith("#"))
         match = re.fullmatch(r"(?P<name>.*) \((?P<kind>\w+)\)", title)
         assert match is not None, title
-        settings = {"packet": "tcp4", "environment": "", "log": "", "no kernel:": ""}
+        settings = {"packet": "tcp4", "section": "", "environment": "", "log": "", "no kernel:": ""}
         code: list[str] = []
         ends: int | TrapKind | None = None
         for line in lines:
@@ -140,10 +140,20 @@ def read_cases() -> Iterator[Case]:
         listing = "\n".join(code)
         for index, name in enumerate(maps):
             listing = listing.replace(f"map[{name}]", f"map[idx:{index}]")
-        kind = match["kind"]
+        kind, section = match["kind"], settings["section"] or match["kind"]
+        rule = LINUX.section_rule(section)
+        program = Program(
+            title,
+            section,
+            kind,
+            assemble_text(listing),
+            tuple(MAPS[name] for name in maps),
+            licence="GPL",
+            expected_attach_type=rule.attach_type if rule is not None and settings["section"] else "",
+        )
         yield Case(
             title,
-            Program(title, kind, kind, assemble_text(listing), tuple(MAPS[name] for name in maps), licence="GPL"),
+            program,
             PACKETS[settings["packet"]],
             ENVIRONMENTS[settings["environment"]],
             ends,
