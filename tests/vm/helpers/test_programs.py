@@ -290,9 +290,10 @@ NOT_COMPARED = {
         ["bpf_copy_from_user", "bpf_get_attach_cookie", "bpf_get_func_ip", "bpf_get_stack", "bpf_get_stackid"], "probes"
     ),
     **dict.fromkeys(
-        ["bpf_probe_read", "bpf_probe_read_str", "bpf_probe_write_user", "bpf_send_signal", "bpf_send_signal_thread"],
+        ["bpf_probe_read", "bpf_probe_read_str", "bpf_send_signal", "bpf_send_signal_thread"],
         "probes",
     ),
+    "bpf_probe_write_user": "these programs",
     "bpf_read_branch_records": "perf events",
     **dict.fromkeys(
         ["bpf_bind", "bpf_get_retval", "bpf_getsockopt", "bpf_set_retval", "bpf_setsockopt"], "these programs"
