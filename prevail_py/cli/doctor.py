@@ -76,6 +76,7 @@ def diagnose() -> tuple[Finding, ...]:
         _package("pytest", "all tests"),
         _package("hypothesis", "all tests of random inputs"),
         _package("pytest-xdist", "tests in parallel"),
+        _package("cryptography", "verdict tokens: `--service`, prevail_py.host.service and its tests"),
         _package("joblib", "`prevail-py corpus run` with several jobs"),
         _package("pandas", "runs over corpora as DataFrames"),
         _package("pyarrow", "runs over corpora as parquet files"),
@@ -89,6 +90,7 @@ def diagnose() -> tuple[Finding, ...]:
             "graphviz", "dot", "pictures of graphs (`prevail-py cfg --svg`, notebooks) and the tests that need graphviz"
         ),
         _kernel(),
+        _lockdown(),
         _xdp_objects(),
         _shared(),
     )
@@ -141,6 +143,16 @@ def _kernel() -> Finding:
     from prevail_py.vm.kernel.survey import survey
 
     return Finding("kernel engine", True, False, f"Linux {platform.release()}: {survey()}", without)
+
+
+def _lockdown() -> Finding:
+    from prevail_py.host.service import landlock
+    from prevail_py.host.service.lockdown import missing
+
+    lacking = missing()
+    detail = "; ".join(lacking) or f"seccomp, Landlock version {landlock.version()}"
+    without = "verifiers in a confined process (`--service`), unless they are told to go on unconfined; their tests"
+    return Finding("verifier lockdown", not lacking, False, detail, without)
 
 
 def _xdp_objects() -> Finding:

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from typing import NoReturn, Protocol
 
 from prevail_py import __version__
-from prevail_py.cli import asm, cfg, corpus, diff, disasm, doctor, inventory, run, test_run, verify, version
+from prevail_py.cli import asm, cfg, corpus, diff, disasm, doctor, inventory, run, test_run, verifierd, verify, version
 from prevail_py.cli.support import EXIT_DEFECT, EXIT_INPUT, EXIT_INTERRUPTED, EXIT_PIPE, InputError
 
 __all__ = ["COMMANDS", "Command", "main", "parser"]
@@ -33,7 +33,20 @@ class Command(Protocol):
     def run(self, arguments: argparse.Namespace) -> int: ...
 
 
-COMMANDS: tuple[Command, ...] = (verify, inventory, disasm, asm, cfg, run, test_run, diff, corpus, doctor, version)
+COMMANDS: tuple[Command, ...] = (
+    verify,
+    inventory,
+    disasm,
+    asm,
+    cfg,
+    run,
+    test_run,
+    diff,
+    corpus,
+    verifierd,
+    doctor,
+    version,
+)
 
 
 class _Parser(argparse.ArgumentParser):

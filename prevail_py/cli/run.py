@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from typing import TYPE_CHECKING
 
 from prevail_py.cli.support import (
     EXIT_NOT_SAFE,
@@ -12,12 +13,19 @@ from prevail_py.cli.support import (
     add_engine_argument,
     add_maps_argument,
     add_program_argument,
+    add_service_argument,
     add_target_arguments,
     environment_for,
     open_object,
     print_table,
+    start_verifier,
     the_program,
 )
+
+if TYPE_CHECKING:
+    from prevail_py.host.trust import Trust
+    from prevail_py.objects.elf import ObjectFile
+    from prevail_py.verifier.verdict import Verdict
 
 NAME = "run"
 HELP = "run a verified XDP program over the packets of a capture file"
@@ -28,6 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("object", metavar="OBJ", help="an eBPF object file")
     add_program_argument(parser, "the program, where there are several")
     add_target_arguments(parser)
+    add_service_argument(parser)
     parser.add_argument("--pcap", metavar="IN", required=True, help="the packets, in order")
     add_engine_argument(parser)
     parser.add_argument("--out", metavar="DIR", help="write one capture file per action there")
@@ -49,22 +58,29 @@ def run(arguments: argparse.Namespace) -> int:
     from prevail_py.vm.maps import MapError, create_maps
 
     path = arguments.object
-    loaded = open_object(path, arguments)
+    token: dict[str, bytes] | None = None
+    trust: Trust | None = None
+    if arguments.service:
+        loaded, verdicts, token, trust = _from_service(path, arguments)
+    else:
+        loaded, verdicts = open_object(path, arguments), {}
     program = the_program(path, loaded, arguments.program)
     environment = environment_for((arguments.engine,))
     try:
         maps = create_maps(program.maps, environment)
         if arguments.maps is not None:
             fill(maps, arguments.maps, loaded.programs, environment)
-        verdict = verify(program)
+        verdict = verdicts[program.name] if arguments.service else verify(program)
         report = replay(
             program,
-            verdict,
+            None if arguments.service else verdict,
             arguments.pcap,
             out_dir=arguments.out,
             maps=maps,
             environment=environment,
             engine=arguments.engine,
+            token=token,
+            trust=trust,
         )
     except GateError as error:
         print(f"prevail-py: {error}", file=sys.stderr)
@@ -77,6 +93,8 @@ def run(arguments: argparse.Namespace) -> int:
         raise InputError(str(error)) from error
     except (EngineError, MapError, ReplayError) as error:
         raise InputError(f"{path}: {error}") from error
+    if arguments.service:
+        print(f"prevail-py: {report.admission}", file=sys.stderr)
     print_table(report.table())
     if arguments.show_maps:
         contents = contents_table(maps)
@@ -84,3 +102,25 @@ def run(arguments: argparse.Namespace) -> int:
             print()
             print_table(contents)
     return EXIT_OK
+
+
+def _from_service(
+    path: str, arguments: argparse.Namespace
+) -> tuple[ObjectFile, dict[str, Verdict], dict[str, bytes], Trust]:
+    """The programs as a confined process loaded them, its verdicts and tokens by name, and the trust in its key."""
+    from prevail_py.host.service import Refused
+    from prevail_py.host.trust import Trust
+    from prevail_py.objects.elf import ObjectFile
+
+    with start_verifier(arguments) as verifier:
+        trust = Trust(verifier.key)
+        try:
+            answers = verifier.verify_object(path, nonce=trust.nonce())
+        except Refused as error:
+            raise InputError(f"{path}: {error}") from error
+        except OSError as error:
+            raise InputError(f"{path}: {error.strerror or error}") from error
+    verdicts = {answer.verdict.program.name: answer.verdict for answer in answers}
+    tokens = {answer.verdict.program.name: answer.token for answer in answers if answer.token is not None}
+    loaded = ObjectFile(path, {name: verdict.program for name, verdict in verdicts.items()})
+    return loaded, verdicts, tokens, trust

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
     from prevail_py._render import Table
+    from prevail_py.host.service import Verifier
     from prevail_py.objects.elf import ObjectFile
     from prevail_py.objects.program import Program
     from prevail_py.vm.environment import Environment
@@ -30,6 +31,7 @@ __all__ = [
     "add_policy_argument",
     "add_program_argument",
     "add_program_source",
+    "add_service_argument",
     "add_target_arguments",
     "bad_input",
     "choose",
@@ -38,6 +40,7 @@ __all__ = [
     "positive",
     "print_table",
     "program_or_text",
+    "start_verifier",
     "the_program",
     "track",
     "write_output",
@@ -130,6 +133,36 @@ def add_maps_argument(parser: argparse.ArgumentParser) -> None:
 def add_policy_argument(parser: argparse.ArgumentParser) -> None:
     """The option ``--policy NAME``."""
     parser.add_argument("--policy", choices=("strict", "linux-root"), help="what to forgive (strict: nothing)")
+
+
+def add_service_argument(parser: argparse.ArgumentParser) -> None:
+    """The option ``--service``."""
+    parser.add_argument(
+        "--service", action="store_true", help="load and verify in a confined process of its own, see docs/trust.md"
+    )
+
+
+@contextmanager
+def start_verifier(arguments: argparse.Namespace) -> Iterator[Verifier]:
+    """A verifier process for the kernel of :func:`add_target_arguments`.
+
+    :class:`InputError` where there can be none, and where it fails.
+    """
+    from prevail_py.objects.errors import ObjectError
+    from prevail_py.objects.target import KERNEL_BTF
+
+    try:
+        from prevail_py.host.service import Verifier, VerifierError
+    except ModuleNotFoundError as error:
+        raise InputError(f"--service: {error.name} is not installed (pip install 'prevail-py[host]')") from None
+    btf = {None: KERNEL_BTF, "none": None}.get(arguments.btf, arguments.btf)
+    try:
+        with Verifier(btf=btf, kconfig=arguments.kconfig) as verifier:
+            yield verifier
+    except VerifierError as error:
+        raise InputError(f"--service: {error}") from error
+    except ObjectError as error:
+        raise InputError(f"--service: {error}") from error
 
 
 def choose(path: str, loaded: ObjectFile, name: str | None) -> list[Program]:

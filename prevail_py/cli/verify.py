@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 from prevail_py.cli.support import (
@@ -14,15 +15,18 @@ from prevail_py.cli.support import (
     InputError,
     add_policy_argument,
     add_program_argument,
+    add_service_argument,
     add_target_arguments,
     choose,
     open_object,
     positive,
     print_table,
+    start_verifier,
     track,
 )
 
 if TYPE_CHECKING:
+    from prevail_py.host.service import Verifier
     from prevail_py.objects.program import Program
     from prevail_py.verifier.verdict import Verdict, VerdictKind
 
@@ -50,6 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--disjuncts", type=positive, metavar="N", help="states kept apart at each join at most")
     parser.add_argument("--budget", type=positive, metavar="N", help="abstract steps before the verdict is UNKNOWN")
     add_policy_argument(parser)
+    add_service_argument(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -57,18 +62,23 @@ def run(arguments: argparse.Namespace) -> int:
     options = _options(arguments)
     printer = _Documents(arguments) if arguments.json else _Text(arguments)
     code = EXIT_OK
-    for path in track(arguments.objects, "verifying"):
-        try:
-            programs = choose(path, open_object(path, arguments), arguments.program)
-        except InputError as error:
-            print(f"prevail-py: {error}", file=sys.stderr)
-            printer.unreadable(path, error)
-            code = EXIT_INPUT
-            continue
-        verdicts = _verify(programs, path if len(arguments.objects) == 1 else None, options)
-        printer.verified(path, verdicts)
-        if code == EXIT_OK and not all(verdict.is_safe for verdict in verdicts):
-            code = EXIT_NOT_SAFE
+    with ExitStack() as stack:
+        verifier = stack.enter_context(start_verifier(arguments)) if arguments.service else None
+        for path in track(arguments.objects, "verifying"):
+            try:
+                if verifier is not None:
+                    verdicts = _ask(verifier, path, arguments.program, options)
+                else:
+                    programs = choose(path, open_object(path, arguments), arguments.program)
+                    verdicts = _verify(programs, path if len(arguments.objects) == 1 else None, options)
+            except InputError as error:
+                print(f"prevail-py: {error}", file=sys.stderr)
+                printer.unreadable(path, error)
+                code = EXIT_INPUT
+                continue
+            printer.verified(path, verdicts)
+            if code == EXIT_OK and not all(verdict.is_safe for verdict in verdicts):
+                code = EXIT_NOT_SAFE
     printer.finish()
     return code
 
@@ -82,8 +92,32 @@ def _options(arguments: argparse.Namespace) -> dict[str, Any]:
             facts(arguments.domain)
         except ValueError as error:
             raise InputError(f"--domain: {error}") from error
+    if arguments.service and (lost := [name for name in _ONLY_HERE if getattr(arguments, name)]):
+        raise InputError(f"--service: --{lost[0]} needs the verifier in this process")
     names = ("domain", "disjuncts", "budget", "policy", "termination")
     return {name: value for name in names if (value := getattr(arguments, name)) is not None}
+
+
+_ONLY_HERE = ("termination", "explain", "invariants")
+"""What a verdict from another process does not carry."""
+
+
+def _ask(verifier: Verifier, path: str, name: str | None, options: dict[str, Any]) -> list[Verdict]:
+    from prevail_py.host.service import Options, Refused
+
+    try:
+        answers = verifier.verify_object(
+            path,
+            only=name,
+            options=Options(**{name: value for name, value in options.items() if name != "termination"}),
+        )
+    except Refused as error:
+        raise InputError(f"{path}: {error}") from error
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror or error}") from error
+    if name is not None and not answers:
+        raise InputError(f"{path}: no program {name!r}")
+    return [answer.verdict for answer in answers]
 
 
 def _verify(programs: list[Program], label: str | None, options: dict[str, Any]) -> list[Verdict]:

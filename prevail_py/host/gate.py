@@ -4,14 +4,20 @@
 that goes for the programs it may tail-call too, since a verdict rests on theirs.  A program that traps after all is a
 mistake of this toolkit, not of the program, and raises :class:`SoundnessError`.
 
-The gate is a check within one process, for people who mean well: it keeps unproved programs from being run by
-accident.  Code that wants to get around it can.
+A program is admitted in one of two ways, which :class:`Admission` names and the log records:
+
+* by a **verdict** found in this process: a check for people who mean well, which keeps unproved programs from being run
+  by accident.  Code that wants to get around it can.
+* by a **token** of a verifier process whose key is trusted (:mod:`prevail_py.host.trust`, ``docs/trust.md``).  Then
+  nothing else admits: where ``trust`` is given, no program is verified here and no verdict is believed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
 
 from prevail_py.objects.program import Program
 from prevail_py.vm.environment import Environment
@@ -22,13 +28,39 @@ from prevail_py.vm.maps.targets import ProgramArray
 from prevail_py.vm.outcome import Outcome, TrapKind, Trapped
 
 if TYPE_CHECKING:
+    from prevail_py.host.trust import Trust
     from prevail_py.verifier.verdict import Verdict
 
-__all__ = ["GateError", "SoundnessError", "admit", "require_sound", "run"]
+__all__ = ["Admission", "GateError", "SoundnessError", "admit", "require_sound", "run"]
+
+_LOG: Final = logging.getLogger(__name__)
 
 
 class GateError(PermissionError):
-    """The program may not run: it has no SAFE verdict."""
+    """The program may not run: it has no SAFE verdict.  ``field`` names what of a token is wrong, if there is one."""
+
+    def __init__(self, message: str, field: str = "") -> None:
+        super().__init__(message)
+        self.field: Final = field
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """How a program got in: ``key`` is that of the verifier whose token was believed, None for a verdict found here.
+
+    ``programs`` are the names of all that were admitted: the program, and those it may tail-call.
+    """
+
+    programs: tuple[str, ...]
+    key: bytes | None = None
+
+    def __str__(self) -> str:
+        from prevail_py.host.token import fingerprint
+
+        how = "a verdict found in this process"
+        if self.key is not None:
+            how = f"a token of the verifier {fingerprint(self.key)}"
+        return f"{', '.join(self.programs)} admitted by {how}"
 
 
 class SoundnessError(RuntimeError):
@@ -42,6 +74,8 @@ def run(
     context: bytes | None = None,
     maps: Sequence[Map] | None = None,
     verdict: Verdict | None = None,
+    token: bytes | Mapping[str, bytes] | None = None,
+    trust: Trust | None = None,
     unchecked: bool = False,
     environment: Environment | None = None,
     fuel: int = DEFAULT_FUEL,
@@ -50,6 +84,7 @@ def run(
     """Run a program that is SAFE, in the reference interpreter: see :func:`prevail_py.vm.interpreter.run`.
 
     ``verdict`` is what :func:`prevail_py.verifier.verify` said of this very program; without one it is asked here.
+    With ``trust`` the program is admitted by ``token`` instead, or not at all: see :func:`admit`.
     ``unchecked=True`` is for experiments with programs that are not safe: no verdict is asked for, and the checked
     interpreter, which no program can harm, answers violations with a trap.  Raises :class:`GateError`,
     :class:`SoundnessError`, and ValueError for inputs that do not fit the program.
@@ -58,7 +93,7 @@ def run(
     if not unchecked:
         if maps is None:
             maps = create_maps(program.maps, environment)
-        admit(program, verdict, maps)
+        admit(program, verdict, maps, token=token, trust=trust)
     execution = interpret(
         program, packet=packet, context=context, maps=maps, environment=environment, fuel=fuel, observers=observers
     )
@@ -67,18 +102,63 @@ def run(
     return execution
 
 
-def admit(program: Program, verdict: Verdict | None = None, maps: Sequence[Map] = ()) -> None:
+def admit(
+    program: Program,
+    verdict: Verdict | None = None,
+    maps: Sequence[Map] = (),
+    *,
+    token: bytes | Mapping[str, bytes] | None = None,
+    trust: Trust | None = None,
+) -> Admission:
     """Raise :class:`GateError` unless the program and all it may tail-call through ``maps`` are SAFE.
 
-    Programs for which no verdict is given are verified here.
+    Programs for which no verdict is given are verified here.  With ``trust`` each needs a token instead: ``token`` is
+    the program's, or tokens by the names of the programs, where several are involved; tokens serve once.
     """
+    if trust is not None:
+        if verdict is not None:
+            raise ValueError("a verdict and a trusted key: one of them decides")
+        admission = _admit_by_token(program, maps, {program.name: token} if isinstance(token, bytes) else token, trust)
+    elif token is not None:
+        raise GateError(f"{program.name} may not run: token: key: no key is trusted", "key")
+    else:
+        admission = _admit_by_verdict(program, verdict, maps)
+    _LOG.info("%s", admission)
+    return admission
+
+
+def _admit_by_verdict(program: Program, verdict: Verdict | None, maps: Sequence[Map]) -> Admission:
     from prevail_py.verifier import verify
 
     if verdict is not None and verdict.program is not program and verdict.program != program:
         raise GateError(f"{program.name}: the verdict is about another program, {verdict.program.name}")
     _require_safe(verdict or verify(program))
-    for target in _tail_call_targets(program, maps):
+    names = [program.name]
+    for target, _ in _tail_call_targets(program, maps):
         _require_safe(verify(target))
+        names.append(target.name)
+    return Admission(tuple(names))
+
+
+def _admit_by_token(
+    program: Program, maps: Sequence[Map], tokens: Mapping[str, bytes] | None, trust: Trust
+) -> Admission:
+    names = []
+    for each, given in [(program, maps), *_tail_call_targets(program, maps)]:
+        token = (tokens or {}).get(each.name)
+        if token is None:
+            raise GateError(f"{each.name} may not run: token: none was given", "token")
+        if given is not None:  # else they are made as the program defines them
+            _require_maps(each, given)
+        trust.accept(each, token)
+        names.append(each.name)
+    return Admission(tuple(names), trust.key)
+
+
+def _require_maps(program: Program, maps: Sequence[Map]) -> None:
+    """The token speaks of definitions; these are the maps that the program will find."""
+    if tuple(map.spec for map in maps) != program.maps:
+        raise GateError(f"{program.name} may not run: token: maps: not those that the program defines", "maps")
 
 
 def require_sound(program: Program, outcome: Outcome) -> None:
@@ -105,8 +185,8 @@ def _require_safe(verdict: Verdict) -> None:
     raise GateError(f"{verdict.program.name} may not run: {verdict.kind}{first}")
 
 
-def _tail_call_targets(program: Program, maps: Sequence[Map]) -> Iterator[Program]:
-    """The programs that ``program`` may reach by tail calls, each once."""
+def _tail_call_targets(program: Program, maps: Sequence[Map]) -> Iterator[tuple[Program, Sequence[Map] | None]]:
+    """The programs that ``program`` may reach by tail calls, each once, and its maps if they are chosen."""
     programs, arrays = {id(program)}, set()
     pending = list(maps)
     while pending:
@@ -118,4 +198,4 @@ def _tail_call_targets(program: Program, maps: Sequence[Map]) -> Iterator[Progra
             pending.extend(target.maps or ())
             if id(target.program) not in programs:
                 programs.add(id(target.program))
-                yield target.program
+                yield target.program, target.maps

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from prevail_py._render import Table
 from prevail_py.host.capture import Captured, CaptureWriter, read_capture
-from prevail_py.host.gate import admit, require_sound
+from prevail_py.host.gate import Admission, admit, require_sound
 from prevail_py.objects.program import Program
 from prevail_py.vm.engines import Batch
 from prevail_py.vm.engines import engine as load_engine
@@ -22,6 +22,7 @@ from prevail_py.vm.maps import Map, Maps, create_maps
 from prevail_py.vm.outcome import OutOfFuel, Returned
 
 if TYPE_CHECKING:
+    from prevail_py.host.trust import Trust
     from prevail_py.verifier.verdict import Verdict
 
 __all__ = ["ACTIONS", "INVALID", "PacketResult", "ReplayError", "XdpReport", "replay"]
@@ -49,13 +50,17 @@ class PacketResult:
 
 @dataclass(frozen=True, slots=True)
 class XdpReport:
-    """The results of a replay in the order of the packets; ``outputs`` are the capture files written, by action."""
+    """The results of a replay in the order of the packets; ``outputs`` are the capture files written, by action.
+
+    ``admission`` says what let the program in.
+    """
 
     program: Program
     results: tuple[PacketResult, ...]
     maps: Maps
     log: tuple[str, ...]
     outputs: Mapping[str, Path]
+    admission: Admission | None = None
 
     @property
     def counts(self) -> dict[str, int]:
@@ -91,6 +96,8 @@ def replay(
     environment: Environment | None = None,
     fuel: int = DEFAULT_FUEL,
     engine: str = "interpreter",
+    token: bytes | Mapping[str, bytes] | None = None,
+    trust: Trust | None = None,
 ) -> XdpReport:
     """Run an XDP program over packets, in order, with maps that persist from one to the next.
 
@@ -98,6 +105,7 @@ def replay(
     ``pass.pcap`` and so on receive the packets that met each action, as the program left them.  ``fuel`` is per packet;
     ``engine`` names one of :data:`prevail_py.vm.engines.ENGINES`; the kernel counts no steps, says nothing of where a
     packet would be sent, and raises :class:`~prevail_py.vm.engines.EngineError` for packets that it does not take.
+    ``token`` and ``trust`` are for :func:`prevail_py.host.gate.admit`.
     Raises :class:`GateError` for a program that is not SAFE, :class:`SoundnessError` if it traps, :class:`CaptureError`
     for an unreadable file, and :class:`ReplayError`.
     """
@@ -106,7 +114,7 @@ def replay(
     environment = environment or Environment()
     if maps is None:
         maps = create_maps(program.maps, environment)
-    admit(program, verdict, maps)
+    admission = admit(program, verdict, maps, token=token, trust=trust)
     frames = _frames(packets)
     logged = len(environment.log)
     loaded = load_engine(engine).load(program)
@@ -131,7 +139,7 @@ def replay(
                     writers[result.action] = stack.enter_context(CaptureWriter(path))
                 writers[result.action].write(Captured(frame.time, execution.packet or b""))
     outputs = {action: writers[action].path for action in (*ACTIONS, INVALID) if action in writers}
-    return XdpReport(program, tuple(results), Maps(maps), tuple(environment.log[logged:]), outputs)
+    return XdpReport(program, tuple(results), Maps(maps), tuple(environment.log[logged:]), outputs, admission)
 
 
 def _frames(packets: str | Path | Iterable[bytes]) -> list[Captured]:

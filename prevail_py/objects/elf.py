@@ -26,7 +26,7 @@ from prevail_py.objects.functions import Function, collect_functions
 from prevail_py.objects.linker import Linker
 from prevail_py.objects.maps import collect_maps
 from prevail_py.objects.program import MapSpec, Program
-from prevail_py.objects.target import KERNEL_BTF, Target
+from prevail_py.objects.target import KERNEL_BTF, Kconfig, Target, TargetBtf
 from prevail_py.platforms import platform
 
 __all__ = ["ObjectFile", "load_object"]
@@ -55,15 +55,16 @@ def load_object(
     source: str | os.PathLike[str] | bytes,
     name: str | None = None,
     *,
-    btf: str | os.PathLike[str] | None = KERNEL_BTF,
-    kconfig: str | os.PathLike[str] | None = None,
+    btf: str | os.PathLike[str] | TargetBtf | None = KERNEL_BTF,
+    kconfig: str | os.PathLike[str] | Kconfig | None = None,
 ) -> ObjectFile:
     """Load an object file, given by its path or its bytes, for a kernel.
 
     ``name`` is what messages and reports call it, by default the file's name.  ``btf`` is a file with the types of the
     kernel that the programs are for (raw BTF, or ELF with a section ``.BTF``), by default those of the running one;
     with None programs that depend on them are unsupported.  ``kconfig`` is its configuration, by default that of the
-    running kernel.  Both are read only where the object depends on them.  Raises :class:`ObjectError`.
+    running kernel.  Both are read only where the object depends on them, or given as read before.  Raises
+    :class:`ObjectError`.
 
     >>> load_object(b"MZ")
     Traceback (most recent call last):

@@ -22,7 +22,20 @@ from typing import Any, Final
 from prevail_py.objects.btf import Btf, parse_btf
 from prevail_py.objects.errors import ObjectError
 
-__all__ = ["KERNEL_BTF", "Kconfig", "Missing", "Target", "TargetBtf", "kernel_version", "read_types", "running_btf"]
+__all__ = [
+    "KERNEL_BTF",
+    "MAX_BTF",
+    "MAX_KCONFIG",
+    "Kconfig",
+    "Missing",
+    "Target",
+    "TargetBtf",
+    "kconfig_from",
+    "kernel_version",
+    "read_types",
+    "running_btf",
+    "types_from",
+]
 
 KERNEL_BTF: Final = "/sys/kernel/btf/vmlinux"
 """Where Linux shows the types of the running kernel."""
@@ -73,16 +86,21 @@ class Target:
     """Types from ``btf`` (None: there are none), configuration from ``kconfig`` (None: that of the running kernel)."""
 
     def __init__(
-        self, btf: str | os.PathLike[str] | None = KERNEL_BTF, kconfig: str | os.PathLike[str] | None = None
+        self,
+        btf: str | os.PathLike[str] | TargetBtf | None = KERNEL_BTF,
+        kconfig: str | os.PathLike[str] | Kconfig | None = None,
     ) -> None:
-        self._btf: Final = None if btf is None else os.fspath(btf)
-        self._kconfig: Final = None if kconfig is None else os.fspath(kconfig)
+        """Both are given by a path, or as they were read before."""
+        self._btf: Final = btf if btf is None or isinstance(btf, TargetBtf) else os.fspath(btf)
+        self._kconfig: Final = kconfig if kconfig is None or isinstance(kconfig, Kconfig) else os.fspath(kconfig)
 
     @cached_property
     def btf(self) -> TargetBtf:
         """The types.  Raises :class:`Missing`, and :class:`ObjectError` for a file that was named and is bad."""
         if self._btf is None:
             raise Missing("no target BTF was given")
+        if isinstance(self._btf, TargetBtf):
+            return self._btf
         if self._btf == KERNEL_BTF:
             return _kernel_types()
         return read_types(self._btf)
@@ -100,6 +118,8 @@ class Target:
     @cached_property
     def kconfig(self) -> Kconfig:
         """The configuration.  Raises as :attr:`btf` does."""
+        if isinstance(self._kconfig, Kconfig):
+            return self._kconfig
         if self._kconfig is not None:
             return _read_kconfig(self._kconfig)
         paths = (f"/boot/config-{os.uname().release}", "/proc/config.gz")
@@ -175,6 +195,19 @@ def _elf_types(path: str, file: Any) -> bytes:
         raise ObjectError(place, f"malformed ELF file ({error or type(error).__name__})") from None
 
 
+def types_from(data: bytes, source: str, release: str = "") -> TargetBtf:
+    """The types in ``data``: raw BTF, or ELF; ``source`` is where it came from.  Raises :class:`ObjectError`.
+
+    Nothing is known of the types of the kernel's modules then, which :class:`Missing` will say.
+    """
+
+    def modules() -> Iterable[Btf]:
+        raise Missing(f"no types of kernel modules were given with {source}")
+
+    types = _elf_types(source, io.BytesIO(data)) if data[:4] == b"\x7fELF" else data
+    return TargetBtf(_parse(types, f"target BTF {source}"), source, hashlib.sha256(types).hexdigest(), release, modules)
+
+
 @lru_cache(maxsize=1)
 def _kernel_types() -> TargetBtf:
     try:
@@ -210,19 +243,39 @@ def _read_kconfig(path: str) -> Kconfig:
             if not (path.startswith("/proc/") or stat.S_ISREG(os.fstat(file.fileno()).st_mode)):
                 raise ObjectError(place, "not a regular file")
             data = file.read(MAX_KCONFIG + 1)
-        if data[:2] == b"\x1f\x8b":
-            with gzip.GzipFile(fileobj=io.BytesIO(data)) as packed:
-                data = packed.read(MAX_KCONFIG + 1)
+        data = _unpacked(data)
     except (EOFError, zlib.error) as error:
         raise ObjectError(place, f"damaged ({error})") from None
     except OSError as error:
         raise ObjectError(place, error.strerror or f"damaged ({error})") from None
+    return _kconfig(data, path)
+
+
+def kconfig_from(data: bytes, source: str) -> Kconfig:
+    """The configuration in ``data``, which may be compressed by gzip; ``source`` is where it came from.
+
+    Raises :class:`ObjectError`.
+    """
+    try:
+        return _kconfig(_unpacked(data), source)
+    except (EOFError, zlib.error, OSError) as error:
+        raise ObjectError(f"kernel configuration {source}", f"damaged ({error})") from None
+
+
+def _unpacked(data: bytes) -> bytes:
+    if data[:2] != b"\x1f\x8b":
+        return data
+    with gzip.GzipFile(fileobj=io.BytesIO(data)) as packed:
+        return packed.read(MAX_KCONFIG + 1)
+
+
+def _kconfig(data: bytes, source: str) -> Kconfig:
     if len(data) > MAX_KCONFIG:
-        raise ObjectError(place, f"larger than {MAX_KCONFIG >> 20} MiB")
+        raise ObjectError(f"kernel configuration {source}", f"larger than {MAX_KCONFIG >> 20} MiB")
     values: dict[str, str] = {}
     for name, value in _OPTION.findall(data):
         values.setdefault(name.decode(), value.decode("utf-8", "backslashreplace"))
-    return Kconfig(values, path, hashlib.sha256(data).hexdigest())
+    return Kconfig(values, source, hashlib.sha256(data).hexdigest())
 
 
 @lru_cache(maxsize=1)
@@ -243,6 +296,7 @@ def _kernel_symbols() -> Mapping[str, int]:
     return symbols
 
 
+@lru_cache(maxsize=1)
 def kernel_version() -> int:
     """``LINUX_KERNEL_VERSION`` of the running kernel, as libbpf finds it: distributions say it in places of their own.
 
