@@ -124,6 +124,11 @@ bench-engines: $(TEST_ENV) ## measure the generated-source engine against the in
 differential: $(TEST_ENV) ## run 20,000 generated programs on interpreter and source
 	$(PY) -m prevail_py.research.differential --programs 20000 --out $(OUT)/differential $(ARGS)
 
+.PHONY: differential-jit
+differential-jit: $(TEST_ENV) ## run 20,000 generated programs on interpreter, source and native code, both tiers
+	$(PY) -m prevail_py.research.differential --programs 20000 --engines interpreter,source,jit-O0,jit \
+		--out $(OUT)/differential $(ARGS)
+
 .PHONY: differential-kernel
 differential-kernel: $(TEST_ENV) ## run 3,000 generated programs on interpreter, source and kernel
 	$(PY) -m prevail_py.research.differential --programs 3000 --engines interpreter,source,kernel \

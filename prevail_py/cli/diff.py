@@ -31,7 +31,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of ``diff``."""
     add_program_source(parser)
     parser.add_argument(
-        "--engines", metavar="NAMES", default="interpreter,source", help="two or more of interpreter, source, kernel"
+        "--engines",
+        metavar="NAMES",
+        default="interpreter,source",
+        help="two or more of interpreter, source, jit, jit-O0, kernel",
     )
     parser.add_argument("--inputs", metavar="N", type=positive, default=16, help="how many packets to try (16)")
     parser.add_argument("--seed", metavar="S", type=int, default=0, help="which packets to try (0)")

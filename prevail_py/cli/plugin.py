@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 __all__ = ["main"]
 
-_USAGE = "usage: prevail-py-conformance-plugin [MEMORY] [--engine interpreter|source|kernel] < PROGRAM"
+_USAGE = "usage: prevail-py-conformance-plugin [MEMORY] [--engine interpreter|source|jit|jit-O0|kernel] < PROGRAM"
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -121,7 +121,7 @@ def add_engine_argument(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         type=_engine_name,
         default="interpreter",
-        help="what runs it: interpreter, source or kernel (interpreter)",
+        help="what runs it: interpreter, source, jit, jit-O0 or kernel (interpreter)",
     )
 
 

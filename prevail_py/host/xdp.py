@@ -13,7 +13,7 @@ from prevail_py._render import Table
 from prevail_py.host.capture import Captured, CaptureWriter, read_capture
 from prevail_py.host.gate import Admission, admit, require_sound
 from prevail_py.objects.program import Program
-from prevail_py.vm.engines import Batch
+from prevail_py.vm.engines import Batch, Trusting
 from prevail_py.vm.engines import engine as load_engine
 from prevail_py.vm.environment import Environment
 from prevail_py.vm.interpreter import DEFAULT_FUEL, Execution
@@ -118,6 +118,8 @@ def replay(
     frames = _frames(packets)
     logged = len(environment.log)
     loaded = load_engine(engine).load(program)
+    if isinstance(loaded, Trusting):
+        loaded.trust()
     results = []
     with ExitStack() as stack:
         writers: dict[str, CaptureWriter] = {}

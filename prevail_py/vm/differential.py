@@ -21,7 +21,7 @@ from prevail_py.isa.instructions import Call
 from prevail_py.objects.program import Program
 from prevail_py.objects.text import disassemble
 from prevail_py.platforms import platform
-from prevail_py.vm.engines import EngineError, Loaded, engine
+from prevail_py.vm.engines import EngineCrash, EngineError, Loaded, engine
 from prevail_py.vm.environment import Environment
 from prevail_py.vm.interpreter import Execution
 from prevail_py.vm.maps import Map
@@ -110,14 +110,21 @@ def compare(program: Program, given: Input, engines: Sequence[str], loaded: Mapp
     given, environment = _world(program, given, engines)
     ran: dict[str, Execution] = {}
     skipped: dict[str, str] = {}
+    crashed: dict[str, str] = {}
     for name in engines:
         try:
             if name == "kernel":
                 _require_comparable(program)
             ran[name] = _run(program, given, loaded[name], environment)
+        except EngineCrash as crash:
+            crashed[name] = str(crash)
         except EngineError as error:
             skipped[name] = str(error)
-    results = {name: summary(execution.outcome) for name, execution in ran.items()}
+    results = {name: summary(execution.outcome) for name, execution in ran.items()} | crashed
+    for name, died in crashed.items():
+        other = next(iter(ran), "")
+        difference = Difference("outcome", results.get(other, ""), died)
+        return Comparison(results, skipped, Divergence(program, given, (other, name), (difference,)))
     held = {name: _held(execution.maps) for name, execution in ran.items()}
     first, *others = ran or [""]
     for name in others:

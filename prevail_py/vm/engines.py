@@ -3,6 +3,7 @@
 =========== =========================================================================================================
 interpreter the reference (:mod:`prevail_py.vm.interpreter`)
 source      the same semantics as generated Python (:mod:`prevail_py.vm.source.engine`)
+jit         the same semantics as native code, by LLVM (:mod:`prevail_py.vm.jit.engine`); ``jit-O0`` compiles faster
 kernel      the Linux kernel that runs here, through PROG_TEST_RUN (:mod:`prevail_py.vm.kernel.execution`)
 =========== =========================================================================================================
 
@@ -25,11 +26,25 @@ from prevail_py.vm.environment import Environment
 from prevail_py.vm.interpreter import DEFAULT_FUEL, Execution, Interpreter
 from prevail_py.vm.maps import Map
 
-__all__ = ["ENGINES", "Batch", "Engine", "EngineError", "InterpreterEngine", "Loaded", "engine"]
+__all__ = [
+    "ENGINES",
+    "Batch",
+    "Engine",
+    "EngineCrash",
+    "EngineError",
+    "InterpreterEngine",
+    "Loaded",
+    "Trusting",
+    "engine",
+]
 
 
 class EngineError(ValueError):
     """An engine cannot run this program or this input, which says nothing about either."""
+
+
+class EngineCrash(EngineError):  # noqa: N818 - not an error of whoever asked
+    """An engine died of a program, or hangs in it: the engine is wrong, whatever the program does."""
 
 
 class Loaded(Protocol):
@@ -60,6 +75,15 @@ class Batch(Protocol):
         environment: Environment | None = None,
     ) -> list[Execution]:
         """Run on (packet, context) after (packet, context), maps going from one to the next."""
+        ...
+
+
+@runtime_checkable
+class Trusting(Protocol):
+    """A loaded program that runs with less caution once it is known to be SAFE."""
+
+    def trust(self) -> None:
+        """Take it from the verifier."""
         ...
 
 
@@ -112,6 +136,18 @@ def _source() -> Engine:
     return SourceEngine()
 
 
+def _jit() -> Engine:
+    from prevail_py.vm.jit.engine import JitEngine
+
+    return JitEngine(2)
+
+
+def _jit_quick() -> Engine:
+    from prevail_py.vm.jit.engine import JitEngine
+
+    return JitEngine(0)
+
+
 def _kernel() -> Engine:
     from prevail_py.vm.kernel.execution import KernelEngine
 
@@ -121,6 +157,8 @@ def _kernel() -> Engine:
 ENGINES: Final[Mapping[str, Callable[[], Engine]]] = {
     "interpreter": InterpreterEngine,
     "source": _source,
+    "jit": _jit,
+    "jit-O0": _jit_quick,
     "kernel": _kernel,
 }
 """How to get each engine, by name."""

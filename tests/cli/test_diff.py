@@ -40,7 +40,7 @@ def test_divergence_is_explained(
     engine._compiled.clear()
 
 
-@pytest.mark.parametrize("options", [["--engines", "source"], ["--engines", "source,jit"], ["--program", "none"]])
+@pytest.mark.parametrize("options", [["--engines", "source"], ["--engines", "source,native"], ["--program", "none"]])
 def test_bad_input(options: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["diff", FIREWALL, *options]) == 2
     assert len(capsys.readouterr().err.splitlines()) == 1

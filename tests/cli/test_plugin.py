@@ -56,7 +56,7 @@ def test_failures_are_messages(plugin: Path, tmp_path: Path) -> None:
         ([], "zz", 2),
         (["zz"], "", 2),
         ([], "00 00", 2),
-        (["--engine", "jit"], "95 00 00 00 00 00 00 00", 2),
+        (["--engine", "native"], "95 00 00 00 00 00 00 00", 2),
         (["--nonsense"], "", 2),
         (["01", "02"], "", 2),
         ([], "95 00 00 00 00 00 00 00", 1),

@@ -15,7 +15,7 @@ COUNTER = str(examples.path("xdp_counter"))
 PACKET = "00" * 12 + "0800" + "45" + "00" * 45
 
 
-@pytest.fixture(params=["interpreter", "source", "kernel"])
+@pytest.fixture(params=["interpreter", "source", "jit", "kernel"])
 def engine(request: pytest.FixtureRequest) -> str:
     if request.param == "kernel":
         request.getfixturevalue("kernel")

@@ -8,7 +8,7 @@ of them, and all that a verifier may assume, is that a value that was pushed is 
 from __future__ import annotations
 
 import errno
-from mmap import mmap
+from mmap import MAP_ANONYMOUS, MAP_PRIVATE, mmap
 from typing import Final
 
 from prevail_py.objects.program import MapSpec
@@ -40,7 +40,7 @@ class BloomFilter:
         wanted = spec.max_entries * self.hashes // 5 * 7
         bits = _MAX_BITS if wanted > 1 << 31 else max(1 << (wanted - 1).bit_length() if wanted else 0, 64)
         self._mask: Final = bits - 1
-        self._bits = mmap(-1, bits // 8)  # costs nothing where it is not used
+        self._bits = mmap(-1, bits // 8, MAP_PRIVATE | MAP_ANONYMOUS)  # costs nothing where it is not used
         self.pushes = 0
 
     def __repr__(self) -> str:

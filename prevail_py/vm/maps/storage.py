@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Sequence
-from mmap import mmap
+from mmap import MAP_ANONYMOUS, MAP_PRIVATE, mmap
 from typing import Final
 
 from prevail_py.objects.program import MapSpec
@@ -43,7 +43,8 @@ class Storage:
         total = slots * cpus * self._stride
         if total > MAX_STORAGE:
             raise MapError(spec.name, errno.ENOMEM, f"{total} bytes of values are more than {MAX_STORAGE}")
-        self._bytes = memoryview(mmap(-1, total))
+        # Private: a forked child must not change what its parent has (mmap shares unless told otherwise).
+        self._bytes = memoryview(mmap(-1, total, MAP_PRIVATE | MAP_ANONYMOUS))
 
     def value(self, slot: int, cpu: int) -> memoryview:
         """The memory of one value."""

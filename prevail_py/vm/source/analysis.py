@@ -42,7 +42,7 @@ from prevail_py.platforms.model import ArgKind, FieldKind, HelperPrototype, Prog
 from prevail_py.vm.memory import FRAME_SIZE
 from prevail_py.vm.source.flow import Block, instruction_at, recursive
 
-__all__ = ["May", "State", "Value", "analyse", "calls_back"]
+__all__ = ["May", "State", "Value", "analyse", "calls_back", "join"]
 
 
 class May(IntFlag):
@@ -107,7 +107,8 @@ class State:
         return replace(self, registers=(*self.registers[:register], value, *self.registers[register + 1 :]))
 
 
-def _join(a: State, b: State) -> State:
+def join(a: State, b: State) -> State:
+    """What holds wherever one of the two does."""
     registers = tuple(x if x == y else _join_values(x, y) for x, y in zip(a.registers, b.registers, strict=True))
     return State(registers, a.written & b.written, a.spilled | b.spilled)
 
@@ -147,7 +148,7 @@ class _Analysis:
     def reach(self, function: int, start: int, state: State) -> None:
         key = (function, start)
         known = self.before.get(key)
-        joined = state if known is None else _join(known, state)
+        joined = state if known is None else join(known, state)
         if joined != known:
             self.before[key] = joined
             self.pending.append(key)

@@ -1,4 +1,4 @@
-"""The generated-source engine against the reference: vectors, examples, families, fuel, traps, calls, tail calls."""
+"""Generated source and native code against the reference: vectors, examples, families, fuel, traps, all calls."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from prevail_py.research.families import FAMILIES
 from prevail_py.research.packets import packets
 from prevail_py.vm.environment import Environment
 from prevail_py.vm.interpreter import Execution, Interpreter, run_memory
+from prevail_py.vm.jit.engine import JitEngine
 from prevail_py.vm.maps import create_maps
 from prevail_py.vm.maps.targets import ProgramArray
 from prevail_py.vm.outcome import OutOfFuel, Returned, Trapped
@@ -29,19 +30,22 @@ OWN = [case.vector for case in load_cases(Path(__file__).resolve().parents[2] / 
 _SUITE = Path(__file__).resolve().parents[4] / "shared" / "conformance"
 SUITE = load_vectors(_SUITE) if _SUITE.is_dir() else []
 
+NATIVE = JitEngine(0, trusted=True)
+
 
 def same(program: Program, **given: Any) -> Execution:
-    """Run on both engines; all that a run leaves behind is equal."""
+    """Run on all three engines; all that a run leaves behind is equal."""
     left_maps = create_maps(program.maps, Environment())
-    right_maps = create_maps(program.maps, Environment())
     left = Interpreter(program).run(maps=left_maps, environment=Environment(), **given)
-    right = SourceProgram(program).run(maps=right_maps, environment=Environment(), **given)
-    for field in ("outcome", "steps", "packet", "context", "log", "redirect"):
-        assert getattr(left, field) == getattr(right, field), field
-    for a, b in zip(left.maps, right.maps, strict=True):
-        if hasattr(a, "items"):
-            assert dict(a.items()) == dict(b.items())  # type: ignore[attr-defined]
-    return right
+    for loaded in (SourceProgram(program), NATIVE.load(program)):
+        right_maps = create_maps(program.maps, Environment())
+        right = loaded.run(maps=right_maps, environment=Environment(), **given)
+        for field in ("outcome", "steps", "packet", "context", "log", "redirect"):
+            assert getattr(left, field) == getattr(right, field), (field, loaded.name)
+        for a, b in zip(left.maps, right.maps, strict=True):
+            if hasattr(a, "items"):
+                assert dict(a.items()) == dict(b.items()), loaded.name  # type: ignore[attr-defined]
+    return left
 
 
 def same_at_every_fuel(program: Program, **given: Any) -> Execution:
@@ -116,8 +120,8 @@ TRAPS = {
     "end of the program": "r0 = 0",
     "out of the program": "goto +100",
     "before the program": "r0 = 0; goto -5",
-    "too deep": "call +1; exit; call -1; exit",
-    "the frame of a callee": "call +2; r0 = *(u8 *)(r0 - 8); exit; *(u64 *)(r10 - 8) = 0; r0 = r10; exit",
+    "too deep": "call local +1; exit; call local -1; exit",
+    "the frame of a callee": "call local +2; r0 = *(u8 *)(r0 - 8); exit; *(u64 *)(r10 - 8) = 0; r0 = r10; exit",
 }
 
 
@@ -238,7 +242,7 @@ def test_map_values() -> None:
 def test_tail_calls(in_subprogram: bool) -> None:
     array = MapSpec("programs", 3, 4, 4, 2)
     call = "r2 = map[idx:0] ll\nr3 = 1\ncall 12\nr0 = 1\nexit"
-    text = f"r6 = 40\ncall +2\nr0 += r6\nexit\n{call}" if in_subprogram else call
+    text = f"r6 = 40\ncall local +2\nr0 += r6\nexit\n{call}" if in_subprogram else call
     program = assemble(text, maps=(array,))
     target = assemble("r0 = *(u32 *)(r1 + 12)\nr0 += 1\nr6 = 5\nexit")
     for fuel in range(14):

@@ -1,0 +1,72 @@
+"""From IR to native code: LLVM's verifier, its passes and its code generator, through llvmlite.
+
+============ ==========================================================================
+tier 0       no passes, fast code generation: for programs that run a few times
+tier 2       LLVM's pipeline ``default<O2>``: for programs that run often, or for long
+============ ==========================================================================
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from ctypes import CFUNCTYPE, c_uint64, c_void_p
+from functools import cache
+from typing import Any, Final, Literal, TypeAlias
+
+from llvmlite import binding
+
+from prevail_py.platforms import Platform
+from prevail_py.vm.jit.lower import ENTRY, lower
+from prevail_py.vm.machine import Code
+
+__all__ = ["Native", "Tier", "compile_code", "optimise"]
+
+Tier: TypeAlias = Literal[0, 2]
+
+_Entry: Final = CFUNCTYPE(c_uint64, c_void_p)
+
+
+class Native:
+    """A compiled program; its code lives as long as this does."""
+
+    def __init__(self, engine: Any) -> None:
+        self._engine: Final = engine
+        self.run: Final[Callable[[int], int]] = _Entry(engine.get_function_address(ENTRY))
+        """Run from what the block at this address says, to a :class:`~prevail_py.vm.jit.layout.Status`."""
+
+
+@cache
+def _target() -> Any:
+    binding.initialize_native_target()
+    binding.initialize_native_asmprinter()
+    return binding.Target.from_default_triple()
+
+
+def _machine(tier: Tier) -> Any:
+    return _target().create_target_machine(
+        cpu=binding.get_host_cpu_name(),
+        features=binding.get_host_cpu_features().flatten(),
+        opt=tier,
+        codemodel="jitdefault",
+        jit=True,
+    )
+
+
+def optimise(text: str, tier: Tier) -> tuple[Any, Any]:
+    """The verified and optimised module of this IR, and the target machine for it.  Raises RuntimeError for bad IR."""
+    machine = _machine(tier)
+    module = binding.parse_assembly(text)
+    module.verify()
+    if tier:
+        options = binding.create_pipeline_tuning_options(speed_level=tier)
+        passes = binding.create_pass_builder(machine, options)
+        passes.getModulePassManager().run(module, passes)
+    return module, machine
+
+
+def compile_code(code: Code, platform: Platform, tier: Tier, *, native: bool) -> Native:
+    """Compile a program for this machine."""
+    module, machine = optimise(str(lower(code, platform, promoted=tier > 0, native=native)), tier)
+    engine = binding.create_mcjit_compiler(module, machine)
+    engine.finalize_object()
+    return Native(engine)
