@@ -13,6 +13,7 @@ from functools import cache
 from typing import Any, Final
 
 from prevail_py.domains.congruence import Congruence
+from prevail_py.domains.equalities import Equalities
 from prevail_py.domains.facts_product import FactsProduct
 from prevail_py.domains.interval import Interval
 from prevail_py.domains.lattice import Facts
@@ -30,7 +31,7 @@ DEFAULT: Final = "interval*tnum*zones"
 WORDS: Final[dict[str, type[Any]]] = {"interval": Interval, "tnum": Tnum, "congruence": Congruence}
 """Abstractions of one word, by name."""
 
-FACTS: Final[dict[str, Callable[[], Facts]]] = {"zones": Zones.top}
+FACTS: Final[dict[str, Callable[[], Facts]]] = {"zones": Zones.top, "equalities": Equalities.top}
 """Abstractions of all symbols together, by name."""
 
 _BUILT_IN: Final = frozenset({*WORDS, *FACTS})
@@ -81,8 +82,10 @@ def facts(name: str = DEFAULT, fused: bool = True) -> Callable[[], Facts]:
     word = words[0]
     for other in words[1:]:
         word = Scalar if (word, other) == (Interval, Tnum) else word_product(word, other)
-    if fused and word is Scalar and relations == [Zones.top]:
-        return ScalarZones.top
+    if fused and word is Scalar and relations[:1] == [Zones.top]:
+        if len(relations) == 1:
+            return ScalarZones.top
+        return lambda: FactsProduct((ScalarZones.top(), *(make() for make in relations[1:])))
     if not relations:
         return lambda: NonRelational.top(word)
     return lambda: FactsProduct((NonRelational.top(word), *(make() for make in relations)))

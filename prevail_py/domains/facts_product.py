@@ -75,7 +75,19 @@ class FactsProduct:
 
     def join(self, other: Self, phis: Sequence[Phi]) -> Self:
         pairs = zip(self.members, other.members, strict=True)
-        return type(self)(tuple(a.join(b, phis) for a, b in pairs))
+        joined = [a.join(b, phis) for a, b in pairs]
+        terms = {phi.symbol: (phi.left, phi.right) for phi in phis}
+        for index, member in enumerate(joined):
+            if not getattr(member, "PARTIAL", False):
+                continue
+            # It may now speak of symbols that it had no reason to know the ranges of, and others forget.
+            for symbol in sorted(member.symbols() - self.members[index].symbols()):
+                left, right = terms.get(symbol, (Term(symbol, 0), Term(symbol, 0)))
+                mine, theirs = self.range(left, signed=True), other.range(right, signed=True)
+                if mine.lo <= mine.hi and theirs.lo <= theirs.hi:
+                    lo, hi = min(mine.lo, theirs.lo), max(mine.hi, theirs.hi)
+                    joined[index] = joined[index].refine(symbol, lo, hi, signed=True)
+        return type(self)(tuple(joined))
 
     def widen(self, other: Self, phis: Sequence[Phi], thresholds: Sequence[int] = ()) -> Self:
         # No reduction afterwards: it could undo the widening of one member with bounds of another, for ever.

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Final
 from prevail_py.cfg.graph import CfgError
 from prevail_py.domains import DEFAULT, facts
 from prevail_py.domains.lattice import Facts
-from prevail_py.isa.instructions import Call
+from prevail_py.isa.flow import target
+from prevail_py.isa.instructions import Branch, Call, Jump, MayGoto
 from prevail_py.objects.program import Program, SourceLine
 from prevail_py.platforms import platform
 from prevail_py.verifier.assertions import Assertion, AssertionKind
@@ -62,6 +63,17 @@ def default_budget(slots: int) -> int:
     return max(BUDGET, min(_BUDGET_PER_SLOT * slots, _LARGE_BUDGET), int(_LEAST_PER_SLOT * slots))
 
 
+WITH_EQUALITIES: Final = f"{DEFAULT}*equalities"
+"""What is tried before disjuncts where there are loops: equations between their counters."""
+
+
+def _has_loops(program: Program) -> bool:
+    return any(
+        isinstance(instruction, Jump | Branch | MayGoto) and target(pc, instruction) <= pc
+        for pc, instruction in enumerate(program.code)
+    )
+
+
 def verify(
     program: Program,
     domain: str = DEFAULT,
@@ -73,10 +85,11 @@ def verify(
     """Prove that ``program`` is safe in the sense of ``docs/safety.md``, or say what is missing.
 
     ``domain`` names the abstract domain (:func:`prevail_py.domains.facts`); ``disjuncts`` fixes how many states are
-    kept apart per block, where the default tries 1, 8 and 64 in turn; ``budget`` bounds the abstract steps of all
-    attempts together (:data:`BUDGET`, more for large programs); ``policy`` names what is held against a program beyond
-    the safety of memory (:mod:`prevail_py.verifier.policy`), and only verdicts under the default one open the gate;
-    ``termination`` asks for bounds on loops, too.  The same arguments give the same verdict, ``seconds`` apart.
+    kept apart per block, where the default tries 1, 8 and 64 in turn (and before 8, equations between loop counters);
+    ``budget`` bounds the abstract steps of all attempts together (:data:`BUDGET`, more for large programs); ``policy``
+    names what is held against a program beyond the safety of memory (:mod:`prevail_py.verifier.policy`), and only
+    verdicts under the default one open the gate; ``termination`` asks for bounds on loops, too.  The same arguments
+    give the same verdict, ``seconds`` apart.
 
     Raises ValueError for an unknown domain or policy or a number below 1.  Programs that cannot be analysed are no
     error: they get UNSUPPORTED with a reason.
@@ -124,7 +137,11 @@ def _verify(
         return Verdict(VerdictKind.UNSUPPORTED, program, reason=reason, policy=rules.name)
     steps = 0
     verdict: Verdict | None = None
-    for bound in DISJUNCTS if disjuncts is None else (disjuncts,):
+    attempts = [(bound, top) for bound in (DISJUNCTS if disjuncts is None else (disjuncts,))]
+    equations = disjuncts is None and top is facts(DEFAULT) and _has_loops(program)
+    if equations:
+        attempts.insert(1, (1, facts(WITH_EQUALITIES)))
+    for bound, top in attempts:
         allowed = budget if verdict is None else min(budget - steps, max(_RETRY_FACTOR * verdict.steps, _RETRY_STEPS))
         attempt = _Attempt(Setting(program, host, top, rules), bound, allowed, measures)
         found = attempt.verdict()
@@ -132,8 +149,11 @@ def _verify(
         # An attempt that ran out of budget says less than the failures of the one before.
         if verdict is None or not found.reason:
             verdict = found
-        if found.kind is not VerdictKind.UNKNOWN or found.reason or not attempt.limited:
+        relational = top is facts(WITH_EQUALITIES)
+        if found.kind is not VerdictKind.UNKNOWN or (found.reason and not relational):
             break
+        if not attempt.limited and (relational or not equations):
+            break  # disjuncts would change nothing
     assert verdict is not None
     assumptions = (*verdict.program.assumptions, *verdict.assumptions, *([rules.about] if rules.about else []))
     return replace(verdict, steps=steps, seconds=process_time() - start, policy=rules.name, assumptions=assumptions)

@@ -24,7 +24,7 @@ from prevail_py.words import Comparison, OpKind, WordOp, to_signed
 
 MASK = (1 << 64) - 1
 NAMES = ("interval", "tnum", "interval*tnum", "interval*zones", "tnum*zones", "zones*interval", "interval*tnum*zones",
-         "congruence", "interval*congruence*zones")  # fmt: skip
+         "congruence", "interval*congruence*zones", "interval*tnum*zones*equalities")  # fmt: skip
 DOMAINS: dict[str, Callable[[], Any]] = {name: facts(name) for name in NAMES} | {
     "interval*tnum*zones, not fused": facts("interval*tnum*zones", fused=False),
     "zones alone": Zones.top,
