@@ -68,21 +68,21 @@ class Growth(NamedTuple):
     steps_exponent: float
 
 
-def _timed(program: Program, rounds: int) -> tuple[Verdict, float]:
+def _timed(program: Program, rounds: int, disjuncts: int | None = None) -> tuple[Verdict, float]:
     times, verdict = [], None
     for _ in range(rounds):
         start = process_time()
-        verdict = verify(program)
+        verdict = verify(program, disjuncts=disjuncts)
         times.append(process_time() - start)
     assert verdict is not None
     return verdict, median(times)
 
 
-def speed(programs: Iterable[tuple[str, Program]], rounds: int = 5) -> list[Speed]:
+def speed(programs: Iterable[tuple[str, Program]], rounds: int = 5, disjuncts: int | None = None) -> list[Speed]:
     """The speed on each of the (name, program) pairs, those UNSUPPORTED left out: nothing was analysed."""
     out = []
     for name, program in programs:
-        verdict, seconds = _timed(program, rounds)
+        verdict, seconds = _timed(program, rounds, disjuncts)
         if verdict.steps:
             out.append(Speed(name, str(verdict.kind), program.instruction_count, verdict.steps, seconds))
     return out
@@ -126,9 +126,13 @@ def _commit() -> str:
     return (result.stdout.strip() or "unknown") + (" with changes" if dirty.stdout.strip() else "")
 
 
-def _document(speeds: Sequence[Speed], grown: Sequence[Growth], command: str) -> str:
+def _total(speeds: Sequence[Speed]) -> float:
+    return sum(row.instructions for row in speeds) / sum(row.seconds for row in speeds) / 1000
+
+
+def _document(speeds: Sequence[Speed], single: Sequence[Speed], grown: Sequence[Growth], command: str) -> str:
     rates = [row.rate for row in speeds]
-    total = sum(row.instructions for row in speeds) / sum(row.seconds for row in speeds) / 1000
+    total = _total(speeds)
     lines = [
         "# Speed and growth of the verifier",
         "",
@@ -136,6 +140,9 @@ def _document(speeds: Sequence[Speed], grown: Sequence[Growth], command: str) ->
         f"{host.machine()}; CPU time, medians. Machines differ and are noisy: compare ratios within one table.",
         "",
         f"## Speed: {total:.1f} instructions per CPU millisecond over all, median of programs {median(rates):.1f}",
+        "",
+        f"With one state at each join (`disjuncts=1`): {_total(single):.1f} over all, "
+        f"median of programs {median([row.rate for row in single]):.1f}.",
         "",
         "| program | verdict | instructions | abstract steps | ms | instructions/ms |",
         "| --- | --- | ---: | ---: | ---: | ---: |",
@@ -175,9 +182,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         *sorted(INSTALLED.glob("*.o")),
     ]
     speeds = speed(_objects(paths), options.rounds)
+    single = speed(_objects(paths), options.rounds, disjuncts=1)
     grown = [growth(family, rounds=options.growth_rounds) for family in FAMILIES]
     text = _document(
-        speeds, grown, "python -m prevail_py.research.bench" + (f" -o {options.output}" if options.output else "")
+        speeds,
+        single,
+        grown,
+        "python -m prevail_py.research.bench" + (f" -o {options.output}" if options.output else ""),
     )
     print(text)
     if options.output:
