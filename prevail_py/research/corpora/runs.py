@@ -25,6 +25,7 @@ from prevail_py.research.corpora.cache import CorpusError, digest, write_whole
 from prevail_py.research.corpora.columns import NOT_A_VERDICT, Row, complete
 from prevail_py.research.corpora.examiner import Examiner
 from prevail_py.research.corpora.peer import Peer
+from prevail_py.research.corpora.selftests import TYPES
 from prevail_py.research.corpora.sources import RECIPE, Collection, Item, open_item
 
 __all__ = [
@@ -166,11 +167,13 @@ def _examined(corpus: str, item: Item, cache_folder: str, options: Options) -> l
     except OSError as error:
         return [complete(_name(corpus, item, "") | {"verdict": "UNREADABLE", "reason": str(error.strerror)})]
     content = sha256(data).hexdigest()
-    key = digest(content, _name_of(options), fingerprint())
+    types = item.path.with_suffix(TYPES)
+    loaded = digest(content, types.read_bytes()) if types.is_file() else content
+    key = digest(loaded, _name_of(options), fingerprint())
     rows = kept(folder / "verdicts" / f"{key}.json", lambda: _verdicts(item, options), options.fresh)
     kernel = (
         kept(
-            folder / "kernel" / f"{digest(content, _kernel_name(), fingerprint(_KERNEL))}.json",
+            folder / "kernel" / f"{digest(loaded, _kernel_name(), fingerprint(_KERNEL))}.json",
             lambda: _kernel_answers(item),
             not options.kernel,
         )

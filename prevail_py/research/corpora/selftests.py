@@ -2,12 +2,14 @@
 
 The source archive is unpacked into the cache (only what is needed of it), ``vmlinux.h`` is written from the running
 kernel's type information, ``bpf_helper_defs.h`` by the script of the kernel tree.  Objects are kept by content: the
-source, all headers, the flags and the compiler decide their name.  Paths in their debug information are relative, so
-that the same inputs give the same object wherever the cache is.
+source, all headers, the flags and the compiler decide their name.  A test may name types that it is to be loaded for in
+place of the kernel's (``__btf_path``): they are compiled, too, and lie beside its object.  Paths in debug information
+are relative, so that the same inputs give the same object wherever the cache is.
 """
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
@@ -23,7 +25,7 @@ from prevail_py.research.corpora.cache import CorpusError, digest, new_directory
 from prevail_py.research.corpora.packages import package_files
 from prevail_py.research.corpora.registry import KernelSelftests
 
-__all__ = ["Compiled", "compile_all", "find_clang", "prepare"]
+__all__ = ["TYPES", "Compiled", "compile_all", "find_clang", "prepare"]
 
 _WANTED: Final = (
     "tools/testing/selftests/bpf/",
@@ -37,6 +39,10 @@ _FLAGS: Final = ("-g", "-w", "-O2", "--target=bpf", "-mlittle-endian", "-D__TARG
 _NO_INLINE: Final = frozenset({"test_l4lb_noinline", "test_xdp_noinline"})
 _TIMEOUT: Final = 300
 _BTF: Final = Path("/sys/kernel/btf/vmlinux")
+_BTF_PATH: Final = re.compile(rb"comment:test_btf_path=(\w+)\.bpf\.o\0")
+
+TYPES: Final = ".btf"
+"""The suffix of a file beside an object that holds the kernel types it is for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +179,11 @@ def compile_all(
     with ThreadPoolExecutor(max(jobs, 1)) as pool:
         futures = {path: pool.submit(one, path) for path in sources}
         results = {path.stem: futures[path].result() for path in progress(sources)}
+    for path in results.values():
+        wanted = _BTF_PATH.search(path.read_bytes()) if path.exists() else None
+        types = tree.tests / "progs" / f"{wanted[1].decode()}.c" if wanted is not None else None
+        if types is not None and types.is_file() and (compiled := one(types)).exists():
+            write_whole(path.with_suffix(TYPES), compiled.read_bytes())
     failures = {
         name: path.with_suffix(".err").read_text(encoding="utf-8")
         for name, path in results.items()

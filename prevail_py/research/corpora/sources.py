@@ -14,7 +14,7 @@ from prevail_py.objects.errors import ObjectError
 from prevail_py.research.corpora.cache import CorpusError, digest, write_whole
 from prevail_py.research.corpora.packages import package_files
 from prevail_py.research.corpora.registry import Corpus, Examples, Folder, Generated, KernelSelftests, Packages
-from prevail_py.research.corpora.selftests import compile_all
+from prevail_py.research.corpora.selftests import TYPES, compile_all
 
 __all__ = ["RECIPE", "Collection", "Item", "fetch", "open_item"]
 
@@ -119,9 +119,13 @@ def _generated(source: Generated, seed: int, cache: Path) -> Path:
 
 
 def open_item(path: Path) -> ObjectFile:
-    """Load an object file, or make the program of a recipe.  Raises :class:`~prevail_py.objects.errors.ObjectError`."""
+    """Load an object file, or make the program of a recipe.  Raises :class:`~prevail_py.objects.errors.ObjectError`.
+
+    The types beside an object, where there are any, are those of the kernel that it is for.
+    """
     if path.suffix != RECIPE:
-        return load_object(path)
+        types = path.with_suffix(TYPES)
+        return load_object(path, btf=types) if types.is_file() else load_object(path)
     from prevail_py.research.generate import program
 
     try:

@@ -25,6 +25,8 @@ from prevail_py.research.corpora.registry import (
     registry,
 )
 from prevail_py.research.corpora.sources import Collection, fetch, open_item
+from prevail_py.vm.interpreter import run
+from prevail_py.vm.outcome import Returned
 
 OBJECT = examples.path("xdp_counter").read_bytes()
 
@@ -117,6 +119,15 @@ def test_xdp_tools_of_this_machine(xdp_objects: tuple[Path, ...], tmp_path: Path
     assert {item.path for item in found.items} >= set(xdp_objects)
 
 
+FOR_OTHER_TYPES = b"""
+struct s { int x; } __attribute__((preserve_access_index));
+__attribute__((section("xdp"), btf_decl_tag("comment:test_btf_path=btf__of_another_kernel.bpf.o"))) int f(struct s *p)
+{
+	return (long)&p->x - (long)p;
+}
+char _license[] __attribute__((section("license"))) = "GPL";
+"""
+
 SOURCE = b"""
 __attribute__((section("xdp"), btf_decl_tag("comment:test_expect_success"))) int main_program(void *ctx)
 {
@@ -139,6 +150,8 @@ def test_selftests_are_compiled_and_kept(
     files = {
         f"{tests}/progs/verifier_one.c": b'#include "vmlinux.h"\n#include <bpf/bpf_helper_defs.h>\n' + SOURCE,
         f"{tests}/progs/verifier_two.c": b"nonsense\n",
+        f"{tests}/progs/verifier_types.c": FOR_OTHER_TYPES,
+        f"{tests}/progs/btf__of_another_kernel.c": b"struct s { int a, b, x; }; void f(struct s s) {}\n",
         f"{tests}/progs/other.c": b"nonsense\n",
         "tools/include/uapi/linux/bpf.h": b"",
         "scripts/bpf_doc.py": b"print('/* helpers */')\n",
@@ -156,13 +169,17 @@ def test_selftests_are_compiled_and_kept(
     )
     source = KernelSelftests("linux-source-9", ("verifier_*.c",), "v3")
     found = get(source, tmp_path / "cache")
-    assert [item.name for item in found.items] == ["verifier_one"]
+    assert [item.name for item in found.items] == ["verifier_one", "verifier_types"]
     assert list(found.missing) == ["verifier_two"]
     assert "error: " in found.missing["verifier_two"]
     assert "linux-source-9 9.1" in found.provenance
     assert "-mcpu=v3" in found.provenance
     assert list(open_item(found.items[0].path).programs) == ["main_program"]
     assert not (tmp_path / "cache/sources/linux-source-9_9.1/drivers").exists()
+    # Of another kernel: x is at offset 8 there, and unknown to this one.
+    (program,) = open_item(found.items[1].path).programs.values()
+    outcome = run(program, packet=bytes(64)).outcome
+    assert outcome == Returned(8)
 
     before = found.items[0].path.stat().st_mtime_ns
     assert get(source, tmp_path / "cache").items[0].path.stat().st_mtime_ns == before
