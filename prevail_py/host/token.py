@@ -28,7 +28,7 @@ from prevail_py.isa.encode import EncodeError
 from prevail_py.isa.encode import encode as encode_code
 from prevail_py.isa.instructions import Call, CallKfunc
 from prevail_py.objects.program import Program
-from prevail_py.platforms import platform
+from prevail_py.platforms import Platform, platform
 from prevail_py.verifier.policy import STRICT
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ MAX_CLAIMS: Final = 2048
 _HEADER: Final = struct.Struct(">4sHH")
 MAX_TOKEN: Final = _HEADER.size + MAX_CLAIMS + SIGNATURE_SIZE
 
-MAX_TEXT: Final = 128
+MAX_TEXT: Final = 256
 
 
 class TokenError(ValueError):
@@ -107,17 +107,18 @@ class Claims:
     """What a token says.
 
     ``verdict`` is one of :class:`~prevail_py.verifier.verdict.VerdictKind`.  From :func:`subject`: ``platform``,
-    ``program_type`` and ``attach_type`` are names, the others SHA-256: of the instructions (``bytecode``), where
-    functions begin and end (``functions``), the context descriptor (``context``), the definitions of the maps and their
-    types (``maps``), the prototypes of all helpers and kfuncs that are called (``prototypes``), and what loading found
-    out (``linking``).  ``build`` is :func:`build_id` of the verifier, ``nonce`` what the asker gave, ``time`` in
-    milliseconds since 1970.
+    ``program_type``, ``attach_type`` and ``section`` (which says whether the program may sleep) are names, the others
+    SHA-256: of the instructions (``bytecode``), where functions begin and end (``functions``), the context descriptor
+    (``context``), the definitions of the maps and their types (``maps``), the contracts of all helpers and kfuncs that
+    are called (``prototypes``), and what loading found out (``linking``).  ``build`` is :func:`build_id` of the
+    verifier, ``nonce`` what the asker gave, ``time`` in milliseconds since 1970.
     """
 
     verdict: str
     platform: str
     program_type: str
     attach_type: str
+    section: str
     bytecode: bytes
     functions: bytes
     context: bytes
@@ -135,12 +136,13 @@ class Claims:
         return {**values, "options": dict(self.options.arguments())}
 
 
-_TEXTS: Final = ("verdict", "platform", "program_type", "attach_type")
+_TEXTS: Final = ("verdict", "platform", "program_type", "attach_type", "section")
 _HASHES: Final = ("bytecode", "functions", "context", "maps", "prototypes", "linking", "build", "nonce")
 SUBJECT: Final = (
     "platform",
     "program_type",
     "attach_type",
+    "section",
     "bytecode",
     "functions",
     "context",
@@ -239,11 +241,12 @@ def subject(program: Program) -> dict[str, Any]:
         "platform": program.platform,
         "program_type": program.program_type,
         "attach_type": program.expected_attach_type,
+        "section": program.section,
         "bytecode": hashlib.sha256(code).digest(),
         "functions": _hash(program.subprograms),
         "context": _hash(type),
         "maps": _hash([(spec, host.map_type(spec.type)) for spec in program.maps]),
-        "prototypes": _hash([[(id, host.helper(id, program.program_type)) for id in helpers], kfuncs]),
+        "prototypes": _hash([[_contract(host, id, program) for id in helpers], kfuncs]),
         "linking": _hash(
             [
                 program.licence,
@@ -255,6 +258,12 @@ def subject(program: Program) -> dict[str, Any]:
             ]
         ),
     }
+
+
+def _contract(host: Platform, id: int, program: Program) -> tuple[object, ...]:
+    """What the verifier knows of a helper in this program: its prototype, and why it may not be called."""
+    forbidden = host.unavailable(id, program.program_type, program.expected_attach_type, program.section)
+    return id, host.helper(id, program.program_type), forbidden
 
 
 def _hash(value: object) -> bytes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -105,7 +105,8 @@ ATTACKS: dict[str, tuple[str, Attack]] = {
     "another platform": ("platform", _claim("platform", "windows")),
     "another program type": ("program_type", _claim("program_type", "socket_filter")),
     "another attach type": ("attach_type", _claim("attach_type", "xdp_devmap")),
-    **{f"another {name}": (name, _claim(name, bytes(32))) for name in SUBJECT[3:]},
+    "another section": ("section", _claim("section", "xdp.frags")),
+    **{f"another {name}": (name, _claim(name, bytes(32))) for name in SUBJECT[4:]},
     "another build": ("build", _claim("build", bytes(32))),
     "another domain": ("options", _claim("options", Options(domain="interval"))),
     "another budget": ("options", _claim("options", Options(budget=7))),
@@ -156,7 +157,9 @@ def changed_programs() -> Iterator[tuple[str, Program]]:
     ):  # fmt: skip
         yield "maps", replace(PROGRAM, maps=(replace(spec, **changes),))
     yield "maps", replace(PROGRAM, maps=(spec, spec))
+    yield "section", replace(PROGRAM, section="xdp.frags")
     yield "linking", replace(PROGRAM, licence="MIT")
+    yield "linking", replace(PROGRAM, assumptions=("4 CPUs",))
     yield "linking", replace(PROGRAM, unsupported=("kptr",))
     yield "linking", replace(PROGRAM, symbols={1: "jiffies"})
     yield "linking", replace(PROGRAM, poisoned={1: "gone"})
@@ -171,6 +174,17 @@ def test_changed_programs(field: str, program: Program) -> None:
         trust.accept(program, token)
     assert error.value.field == field
     trust.accept(PROGRAM, token)  # the refusal has cost nothing
+
+
+def test_no_field_of_a_program_is_forgotten() -> None:
+    """A field that somebody adds must become a claim, or be listed here as one that no verdict depends on."""
+    changed = {
+        field.name
+        for field in fields(Program)
+        for _, program in changed_programs()
+        if getattr(program, field.name) != getattr(PROGRAM, field.name)
+    }
+    assert {field.name for field in fields(Program)} - changed == {"name", "lines", "platform"}
 
 
 def test_a_changed_helper_prototype(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -294,7 +308,7 @@ def test_strict_parser() -> None:
     value = claims(bytes(32)).plain()
     assert parse(_signed(encode(value)), PUBLIC) == claims(bytes(32), time=value["time"])
     wrong: dict[str, Plain] = {
-        "verdict": 1, "platform": "x" * 129, "program_type": None, "attach_type": b"", "bytecode": b"", "maps": "x",
+        "verdict": 1, "platform": "x" * 257, "program_type": None, "attach_type": b"", "bytecode": b"", "maps": "x",
         "nonce": bytes(31), "build": bytes(33), "time": -1, "options": [],
     }  # fmt: skip
     for name, bad in wrong.items():
@@ -302,7 +316,7 @@ def test_strict_parser() -> None:
             parse(_signed(encode({**value, name: bad})), PUBLIC)
         assert error.value.field == name
     options = Options().arguments()
-    for changes in ({"domain": 1}, {"policy": "x" * 129}, {"budget": 0}, {"disjuncts": True}, {"more": 1}):
+    for changes in ({"domain": 1}, {"policy": "x" * 257}, {"budget": 0}, {"disjuncts": True}, {"more": 1}):
         with pytest.raises(TokenError, match=r"^options: "):
             parse(_signed(encode({**value, "options": {**options, **changes}})), PUBLIC)
     without = {name: each for name, each in value.items() if name != "maps"}
@@ -314,7 +328,7 @@ def test_strict_parser() -> None:
     with pytest.raises(TokenError, match="not a verdict token"):
         parse(_signed(encode(value), magic=b"PVTX"), PUBLIC)
     with pytest.raises(TokenError, match=r"^verdict"):
-        sign(replace(claims(bytes(32)), verdict="x" * 200), KEY)
+        sign(replace(claims(bytes(32)), verdict="x" * 300), KEY)
 
 
 # Nonces and keys. -----------------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import fields, replace
 from itertools import islice
 from pathlib import Path
 
@@ -25,7 +25,7 @@ from prevail_py.host.service.programs import MessageError, from_program, from_ve
 from prevail_py.host.token import build_id
 from prevail_py.host.trust import Trust, read_key
 from prevail_py.objects.elf import load_object
-from prevail_py.objects.program import Program
+from prevail_py.objects.program import MapSpec, Program
 from prevail_py.objects.text import assemble
 from prevail_py.research.mutate import mutations
 from prevail_py.verifier import verify
@@ -372,6 +372,10 @@ def test_programs_and_verdicts_travel() -> None:
 def test_what_does_not_travel() -> None:
     good = from_program(SAFE)
     assert isinstance(good, dict)
+    assert good.keys() == {field.name for field in fields(Program)}
+    maps = _as_map(from_program(replace(SAFE, maps=(MapSpec("m", 2, 4, 8, 1),))))["maps"]
+    assert isinstance(maps, list)
+    assert _as_map(maps[0]).keys() == {field.name for field in fields(MapSpec) if field.compare}
     for name in good:
         with pytest.raises(MessageError):
             to_program({**good, name: 1.5})  # type: ignore[dict-item]
