@@ -120,6 +120,10 @@ bench-corpora: $(RESEARCH_ENV) ## measure the verifier beside the kernel's, prog
 bench-engines: $(TEST_ENV) ## measure the generated-source engine against the interpreter
 	$(PY) -m prevail_py.research.bench_engines $(ARGS)
 
+.PHONY: bench-trust
+bench-trust: $(TEST_ENV) ## measure what a verifier in a process of its own costs: round trips, signing, checking
+	$(PY) -m prevail_py.research.bench_trust $(ARGS)
+
 .PHONY: differential
 differential: $(TEST_ENV) ## run 20,000 generated programs on interpreter and source
 	$(PY) -m prevail_py.research.differential --programs 20000 --out $(OUT)/differential $(ARGS)
