@@ -17,7 +17,21 @@ from collections.abc import Sequence
 from typing import NoReturn, Protocol
 
 from prevail_py import __version__
-from prevail_py.cli import asm, cfg, corpus, diff, disasm, doctor, inventory, run, test_run, verifierd, verify, version
+from prevail_py.cli import (
+    asm,
+    cfg,
+    corpus,
+    diff,
+    disasm,
+    doctor,
+    inventory,
+    prove,
+    run,
+    test_run,
+    verifierd,
+    verify,
+    version,
+)
 from prevail_py.cli.support import EXIT_DEFECT, EXIT_INPUT, EXIT_INTERRUPTED, EXIT_PIPE, InputError
 
 __all__ = ["COMMANDS", "Command", "main", "parser"]
@@ -43,6 +57,7 @@ COMMANDS: tuple[Command, ...] = (
     test_run,
     diff,
     corpus,
+    prove,
     verifierd,
     doctor,
     version,

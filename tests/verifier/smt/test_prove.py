@@ -1,0 +1,256 @@
+"""Proofs of word operators: what they prove, and what they refute."""
+
+from __future__ import annotations
+
+import doctest
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Self
+
+import pytest
+
+from prevail_py.cli.main import main
+from prevail_py.domains import arithmetic, bits, bounds, halves
+from prevail_py.domains.bounds import Bounds, from_unsigned
+from prevail_py.domains.interval import Interval
+from prevail_py.domains.lattice import Range
+from prevail_py.domains.tnum import Tnum
+from prevail_py.verifier.smt.elements import Draw
+from prevail_py.verifier.smt.integers import UnsupportedError
+from prevail_py.verifier.smt.lemmas import LOW_OF_LOWS, AtWidth, bounds_obligations
+from prevail_py.verifier.smt.linear import Linear
+from prevail_py.verifier.smt.prove import (
+    COUNTEREXAMPLE,
+    LIMITED,
+    PROVED,
+    Cell,
+    Limits,
+    Row,
+    _explored,
+    _Way,
+    cells,
+    prove,
+    replaced,
+)
+from prevail_py.words import Comparison, OpKind, WordOp
+
+
+def results(domain: Any, *only: str) -> set[str]:
+    return {row.result for row in prove(domain, only=only)}
+
+
+class TestProofs:
+    @pytest.mark.parametrize("operation", ["add", "and", "or", "xor", "neg", "zext", "sext8to", "bswap"])
+    def test_tnums_of_64_bits(self, operation: str) -> None:
+        assert results(Tnum, operation) == {PROVED}
+
+    @pytest.mark.parametrize("operation", ["join", "meet", "leq", "constant", "widen", "narrow", "assume ==", "lsh"])
+    def test_tnums_of_16_bits(self, operation: str) -> None:
+        assert results(Tnum.at(16, 8), operation) == {PROVED}
+
+    @pytest.mark.parametrize("operation", ["mul", "udiv"])
+    def test_intervals_of_64_bits_given_the_functions_below(self, operation: str) -> None:
+        assert results(Interval, operation) == {PROVED}
+
+    def test_bounds_of_64_bits(self) -> None:
+        """The functions that the proofs for intervals take for granted."""
+        found = {each.operation: each for each in bounds_obligations(64)}
+        for operation in ("add", "neg"):
+            assert Cell("bounds", AtWidth, found[operation]).prove().result == PROVED
+
+    def test_rows_are_json(self) -> None:
+        (row, _) = prove(Tnum.at(8, 4), only=["neg"])
+        document = row.as_json()
+        assert {key: document[key] for key in ("domain", "operation", "width", "result")} == {
+            "domain": "Tnum",
+            "operation": "neg",
+            "width": 8,
+            "result": "proved",
+        }
+        assert document["seconds"] >= 0
+
+    def test_limits_are_said(self) -> None:
+        (row, *_) = prove(Tnum.at(16, 8), only=["mul"], limits=Limits(paths=3))
+        assert row == Row("Tnum", "mul", 16, 16, LIMITED, row.seconds, 0, "more than 3 paths")
+
+
+def add_without_carry(av: int, am: int, bv: int, bm: int, width: int) -> tuple[int, int]:
+    last = (1 << width) - 1
+    return (av + bv) & last & ~(am | bm), (am | bm) & last
+
+
+def or_of_ends(a: Bounds, b: Bounds, half: int) -> Bounds:
+    return from_unsigned(a[0] | b[0], a[1] | b[1], half)
+
+
+def add_that_forgets_to_wrap(a: Bounds, b: Bounds, half: int) -> Bounds:
+    return from_unsigned((a[0] + b[0]) & (half + half - 1), half + half - 1, half)
+
+
+def sext_as_zext(a: Bounds, source: int, width: int) -> Bounds:
+    return from_unsigned(a[0], a[1], 1 << (width - 1))
+
+
+def compare_low_half_with_whole_word(size: Any, a: Any, width: int, old: Bounds, new: Bounds) -> Any:
+    """What a 32-bit comparison says is taken for the whole word."""
+    return a if new is old else (bounds.meet(a[0], from_unsigned(new[0], new[1], size.half), size.half), a[1])
+
+
+PLANTED: list[tuple[str, Any, Any, str, Callable[..., Any]]] = [
+    ("no carry into unknown bits", Tnum, bits._add, "add", add_without_carry),
+    ("or of the ends", Interval, arithmetic.bit_or, "or", or_of_ends),
+    ("a sum that wraps", Interval, arithmetic.add, "add", add_that_forgets_to_wrap),
+    ("sign extension without the sign", Interval, halves._sign_extend, "sext8to", sext_as_zext),
+    ("32-bit comparison of the whole word", Interval, halves._with, "assume <", compare_low_half_with_whole_word),
+]
+
+
+@pytest.mark.parametrize(("domain", "function", "operation", "planted"), [each[1:] for each in PLANTED],
+                         ids=[each[0] for each in PLANTED])  # fmt: skip
+def test_planted_mistakes_are_refuted(
+    domain: Any, function: Callable[..., Any], operation: str, planted: Callable[..., Any]
+) -> None:
+    """The counterexample was run again on ints: its text is what happened there."""
+    part = AtWidth if function in (arithmetic.add, arithmetic.bit_or) else domain
+    small = part.at(16, 8) if operation == "sext8to" else part.at(8, 4) if part is AtWidth else part.at(4, 2)
+    with replaced({function: planted}):
+        if part is AtWidth:
+            (cell,) = [Cell("bounds", small, each) for each in bounds_obligations(8) if each.operation == operation]
+            rows = [cell.prove()]
+        else:
+            rows = list(prove(small, only=[operation]))
+    found = [row for row in rows if row.result == COUNTEREXAMPLE]
+    assert found, rows
+    assert "lacks op(x, y)" in found[0].detail or "lost its word" in found[0].detail, found[0]
+
+
+def test_a_contract_is_not_used_where_it_does_not_hold() -> None:
+    """The low half of a quotient is not the quotient of the low halves, whatever a table of the domain says."""
+    (cell, _) = cells("interval", 8, ["udiv"])[:2]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(halves, "_LOW_OF_LOWS", halves._LOW_OF_LOWS | {"udiv"})
+        with pytest.raises(UnsupportedError, match="the low half of udiv8 is not udiv of low halves"):
+            _explored(cell.domain, cell.obligation, Limits(), _Way(Linear(), contracts=True, op=cell.obligation.op))
+
+
+@pytest.mark.parametrize("kind", LOW_OF_LOWS)
+def test_low_halves(kind: OpKind) -> None:
+    """Contracts say so of bounds of 64-bit words; of products it follows for the solver by rewriting."""
+    (cell,) = [each for each in cells("interval", 64, [f"low half of {kind.value}"]) if each.domain.WIDTH == 64]
+    assert cell.prove().result == PROVED
+
+
+class Parity:
+    """Even, odd, both or neither: a domain as a reader would write it."""
+
+    __slots__ = ("even", "odd")
+
+    WIDTH = 64
+    LOW = 32
+
+    def __init__(self, even: int, odd: int) -> None:
+        self.even, self.odd = even, odd
+
+    @classmethod
+    def arbitrary(cls, draw: Draw) -> Self:
+        return cls(draw("even", 0, 1), draw("odd", 0, 1))
+
+    def is_canonical(self) -> bool:
+        return True
+
+    @classmethod
+    def constant(cls, value: int) -> Self:
+        return cls(1 - (value & 1), value & 1)
+
+    @classmethod
+    def between(cls, lo: int, hi: int) -> Self:
+        return cls.constant(lo) if lo == hi else cls(1, 1)
+
+    def contains(self, word: int) -> bool:
+        return bool(self.odd if word & 1 else self.even)
+
+    def leq(self, other: Self) -> bool:
+        return self.even <= other.even and self.odd <= other.odd
+
+    def join(self, other: Self) -> Self:
+        return type(self)(self.even | other.even, self.odd | other.odd)
+
+    def apply(self, op: WordOp, *args: Self) -> Self:
+        match op.kind:
+            case OpKind.ADD | OpKind.SUB:
+                (b,) = args
+                return type(self)(self.even & b.even | self.odd & b.odd, self.even & b.odd | self.odd & b.even)
+            case OpKind.MUL:
+                (b,) = args
+                return type(self)(self.even | b.even, self.odd & b.odd)
+            case _:
+                return type(self)(1, 1)
+
+    def bounds(self, width: int = 64, signed: bool = False) -> Range:
+        return Range(0, (1 << width) - 1)
+
+
+def test_a_domain_of_the_readers_own() -> None:
+    assert results(Parity, "add", "sub", "mul", "join", "leq", "constant", "between") == {PROVED}
+
+
+def test_and_its_mistakes() -> None:
+    class Wrong(Parity):
+        def apply(self, op: WordOp, *args: Parity) -> Wrong:
+            return Wrong(self.even & args[0].even, self.odd & args[0].odd)
+
+    (row, _) = prove(Wrong, only=["add"])
+    assert row.result == COUNTEREXAMPLE
+    assert row.detail.startswith("the result lacks op(x, y)")
+
+
+def test_names() -> None:
+    assert {cell.name for cell in cells("interval", 16)} == {"interval", "bounds", "halves"}
+    with pytest.raises(ValueError, match="no operation is called 'ad'"):
+        cells("tnum", 8, ["ad"])
+    with pytest.raises(TypeError, match="has no method 'arbitrary'"):
+        list(prove(int_like(), only=["neg"]))
+
+
+def int_like() -> type:
+    return type("Blank", (), {"WIDTH": 8, "LOW": 4})
+
+
+@pytest.mark.parametrize("comparison", [Comparison.EQ, Comparison.SET])
+def test_assumptions_about_tnums(comparison: Comparison) -> None:
+    assert results(Tnum.at(8, 4), f"assume {comparison.value}") == {PROVED}
+
+
+def test_examples_in_the_documentation() -> None:
+    page = Path(__file__).resolve().parents[3] / "docs" / "proofs.md"
+    results = doctest.testfile(str(page), module_relative=False)
+    assert results.attempted > 2
+    assert results.failed == 0
+
+
+class TestCommand:
+    def test_table(self, capsys: pytest.CaptureFixture[str]) -> None:
+        assert main(["prove", "--domain", "tnum", "--width", "8", "--operation", "add,join"]) == 0
+        out = capsys.readouterr().out
+        assert "3 cells: 3 proved, 0 limited, 0 counterexample" in out
+
+    def test_json(self, capsys: pytest.CaptureFixture[str]) -> None:
+        assert main(["prove", "--domain", "tnum", "--width", "8", "--operation", "neg", "--json"]) == 0
+        document = json.loads(capsys.readouterr().out)
+        assert [(row["domain"], row["bits"], row["result"]) for row in document["rows"]] == [
+            ("tnum", 8, "proved"),
+            ("tnum", 4, "proved"),
+        ]
+
+    @pytest.mark.parametrize(
+        "arguments",
+        [["--domain", "octagon"], ["--domain", "tnum", "--operation", "frobnicate"], ["--width", "7"]],
+    )
+    def test_bad_names(self, arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+        try:
+            code = main(["prove", *arguments])
+        except SystemExit as end:
+            code = int(str(end.code))
+        assert code == 2
+        assert "Traceback" not in capsys.readouterr().err
