@@ -34,9 +34,10 @@ from prevail_py.objects.program import Program
 from prevail_py.objects.target import running_btf
 from prevail_py.platforms import platform
 from prevail_py.vm.kernel.answer import AnswerKind, KernelAnswer
+from prevail_py.vm.kernel.attributes import ProgramFlag
 from prevail_py.vm.kernel.hazard import hazard
 from prevail_py.vm.kernel.loader import LoadRequest
-from prevail_py.vm.kernel.syscalls import ProgramFlag, system_call_number
+from prevail_py.vm.kernel.syscalls import system_call_number
 from prevail_py.vm.kernel.wire import Contents, KernelRun, Reply, Request, RunInput
 
 __all__ = [

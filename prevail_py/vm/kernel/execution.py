@@ -29,6 +29,7 @@ from prevail_py.vm.kernel.results import RESULT_KEY, read_result
 from prevail_py.vm.kernel.wire import KernelRun, Request, RunInput
 from prevail_py.vm.maps import Map, Maps, create_maps
 from prevail_py.vm.outcome import Returned
+from prevail_py.vm.socket_buffer import ETHERNET_HEADER
 
 __all__ = ["KernelEngine", "KernelProgram"]
 
@@ -107,7 +108,8 @@ class KernelProgram:
             if run.error:
                 size = len(given[number].packet)
                 where = "on this input" if len(contexts) == 1 else f"on input {number + 1}, of {size} bytes"
-                raise EngineError(f"the kernel does not run {self.program.name} {where}: {run.error}")
+                short = f" (packets of {ETHERNET_HEADER} bytes and more are taken)" if size < ETHERNET_HEADER else ""
+                raise EngineError(f"the kernel does not run {self.program.name} {where}: {run.error}{short}")
             executions.append(self._execution(run, context, exchange.result, Maps(maps)))
         exchange.bring_back(reply.runs[-1])
         return executions

@@ -21,8 +21,9 @@ from prevail_py.objects.program import MapSpec
 from prevail_py.platforms.linux.map_types import MAP_TYPES
 from prevail_py.vm.kernel import btf, ring, syscalls
 from prevail_py.vm.kernel.answer import AnswerKind, KernelAnswer, read_error, read_success
+from prevail_py.vm.kernel.attributes import MapFlag
 from prevail_py.vm.kernel.ring import Record
-from prevail_py.vm.kernel.syscalls import BpfError, HazardError, MapFlag
+from prevail_py.vm.kernel.syscalls import BpfError, HazardError
 
 __all__ = [
     "KernelMap",

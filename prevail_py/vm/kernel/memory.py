@@ -92,7 +92,7 @@ def run_memory(
     runs = []
     for run in reply.runs:
         if run.error:
-            return KernelAnswer(AnswerKind.NOT_LOADED, run.error)
+            return KernelAnswer(AnswerKind.NOT_LOADED, f"the kernel does not run it on this memory: {run.error}")
         value = int.from_bytes(run.maps[_RESULT][_KEY], "little")
         runs.append(MemoryRun(value, run.maps[_MEMORY][_KEY] if size else b""))
     return tuple(runs)

@@ -2,10 +2,7 @@
 
 :func:`load_program` is the only function in the package that hands a program to the kernel's verifier.  It asks the
 guard itself, about the bytes that it then passes on, and it refuses to work outside of a worker process: whatever
-happens in the kernel happens to the worker.
-
-Layouts are those of ``union bpf_attr`` in the kernel's ``include/uapi/linux/bpf.h``; one structure per command, cut
-after the last field we set (the kernel takes the rest as zero).
+happens in the kernel happens to the worker.  What each command takes is in :mod:`prevail_py.vm.kernel.attributes`.
 """
 
 from __future__ import annotations
@@ -17,18 +14,27 @@ import platform
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import IntEnum
 from functools import cache
 from typing import Final
 
+from prevail_py.vm.kernel.attributes import (
+    OBJECT_NAME,
+    BtfLoad,
+    Command,
+    MapBatch,
+    MapCreate,
+    MapElement,
+    MapFd,
+    ObjectInfo,
+    ProgramLoad,
+    ProgramTestRun,
+)
 from prevail_py.vm.kernel.hazard import hazard
 
 __all__ = [
     "BpfError",
     "HazardError",
     "Loaded",
-    "MapFlag",
-    "ProgramFlag",
     "ProgramRun",
     "create_map",
     "delete_element",
@@ -47,41 +53,9 @@ __all__ = [
 ]
 
 
-class _Command(IntEnum):
-    """``enum bpf_cmd``."""
-
-    MAP_CREATE = 0
-    MAP_LOOKUP_ELEM = 1
-    MAP_UPDATE_ELEM = 2
-    MAP_DELETE_ELEM = 3
-    MAP_GET_NEXT_KEY = 4
-    PROG_LOAD = 5
-    PROG_TEST_RUN = 10
-    OBJ_GET_INFO_BY_FD = 15
-    BTF_LOAD = 18
-    MAP_LOOKUP_AND_DELETE_ELEM = 21
-    MAP_FREEZE = 22
-    MAP_LOOKUP_BATCH = 24
-
-
-class MapFlag(IntEnum):
-    """Flags of MAP_CREATE that the loader sets or looks at."""
-
-    NO_PREALLOC = 1 << 0
-    RDONLY_PROG = 1 << 7
-
-
-class ProgramFlag(IntEnum):
-    """Flags of PROG_LOAD that follow from a section name."""
-
-    SLEEPABLE = 1 << 4
-    XDP_HAS_FRAGS = 1 << 5
-
-
 # The kernel's own error numbers that leak to user space (include/linux/errno.h).
 _ENOTSUPP: Final = 524
 _NR_BPF: Final = {"x86_64": 321, "aarch64": 280, "riscv64": 280, "s390x": 351, "ppc64le": 361, "loongarch64": 280}
-_OBJECT_NAME: Final = 16
 _INTERRUPTED_RETRIES: Final = 5
 
 
@@ -104,113 +78,6 @@ class HazardError(PermissionError):
     """The guard refused the program; it was not shown to the kernel."""
 
 
-class _MapCreate(ctypes.Structure):
-    _fields_ = (
-        ("map_type", ctypes.c_uint32),
-        ("key_size", ctypes.c_uint32),
-        ("value_size", ctypes.c_uint32),
-        ("max_entries", ctypes.c_uint32),
-        ("map_flags", ctypes.c_uint32),
-        ("inner_map_fd", ctypes.c_uint32),
-        ("numa_node", ctypes.c_uint32),
-        ("map_name", ctypes.c_char * _OBJECT_NAME),
-        ("map_ifindex", ctypes.c_uint32),
-        ("btf_fd", ctypes.c_uint32),
-        ("btf_key_type_id", ctypes.c_uint32),
-        ("btf_value_type_id", ctypes.c_uint32),
-        ("btf_vmlinux_value_type_id", ctypes.c_uint32),
-        ("map_extra", ctypes.c_uint64),
-    )
-
-
-class _MapElement(ctypes.Structure):
-    _fields_ = (
-        ("map_fd", ctypes.c_uint32),
-        ("padding", ctypes.c_uint32),
-        ("key", ctypes.c_uint64),
-        ("value", ctypes.c_uint64),
-        ("flags", ctypes.c_uint64),
-    )
-
-
-class _ObjectInfo(ctypes.Structure):
-    _fields_ = (("bpf_fd", ctypes.c_uint32), ("info_len", ctypes.c_uint32), ("info", ctypes.c_uint64))
-
-
-class _MapBatch(ctypes.Structure):
-    _fields_ = (
-        ("in_batch", ctypes.c_uint64),
-        ("out_batch", ctypes.c_uint64),
-        ("keys", ctypes.c_uint64),
-        ("values", ctypes.c_uint64),
-        ("count", ctypes.c_uint32),
-        ("map_fd", ctypes.c_uint32),
-        ("elem_flags", ctypes.c_uint64),
-        ("flags", ctypes.c_uint64),
-    )
-
-
-class _ProgramLoad(ctypes.Structure):
-    _fields_ = (
-        ("prog_type", ctypes.c_uint32),
-        ("insn_cnt", ctypes.c_uint32),
-        ("insns", ctypes.c_uint64),
-        ("license", ctypes.c_uint64),
-        ("log_level", ctypes.c_uint32),
-        ("log_size", ctypes.c_uint32),
-        ("log_buf", ctypes.c_uint64),
-        ("kern_version", ctypes.c_uint32),
-        ("prog_flags", ctypes.c_uint32),
-        ("prog_name", ctypes.c_char * _OBJECT_NAME),
-        ("prog_ifindex", ctypes.c_uint32),
-        ("expected_attach_type", ctypes.c_uint32),
-        ("prog_btf_fd", ctypes.c_uint32),
-        ("func_info_rec_size", ctypes.c_uint32),
-        ("func_info", ctypes.c_uint64),
-        ("func_info_cnt", ctypes.c_uint32),
-        ("line_info_rec_size", ctypes.c_uint32),
-        ("line_info", ctypes.c_uint64),
-        ("line_info_cnt", ctypes.c_uint32),
-        ("attach_btf_id", ctypes.c_uint32),
-        ("attach_prog_fd", ctypes.c_uint32),
-        ("core_relo_cnt", ctypes.c_uint32),
-        ("fd_array", ctypes.c_uint64),
-    )
-
-
-class _TestRun(ctypes.Structure):
-    _fields_ = (
-        ("prog_fd", ctypes.c_uint32),
-        ("retval", ctypes.c_uint32),
-        ("data_size_in", ctypes.c_uint32),
-        ("data_size_out", ctypes.c_uint32),
-        ("data_in", ctypes.c_uint64),
-        ("data_out", ctypes.c_uint64),
-        ("repeat", ctypes.c_uint32),
-        ("duration", ctypes.c_uint32),
-        ("ctx_size_in", ctypes.c_uint32),
-        ("ctx_size_out", ctypes.c_uint32),
-        ("ctx_in", ctypes.c_uint64),
-        ("ctx_out", ctypes.c_uint64),
-        ("flags", ctypes.c_uint32),
-        ("cpu", ctypes.c_uint32),
-    )
-
-
-class _BtfLoad(ctypes.Structure):
-    _fields_ = (
-        ("btf", ctypes.c_uint64),
-        ("btf_log_buf", ctypes.c_uint64),
-        ("btf_size", ctypes.c_uint32),
-        ("btf_log_size", ctypes.c_uint32),
-        ("btf_log_level", ctypes.c_uint32),
-    )
-
-
-class _MapFd(ctypes.Structure):
-    _fields_ = (("map_fd", ctypes.c_uint32),)
-
-
 def system_call_number() -> int | None:
     """The number of ``bpf(2)`` on this machine; None where there is none or it is not known."""
     return _NR_BPF.get(platform.machine()) if sys.platform == "linux" and sys.maxsize > 2**32 else None
@@ -221,7 +88,7 @@ def _libc() -> ctypes.CDLL:
     return ctypes.CDLL(None, use_errno=True)
 
 
-def _bpf(command: _Command, attributes: ctypes.Structure, log: ctypes.Array[ctypes.c_char] | None = None) -> int:
+def _bpf(command: Command, attributes: ctypes.Structure, log: ctypes.Array[ctypes.c_char] | None = None) -> int:
     """One call; raises :class:`BpfError`.  EAGAIN is what an interrupted verification answers: try again."""
     number = system_call_number()
     if number is None:
@@ -250,7 +117,7 @@ def _text(log: ctypes.Array[ctypes.c_char] | None) -> str:
 
 def _name(name: str) -> bytes:
     """An object name as the kernel takes it: up to 15 letters, digits, dots and underscores."""
-    return "".join(c if c.isascii() and (c.isalnum() or c in "._") else "_" for c in name)[: _OBJECT_NAME - 1].encode()
+    return "".join(c if c.isascii() and (c.isalnum() or c in "._") else "_" for c in name)[: OBJECT_NAME - 1].encode()
 
 
 def create_map(
@@ -269,7 +136,7 @@ def create_map(
 
     ``extra`` is ``map_extra``, the number of hashes of a bloom filter.
     """
-    attributes = _MapCreate(
+    attributes = MapCreate(
         map_type=map_type,
         key_size=key_size,
         value_size=value_size,
@@ -282,11 +149,11 @@ def create_map(
         attributes.inner_map_fd = inner
     if btf is not None:
         attributes.btf_fd, attributes.btf_key_type_id, attributes.btf_value_type_id = btf
-    return _bpf(_Command.MAP_CREATE, attributes)
+    return _bpf(Command.MAP_CREATE, attributes)
 
 
 def _element(
-    command: _Command,
+    command: Command,
     descriptor: int,
     key: bytes | None,
     value: ctypes.Array[ctypes.c_char] | None = None,
@@ -296,7 +163,7 @@ def _element(
     key_buffer = ctypes.create_string_buffer(key, len(key)) if key else None
     _bpf(
         command,
-        _MapElement(
+        MapElement(
             map_fd=descriptor,
             key=0 if key_buffer is None else ctypes.addressof(key_buffer),
             value=0 if value is None else ctypes.addressof(value),
@@ -308,7 +175,7 @@ def _element(
 def update_element(descriptor: int, key: bytes, value: bytes, flags: int = 0) -> None:
     """Set one element.  Queues, stacks and bloom filters take an empty key."""
     buffer = ctypes.create_string_buffer(value, len(value) or 1)
-    _element(_Command.MAP_UPDATE_ELEM, descriptor, key, buffer, flags)
+    _element(Command.MAP_UPDATE_ELEM, descriptor, key, buffer, flags)
 
 
 def lookup_element(descriptor: int, key: bytes, value_size: int, value: bytes = b"", flags: int = 0) -> bytes:
@@ -317,27 +184,27 @@ def lookup_element(descriptor: int, key: bytes, value_size: int, value: bytes = 
     A bloom filter is asked with an empty key about ``value``.  Raises :class:`BpfError`, ENOENT where there is none.
     """
     buffer = ctypes.create_string_buffer(value, max(value_size, 1))
-    _element(_Command.MAP_LOOKUP_ELEM, descriptor, key, buffer, flags)
+    _element(Command.MAP_LOOKUP_ELEM, descriptor, key, buffer, flags)
     return buffer.raw[:value_size]
 
 
 def pop_element(descriptor: int, key: bytes, value_size: int, flags: int = 0) -> bytes:
     """The value of one element, which is removed: of a queue or stack (empty key), or of a hash table."""
     buffer = ctypes.create_string_buffer(max(value_size, 1))
-    _element(_Command.MAP_LOOKUP_AND_DELETE_ELEM, descriptor, key, buffer, flags)
+    _element(Command.MAP_LOOKUP_AND_DELETE_ELEM, descriptor, key, buffer, flags)
     return buffer.raw[:value_size]
 
 
 def delete_element(descriptor: int, key: bytes) -> None:
     """Remove one element."""
-    _element(_Command.MAP_DELETE_ELEM, descriptor, key)
+    _element(Command.MAP_DELETE_ELEM, descriptor, key)
 
 
 def next_key(descriptor: int, key: bytes | None, key_size: int) -> bytes | None:
     """The key after ``key`` in the map's own order (the first for None); None after the last."""
     buffer = ctypes.create_string_buffer(key_size)
     try:
-        _element(_Command.MAP_GET_NEXT_KEY, descriptor, key, buffer)
+        _element(Command.MAP_GET_NEXT_KEY, descriptor, key, buffer)
     except BpfError as error:
         if error.errno == errno.ENOENT:
             return None
@@ -355,7 +222,7 @@ def list_elements(descriptor: int, key_size: int, value_size: int, max_entries: 
     keys = ctypes.create_string_buffer(key_size * max_entries)
     values = ctypes.create_string_buffer(value_size * max_entries)
     position = ctypes.create_string_buffer(max(key_size, 8))
-    attributes = _MapBatch(
+    attributes = MapBatch(
         map_fd=descriptor,
         keys=ctypes.addressof(keys),
         values=ctypes.addressof(values),
@@ -365,7 +232,7 @@ def list_elements(descriptor: int, key_size: int, value_size: int, max_entries: 
     while not finished:
         attributes.count = max_entries
         try:
-            _bpf(_Command.MAP_LOOKUP_BATCH, attributes)
+            _bpf(Command.MAP_LOOKUP_BATCH, attributes)
         except BpfError as error:
             if error.errno != errno.ENOENT:  # which is how the last batch ends
                 raise
@@ -381,21 +248,21 @@ def list_elements(descriptor: int, key_size: int, value_size: int, max_entries: 
 
 def freeze_map(descriptor: int) -> None:
     """No more writes from user space; with RDONLY_PROG the contents are constants to the verifier."""
-    _bpf(_Command.MAP_FREEZE, _MapFd(map_fd=descriptor))
+    _bpf(Command.MAP_FREEZE, MapFd(map_fd=descriptor))
 
 
 def load_btf(data: bytes) -> int:
     """A descriptor of type information for maps and functions."""
     buffer = ctypes.create_string_buffer(data, len(data))
     log = ctypes.create_string_buffer(1 << 16)
-    attributes = _BtfLoad(
+    attributes = BtfLoad(
         btf=ctypes.addressof(buffer),
         btf_size=len(data),
         btf_log_buf=ctypes.addressof(log),
         btf_log_size=len(log),
         btf_log_level=1,
     )
-    return _bpf(_Command.BTF_LOAD, attributes, log)
+    return _bpf(Command.BTF_LOAD, attributes, log)
 
 
 @dataclass(frozen=True, slots=True)
@@ -414,8 +281,8 @@ _VERIFIED_INSTRUCTIONS: Final = 216
 def verified_instructions(descriptor: int) -> int | None:
     """How many instructions the verifier processed to accept a loaded program; None on kernels that do not say."""
     info = ctypes.create_string_buffer(_INFO_SIZE)
-    attributes = _ObjectInfo(bpf_fd=descriptor, info_len=len(info), info=ctypes.addressof(info))
-    _bpf(_Command.OBJ_GET_INFO_BY_FD, attributes)
+    attributes = ObjectInfo(bpf_fd=descriptor, info_len=len(info), info=ctypes.addressof(info))
+    _bpf(Command.OBJ_GET_INFO_BY_FD, attributes)
     if attributes.info_len < _VERIFIED_INSTRUCTIONS + 4:
         return None
     return int.from_bytes(info.raw[_VERIFIED_INSTRUCTIONS : _VERIFIED_INSTRUCTIONS + 4], sys.byteorder)
@@ -459,7 +326,7 @@ def load_program(
     licence_buffer = ctypes.create_string_buffer(licence.encode())
     log = ctypes.create_string_buffer(log_size)
     descriptors = (ctypes.c_int32 * max(1, len(maps)))(*maps)
-    attributes = _ProgramLoad(
+    attributes = ProgramLoad(
         prog_type=program_type,
         insn_cnt=len(code) // 8,
         insns=ctypes.addressof(instructions),
@@ -478,7 +345,7 @@ def load_program(
         attributes.func_info_rec_size = 8
         attributes.func_info = ctypes.addressof(records)
         attributes.func_info_cnt = len(btf[1]) // 8
-    descriptor = _bpf(_Command.PROG_LOAD, attributes, log)
+    descriptor = _bpf(Command.PROG_LOAD, attributes, log)
     return Loaded(descriptor, _text(log))
 
 
@@ -499,7 +366,7 @@ def run_program(descriptor: int, data: bytes, context: bytes = b"", repeat: int 
     data_out = ctypes.create_string_buffer(len(data) + 8192)
     context_in = ctypes.create_string_buffer(context, len(context) or 1)
     context_out = ctypes.create_string_buffer(max(len(context), 1))
-    attributes = _TestRun(
+    attributes = ProgramTestRun(
         prog_fd=descriptor,
         data_size_in=len(data),
         data_size_out=len(data_out) if data else 0,
@@ -511,7 +378,7 @@ def run_program(descriptor: int, data: bytes, context: bytes = b"", repeat: int 
         ctx_in=ctypes.addressof(context_in) if context else 0,
         ctx_out=ctypes.addressof(context_out) if context else 0,
     )
-    _bpf(_Command.PROG_TEST_RUN, attributes)
+    _bpf(Command.PROG_TEST_RUN, attributes)
     return ProgramRun(
         attributes.retval,
         data_out.raw[: attributes.data_size_out] if data else b"",

@@ -65,7 +65,7 @@ def _run(loaded: LoadedProgram, item: RunInput, repeat: int, read_maps: Sequence
     except MapError as error:
         return KernelRun(0, b"", b"", 0, {}, str(error))
     except BpfError as error:
-        return KernelRun(0, b"", b"", 0, {}, f"the kernel does not run it on this input: {error.code}")
+        return KernelRun(0, b"", b"", 0, {}, error.code)
     maps = {index: loaded.maps[index].read() for index in read_maps if loaded.maps[index].readable}
     records = {index: loaded.maps[index].records() for index in read_maps if loaded.maps[index].recorded}
     return KernelRun(run.return_value, run.data, run.context, run.duration_ns, maps, records=records)

@@ -73,7 +73,7 @@ def test_one_function_of_the_package_loads_programs(root: Path) -> None:
 @pytest.mark.parametrize(
     "planted",
     [
-        "def quick(code): return syscalls._bpf(syscalls._Command.PROG_LOAD, code)",
+        "def quick(code): return syscalls._bpf(attributes.Command.PROG_LOAD, code)",
         "from prevail_py.vm.kernel.syscalls import _bpf\ndef quick(code): return _bpf(5, code)",
         "def quick(libc, code): return libc.syscall(321, 5, code, 128)",
         "def quick(libc, code): return getattr(libc, 'syscall')(321, 5, code, 128)",
