@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from prevail_py.host.service import landlock, seccomp
 from prevail_py.isa.encode import encode
 from prevail_py.objects.program import MapSpec, Program
 from prevail_py.objects.text import assemble
@@ -21,6 +22,7 @@ from prevail_py.vm.kernel.engine import RunInput, Session, ask_kernel, ask_kerne
 from prevail_py.vm.kernel.execution import KernelEngine, KernelProgram
 from prevail_py.vm.kernel.loader import LoadRequest, TargetRequest
 from prevail_py.vm.kernel.memory import run_memory_in_kernel
+from prevail_py.vm.kernel.syscalls import system_call_number
 from prevail_py.vm.kernel.wire import Request
 from prevail_py.vm.maps.targets import ProgramArray
 
@@ -58,11 +60,36 @@ def ways_in(source: str) -> Iterator[str]:
     yield from walk(ast.parse(source), "")
 
 
-def test_one_function_of_the_package_loads_programs(root: Path) -> None:
-    found = {
-        str(path.relative_to(root)): set(ways_in(path.read_text(encoding="utf-8")))
-        for path in (root / "prevail_py").rglob("*.py")
+OTHER_CALLS = {
+    "prevail_py/host/service/landlock.py": {"_CREATE_RULESET", "_RESTRICT_SELF"},
+    "prevail_py/host/service/seccomp.py": {"ARCHITECTURES[machine].seccomp", "architecture.seccomp"},
+}
+"""System calls that are not ``bpf(2)``, by how their numbers are written."""
+
+
+def calls_in(source: str) -> set[str]:
+    """The numbers of the system calls that are made by number, as the source has them."""
+    return {
+        ast.unparse(call.args[0])
+        for call in ast.walk(ast.parse(source))
+        if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and call.func.attr == "syscall"
     }
+
+
+def test_one_function_of_the_package_loads_programs(root: Path) -> None:
+    sources = {
+        str(path.relative_to(root)): path.read_text(encoding="utf-8") for path in (root / "prevail_py").rglob("*.py")
+    }
+    for path, numbers in OTHER_CALLS.items():
+        source = sources.pop(path)
+        assert calls_in(source) == numbers
+        assert {way.partition(": ")[2] for way in ways_in(source)} == {"syscall"}
+    assert system_call_number() not in {
+        landlock._CREATE_RULESET,
+        landlock._RESTRICT_SELF,
+        *(architecture.seccomp for architecture in seccomp.ARCHITECTURES.values()),
+    }
+    found = {path: set(ways_in(source)) for path, source in sources.items()}
     found = {path: ways for path, ways in found.items() if ways}
     assert set(found) == {"prevail_py/vm/kernel/syscalls.py"}
     ways = found["prevail_py/vm/kernel/syscalls.py"]
