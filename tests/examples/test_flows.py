@@ -70,7 +70,7 @@ def check(report: XdpReport) -> None:
     assert len(table) == ROOM
 
 
-@pytest.mark.parametrize("engine", ["interpreter", "source"])
+@pytest.mark.parametrize("engine", ["interpreter", "source", "jit"])
 def test_on_our_engines(engine: str, capture: Path) -> None:
     check(flows(engine, capture))
 
