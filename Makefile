@@ -146,6 +146,10 @@ plugin: $(TEST_ENV) ## all conformance vectors through the plugin process
 garbage: $(TEST_ENV) ## feed 5,000 damaged objects to the loader and the verifier
 	$(PY) -m prevail_py.research.garbage --out $(OUT)/garbage $(ARGS)
 
+.PHONY: damaged
+damaged: $(TEST_ENV) ## hand 10,000 damaged objects to one confined verifier
+	PREVAIL_PY_DAMAGED=10000 $(PY) -m pytest -q -n0 tests/host/service/test_verifier.py -k damaged
+
 .PHONY: exhaustive
 exhaustive: $(TEST_ENV) ## check the word operators on all pairs of small words: some twenty minutes
 	PREVAIL_PY_EXHAUSTIVE=1 $(PY) -m pytest -q $(PYTEST_ARGS) tests/domains/test_exhaustive.py

@@ -106,15 +106,16 @@ class Options:
 class Claims:
     """What a token says.
 
-    ``verdict`` is one of :class:`~prevail_py.verifier.verdict.VerdictKind`.  From :func:`subject`: ``platform``,
-    ``program_type``, ``attach_type`` and ``section`` (which says whether the program may sleep) are names, the others
-    SHA-256: of the instructions (``bytecode``), where functions begin and end (``functions``), the context descriptor
-    (``context``), the definitions of the maps and their types (``maps``), the contracts of all helpers and kfuncs that
-    are called (``prototypes``), and what loading found out (``linking``).  ``build`` is :func:`build_id` of the
-    verifier, ``nonce`` what the asker gave, ``time`` in milliseconds since 1970.
+    ``verdict`` is one of :class:`~prevail_py.verifier.verdict.VerdictKind`.  From :func:`subject`: ``name``,
+    ``platform``, ``program_type``, ``attach_type`` and ``section`` (which says whether the program may sleep) are
+    names, the others SHA-256: of the instructions (``bytecode``), where functions begin and end (``functions``), the
+    context descriptor (``context``), the definitions of the maps and their types (``maps``), the contracts of all
+    helpers and kfuncs that are called (``prototypes``), and what loading found out (``linking``).  ``build`` is
+    :func:`build_id` of the verifier, ``nonce`` what the asker gave, ``time`` in milliseconds since 1970.
     """
 
     verdict: str
+    name: str
     platform: str
     program_type: str
     attach_type: str
@@ -136,9 +137,10 @@ class Claims:
         return {**values, "options": dict(self.options.arguments())}
 
 
-_TEXTS: Final = ("verdict", "platform", "program_type", "attach_type", "section")
+_TEXTS: Final = ("verdict", "name", "platform", "program_type", "attach_type", "section")
 _HASHES: Final = ("bytecode", "functions", "context", "maps", "prototypes", "linking", "build", "nonce")
 SUBJECT: Final = (
+    "name",
     "platform",
     "program_type",
     "attach_type",
@@ -238,6 +240,7 @@ def subject(program: Program) -> dict[str, Any]:
         (pc, each, program.symbols.get(pc)) for pc, each in enumerate(program.code) if isinstance(each, CallKfunc)
     ]
     return {
+        "name": program.name,
         "platform": program.platform,
         "program_type": program.program_type,
         "attach_type": program.expected_attach_type,

@@ -6,7 +6,6 @@ import ctypes
 import math
 import os
 import resource
-import signal
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ from prevail_py.host.service import landlock, seccomp
 
 __all__ = ["Limits", "LockdownError", "close_the_door", "hide", "lock_down", "missing"]
 
-_SET_DEATH_SIGNAL, _SET_DUMPABLE, _SET_NO_NEW_PRIVILEGES = 1, 4, 38
+_SET_DUMPABLE, _SET_NO_NEW_PRIVILEGES = 4, 38
 _CAPABILITY_VERSION: Final = 0x20080522
 
 
@@ -38,8 +37,11 @@ def missing() -> tuple[str, ...]:
 
 
 def hide() -> None:
-    """Die with the parent, dump no core, and let nobody attach: before there is anything worth hiding."""
-    _prctl(_SET_DEATH_SIGNAL, signal.SIGKILL)
+    """Dump no core, and let nobody attach: before there is anything worth hiding.
+
+    A signal at the parent's death (``PR_SET_PDEATHSIG``) would come when the *thread* ends that started this process.
+    The end of the connection says the same, and the limit on CPU time ends what does not listen.
+    """
     _prctl(_SET_DUMPABLE, 0)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 

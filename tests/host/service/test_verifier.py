@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import fields, replace
-from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -200,11 +200,12 @@ def _as_map(value: Plain) -> dict[str, Plain]:
 
 
 def test_damaged_objects(verifier: Verifier) -> None:
-    """Several hundred, each refused or answered, by a process that is still the same."""
+    """Several hundred (or many more), each refused or answered, by a process that is still the same."""
+    count = int(os.environ.get("PREVAIL_PY_DAMAGED", "300")) // 3
     pid, trust, answers = verifier.pid, Trust(verifier.key), Counter[str]()
     for seed, name in enumerate(("xdp_firewall", "unsafe_null", "xdp_parser")):
         data = Path(examples.path(name)).read_bytes()
-        for mutant in islice(mutations(data, seed, 100), 100):
+        for mutant in mutations(data, seed, count):
             try:
                 for certified in verifier.verify_object(mutant, nonce=trust.nonce()):
                     answers[str(certified.verdict.kind)] += 1
@@ -259,6 +260,31 @@ def test_out_of_time() -> None:
 def _ask_for_ever(verifier: Verifier) -> None:
     while True:
         verifier.verify_object(examples.path("xdp_options"))
+
+
+def test_the_thread_that_started_it_may_end() -> None:
+    made: list[Verifier] = []
+    thread = threading.Thread(target=lambda: made.append(Verifier(btf=None)))
+    thread.start()
+    thread.join()
+    with made[0] as verifier:
+        time.sleep(0.1)
+        assert verifier.verify(SAFE).verdict.is_safe
+
+
+def test_it_ends_with_whoever_asks() -> None:
+    """Killed, without a chance to say goodbye: the connection ends, and that is noticed."""
+    script = (
+        "import os, signal\nfrom prevail_py.host.service import Verifier\nverifier = Verifier(btf=None)\n"
+        "print(verifier.pid, flush=True)\nos.kill(os.getpid(), signal.SIGKILL)"
+    )
+    asker = subprocess.run([sys.executable, "-c", script], stdout=subprocess.PIPE, check=False, timeout=120)
+    assert asker.returncode == -signal.SIGKILL
+    process = Path(f"/proc/{int(asker.stdout)}/stat")
+    deadline = time.monotonic() + 30
+    while process.exists() and process.read_text().rpartition(") ")[2][0] not in "ZX":
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
 
 
 def test_closed() -> None:
