@@ -129,7 +129,8 @@ differential: $(TEST_ENV) ## run 20,000 generated programs on interpreter and so
 	$(PY) -m prevail_py.research.differential --programs 20000 --out $(OUT)/differential $(ARGS)
 
 .PHONY: differential-jit
-differential-jit: $(TEST_ENV) ## run 20,000 generated programs on interpreter, source and native code, both tiers
+differential-jit: $(TEST_ENV) ## all vectors and 20,000 generated programs on native code, both tiers
+	PREVAIL_PY_ALL_VECTORS=1 $(PY) -m pytest -q $(PYTEST_ARGS) tests/vm/jit
 	$(PY) -m prevail_py.research.differential --programs 20000 --engines interpreter,source,jit-O0,jit \
 		--out $(OUT)/differential $(ARGS)
 

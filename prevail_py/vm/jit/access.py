@@ -7,21 +7,26 @@ no pointer is stored.  Bounds, liveness and where the bytes are come from the re
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from llvmlite import ir
 
 from prevail_py.isa.instructions import Atomic, AtomicOp, Operand, Register
 from prevail_py.isa.semantics import atomic_op, load_op
+from prevail_py.platforms.model import FieldKind
+from prevail_py.vm.context import takes_packet
 from prevail_py.vm.jit.algebra import Value
 from prevail_py.vm.jit.emitter import POINTER, Emitter, Site, constant
-from prevail_py.vm.jit.layout import NUMBER, Entry
+from prevail_py.vm.jit.layout import NUMBER, Entry, Slot
 from prevail_py.vm.memory import FRAME_SIZE
 from prevail_py.vm.source.analysis import May
 from prevail_py.vm.source.analysis import Value as Fact
 from prevail_py.words import WORD_BITS, Comparison, compare, evaluate
 
 __all__ = ["atomic", "load", "store"]
+
+_PACKET_FIELDS: Final = (FieldKind.PACKET, FieldKind.PACKET_END, FieldKind.PACKET_META)
+"""In the order of the block of the run."""
 
 
 class _Place(NamedTuple):
@@ -38,18 +43,37 @@ def load(e: Emitter, at: Site, dst: Register, base: Register, offset: int, size:
     if dst == Register.R10 or not e.native or not fact.pointer:
         e.reference(at, () if dst == Register.R10 else (dst,))
         return
+    if fact.may == May.CONTEXT and fact.offset is not None:
+        _load_context(e, at, dst, base, fact.offset + offset, size, signed)
+        return
     e.begin(at, (base,))
     place = _place(e, at, base, offset, size, Entry.READABLE)
     _require_written(e, at, fact, offset, place, size)
     may_be_pointer = (size == 8 and not signed) or bool(fact.may & May.CONTEXT)
     if size == 8 and not signed and _keeps_pointers(e, fact):
         _require_unspilled(e, place, size)
-    word = _read(e, place, size)
-    if signed:
-        op = load_op(size, signed=True)
-        assert op is not None
-        word = evaluate(e.algebra, op, (word,))
+    word = _extended(e, _read(e, place.pointer, size), size, signed)
     e.finish(at, dst, word, constant(NUMBER) if may_be_pointer else NUMBER)
+
+
+def _load_context(e: Emitter, at: Site, dst: Register, base: Register, place: int, size: int, signed: bool) -> None:
+    """A field at a known place: scalar ones are in the context, those of the packet are in the block of the run."""
+    program_type = e.program_type
+    kind = None if program_type is None else program_type.context_read(place, size)
+    if kind is FieldKind.SCALAR:
+        host = e.of_entry(e.entry(e.tag(base, at.state)), Entry.HOST)
+        word = _read(e, e.builder.inttoptr(e.builder.add(host, constant(place)), POINTER), size)
+        e.set(dst, _extended(e, word, size, signed), constant(NUMBER))
+    elif program_type is not None and kind in _PACKET_FIELDS and takes_packet(program_type) and not signed:
+        field = _PACKET_FIELDS.index(kind)
+        e.set(dst, e.of_run(Slot.PACKET + field), e.of_run(Slot.PACKET + len(_PACKET_FIELDS)))
+    else:
+        e.reference(at, (dst,))
+
+
+def _extended(e: Emitter, word: Value, size: int, signed: bool) -> Value:
+    op = load_op(size, signed=True) if signed else None
+    return word if op is None else evaluate(e.algebra, op, (word,))
 
 
 def store(e: Emitter, at: Site, base: Register, offset: int, size: int, src: Operand) -> None:
@@ -83,7 +107,7 @@ def atomic(e: Emitter, at: Site, instruction: Atomic) -> None:
     _require_written(e, at, fact, instruction.offset, place, size)
     if _keeps_pointers(e, fact):
         _require_unspilled(e, place, size)
-    old = _read(e, place, size)
+    old = _read(e, place.pointer, size)
     word_op = atomic_op(op, size)
     new = operand if word_op is None else evaluate(e.algebra, word_op, (old, operand))
     if compares:
@@ -124,8 +148,8 @@ def _keeps_pointers(e: Emitter, fact: Fact) -> bool:
     return bool(fact.may & May.STACK or (fact.may & May.POINTER and (e.nested or e.plain)))
 
 
-def _read(e: Emitter, place: _Place, size: int) -> Value:
-    bytes_ = e.builder.load(place.pointer, align=1, typ=ir.IntType(8 * size))
+def _read(e: Emitter, pointer: Value, size: int) -> Value:
+    bytes_ = e.builder.load(pointer, align=1, typ=ir.IntType(8 * size))
     return e.algebra.zero_extend(bytes_, 8 * size, WORD_BITS)
 
 

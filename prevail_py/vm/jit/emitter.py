@@ -19,6 +19,7 @@ from llvmlite import ir
 
 from prevail_py.isa.instructions import Operand, Register
 from prevail_py.isa.semantics import immediate_word
+from prevail_py.platforms.model import ProgramType
 from prevail_py.vm.jit.algebra import Bit, LlvmAlgebra, Value
 from prevail_py.vm.jit.layout import ENTRY_WORDS, NUMBER, UNINITIALISED, Entry, Slot, Status
 from prevail_py.vm.source.analysis import May, State
@@ -84,6 +85,7 @@ class Emitter:
     nested: bool
     plain: bool
     native: bool
+    program_type: ProgramType | None
     algebra: LlvmAlgebra = field(init=False)
     _known: list[_Known] = field(init=False)
     _slow: Any = None

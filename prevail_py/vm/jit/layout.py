@@ -19,7 +19,10 @@ UNINITIALISED: Final = 1
 
 
 class Slot(IntEnum):
-    """Places in the block of a run: R0 to R10, their tags, and more."""
+    """Places in the block of a run: R0 to R10, their tags, and more.
+
+    The first 24 words are packed and unpacked together in :mod:`prevail_py.vm.jit.runtime`.
+    """
 
     WORDS = 0
     TAGS = 11
@@ -31,9 +34,11 @@ class Slot(IntEnum):
     """The address of the function that lets the reference execute one instruction."""
     TABLE = 25
     """The address of the table of regions."""
+    PACKET = 26
+    """Data, data_end and data_meta as the program sees them, and the tag of the packet."""
 
 
-STATE_WORDS: Final = 26
+STATE_WORDS: Final = 30
 
 
 class Entry(IntEnum):

@@ -85,7 +85,7 @@ def lower(code: Code, platform: Platform, *, promoted: bool, native: bool = True
     builder.position_at_end(frame.stop)
     builder.ret(constant(Status.STOP))
     nested = len(found) > 1 or any(isinstance(i, CallLocal) for i in code.instructions)
-    e = Emitter(builder, function, leave, step, frame, nested, code.program_type is None, native)
+    e = Emitter(builder, function, leave, step, frame, nested, code.program_type is None, native, code.program_type)
     blocks = {start: function.append_basic_block(f"slot{start}") for start in sorted(starts)}
     _dispatch(e, blocks)
     for start, block in blocks.items():

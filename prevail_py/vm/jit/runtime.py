@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+from struct import Struct
 from typing import Final
 
 from prevail_py.vm.effects import step
@@ -16,6 +17,9 @@ __all__ = ["Run"]
 _Step = ctypes.CFUNCTYPE(ctypes.c_uint64, ctypes.c_uint64, ctypes.c_uint64)
 _IN_PLACE: Final = frozenset({RegionKind.STACK, RegionKind.PACKET, RegionKind.MAP_VALUE, RegionKind.MEMORY})
 _MASK64: Final = (1 << 64) - 1
+_REGISTERS: Final = Struct("=24Q")  # words, tags, slot, fuel
+_FROM_NATIVE: Final = Struct("=10Q8x10Q8xqQ")
+_PACKET: Final = Struct("=4Q")
 
 
 class Run:
@@ -35,41 +39,48 @@ class Run:
         self._regions: list[Region | None] = [None, None]
         self._numbers: dict[Region, int] = {}
         self._mortal: list[int] = []  # regions that may end or keep pointers
-        self._buffers: list[object] = []
+        self._held: dict[int, tuple[int, object]] = {}  # by the identity of a buffer: its address, and what keeps it
         self._room = 32
-        self._table = (ctypes.c_uint64 * (ENTRY_WORDS * self._room))()
+        self._table = _words(ENTRY_WORDS * self._room)
         self._table[Entry.LIVE] = 1
-        self._block = (ctypes.c_uint64 * STATE_WORDS)()
-        self.address: Final = ctypes.addressof(self._block)
+        self._block = _words(STATE_WORDS)
+        self.address: Final = _address(self._block)
         self._callback: Final = _Step(self._step)  # kept: native code has its address only
         self._block[Slot.STEP] = ctypes.cast(self._callback, ctypes.c_void_p).value or 0
-        self._block[Slot.TABLE] = ctypes.addressof(self._table)
+        self._block[Slot.TABLE] = _address(self._table)
 
     # Machine and block ----------------------------------------------------------------------------------------------
 
     def write_block(self, pc: int) -> None:
         """Bring the block up to date with the machine, which is at ``pc``."""
-        machine, block = self.machine, self._block
-        for number in range(11):
-            word, region = machine.registers[number], machine.provenance[number]
-            block[Slot.WORDS + number] = word or 0
-            tag = NUMBER if region is None else self._numbers.get(region) or self._enter(region)
-            block[Slot.TAGS + number] = UNINITIALISED if word is None else tag
-        block[Slot.PC] = pc & _MASK64
-        block[Slot.LEFT] = self.fuel - machine.steps
+        machine, numbers, words, tags = self.machine, self._numbers, [], []
+        for word, region in zip(machine.registers, machine.provenance, strict=True):
+            words.append(word or 0)
+            if region is not None:
+                tags.append(numbers.get(region) or self._enter(region))
+            else:
+                tags.append(UNINITIALISED if word is None else NUMBER)
+        _REGISTERS.pack_into(self._block, 0, *words, *tags, pc & _MASK64, self.fuel - machine.steps)
+        packet = machine.packet
+        if packet is not None:
+            tag = numbers.get(packet.region) or self._enter(packet.region)
+            _PACKET.pack_into(self._block, 8 * Slot.PACKET, packet.data, packet.data_end, packet.data_meta, tag)
         self._refresh()
 
     def read_block(self) -> None:
         """Bring the machine up to date with the block."""
-        machine, block, regions = self.machine, self._block, self._regions
-        words, tags = block[Slot.WORDS : Slot.WORDS + 10], block[Slot.TAGS : Slot.TAGS + 10]
-        machine.registers[:10] = [None if t == UNINITIALISED else w for w, t in zip(words, tags, strict=True)]
-        machine.provenance[:10] = [regions[tag] for tag in tags]
+        machine, regions = self.machine, self._regions
+        found = _FROM_NATIVE.unpack_from(self._block)
+        words, tags = found[:10], found[10:20]
         stack = machine.calls[-1].stack
-        machine.registers[10], machine.provenance[10] = stack.base + FRAME_SIZE, stack
-        pc = block[Slot.PC]
-        machine.pc = pc - (1 << 64) if pc >> 63 else pc
-        machine.steps = self.fuel - block[Slot.LEFT]
+        machine.registers[:] = *words, stack.base + FRAME_SIZE
+        machine.provenance[:] = *[regions[tag] for tag in tags], stack
+        if UNINITIALISED in tags:
+            for number, tag in enumerate(tags):
+                if tag == UNINITIALISED:
+                    machine.registers[number] = None
+        machine.pc = found[20]
+        machine.steps = self.fuel - found[21]
 
     # Regions --------------------------------------------------------------------------------------------------------
 
@@ -79,10 +90,10 @@ class Run:
         self._regions.append(region)
         if number == self._room:
             self._room *= 2
-            table = (ctypes.c_uint64 * (ENTRY_WORDS * self._room))()
-            ctypes.memmove(table, self._table, ctypes.sizeof(self._table))
+            table = _words(ENTRY_WORDS * self._room)
+            table[: len(self._table)] = self._table
             self._table = table
-            self._block[Slot.TABLE] = ctypes.addressof(table)
+            self._block[Slot.TABLE] = _address(table)
         first, table = number * ENTRY_WORDS, self._table
         table[first + Entry.BASE] = region.base
         table[first + Entry.LIVE] = region.live
@@ -92,6 +103,8 @@ class Run:
             table[first + Entry.WRITABLE] = region.size if region.live and region.writable else 0
             if region.initialised is not None:
                 table[first + Entry.WRITTEN] = self._hold(region.initialised)
+        elif region.kind is RegionKind.CONTEXT:
+            table[first + Entry.HOST] = self._hold(region.data)
         if region.kind is not RegionKind.MAP_VALUE and region.kind is not RegionKind.MAP:
             self._mortal.append(number)
             self._refresh()
@@ -99,23 +112,28 @@ class Run:
 
     def _hold(self, buffer: memoryview | bytearray) -> int:
         """The address of a buffer that stays where it is from now on."""
-        held = ctypes.c_char.from_buffer(buffer)
-        self._buffers.append(held)
-        return ctypes.addressof(held)
+        known = self._held.get(id(buffer))
+        if known is None:
+            held = ctypes.c_char.from_buffer(buffer)
+            known = self._held[id(buffer)] = ctypes.addressof(held), (buffer, held)
+        return known[0]
 
     def _refresh(self) -> None:
         """Note in the table which regions are gone, and where pointers are spilled."""
-        table = self._table
+        table, gone = self._table, False
         for number in self._mortal:
             region, first = self._regions[number], number * ENTRY_WORDS
             assert region is not None
-            if not region.live:
+            if not region.live:  # and never again, in this run
                 table[first + Entry.LIVE] = table[first + Entry.READABLE] = table[first + Entry.WRITABLE] = 0
-            if region.pointers is not None:
+                gone = True
+            elif region.pointers is not None:
                 spilled = 0
                 for offset in region.pointers:
                     spilled |= 1 << (offset >> 3 & 63)
                 table[first + Entry.SPILLED] = spilled
+        if gone:
+            self._mortal = [n for n in self._mortal if (region := self._regions[n]) is not None and region.live]
 
     # The reference --------------------------------------------------------------------------------------------------
 
@@ -141,6 +159,15 @@ class Run:
             return Status.NEXT
         machine.pc = follows
         return Status.MOVED if machine.calls[-1].code is self.code else Status.STOP
+
+
+def _words(count: int) -> memoryview:
+    """So many words of 0."""
+    return memoryview(bytearray(8 * count)).cast("Q")
+
+
+def _address(words: memoryview) -> int:
+    return ctypes.addressof(ctypes.c_char.from_buffer(words))
 
 
 def _slots(code: Code, pc: int) -> int:

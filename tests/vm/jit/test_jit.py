@@ -83,13 +83,17 @@ def test_own_vector_optimised(case: Case) -> None:
     check(*from_memory(case), case.result, 2)
 
 
-@pytest.mark.parametrize("tier", [0, 2])
 @pytest.mark.parametrize("vector", SUITE, ids=lambda vector: vector.name)
-def test_suite_vector(vector: Vector, tier: Tier, shared_dir: Path) -> None:
-    check(decode(vector.code), vector.memory, vector.result, tier)
+def test_suite_vector(vector: Vector, shared_dir: Path) -> None:
+    check(decode(vector.code), vector.memory, vector.result, 0)
 
 
-@pytest.mark.parametrize(("name", "count"), [("jit-O0", 200), ("jit", 30)])
+@pytest.mark.parametrize("vector", SUITE if ALL else SUITE[::4], ids=lambda vector: vector.name)
+def test_suite_vector_optimised(vector: Vector, shared_dir: Path) -> None:
+    check(decode(vector.code), vector.memory, vector.result, 2)
+
+
+@pytest.mark.parametrize(("name", "count"), [("jit-O0", 120), ("jit", 12)])
 def test_generated_programs_agree(name: str, count: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(JitEngine, "rehearse", lambda *_: None)  # a crash of this process would be seen, too
     last = None
@@ -133,7 +137,7 @@ LOOP = """
 
 @pytest.mark.parametrize("tier", [0, 2])
 def test_loops_run_without_the_reference(tier: Tier, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of 585 instructions only the loads from the context and the exit go through it."""
+    """Of 585 instructions only the exit goes through it."""
     steps: list[int] = []
     original = Run._step
 
@@ -146,7 +150,7 @@ def test_loops_run_without_the_reference(tier: Tier, monkeypatch: pytest.MonkeyP
     execution = ENGINES[tier].load(program).run(packet=bytes(range(64)))
     assert execution == Interpreter(program).run(packet=bytes(range(64)))
     assert execution.steps == 585
-    assert len(steps) == 3
+    assert steps == [17]
 
 
 def test_code_that_leaves_memory_to_the_reference() -> None:
@@ -164,7 +168,7 @@ def test_code_that_leaves_memory_to_the_reference() -> None:
 
 
 def test_ir_is_verified() -> None:
-    for number in range(12):
+    for number in range(6):
         program = program_of(number)
         reference = Interpreter(program)
         code = prepare(reference._platform, program, {})
