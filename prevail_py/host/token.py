@@ -226,7 +226,7 @@ def subject(program: Program) -> dict[str, Any]:
     """
     try:
         host = platform(program.platform)
-        type = host.program_type(program.program_type, program.expected_attach_type)
+        type = host.program_type(program.program_type, program.expected_attach_type, program.hook)
     except (KeyError, ValueError) as error:
         raise TokenError("program_type", f"not known: {error}") from None
     try:
@@ -258,6 +258,7 @@ def subject(program: Program) -> dict[str, Any]:
                 program.poisoned,
                 program.assumptions,
                 program.target_btf,
+                program.hook,
             ]
         ),
     }

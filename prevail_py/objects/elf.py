@@ -85,7 +85,7 @@ def load_object(
     functions = collect_functions(container, maps, Externs.collect(container, types, target, maps))
     relocate_core(functions, info, types, target)
     licence = _licence(container)
-    linker = Linker(functions, maps, types, info, licence, linux)
+    linker = Linker(functions, maps, types, info, licence, linux, target)
     programs: dict[str, Program] = {}
     entries = _entries(functions)
     if len(entries) > MAX_PROGRAMS:

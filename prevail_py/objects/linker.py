@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, assert_never
 
 from prevail_py.isa.instructions import CallLocal, Instruction, LoadImmediate64, Pseudo
-from prevail_py.objects.btf import Btf
+from prevail_py.objects.btf import Btf, Kind
 from prevail_py.objects.btf_ext import BtfExt, between
 from prevail_py.objects.errors import ObjectError
 from prevail_py.objects.functions import Function
@@ -25,6 +25,8 @@ from prevail_py.objects.relocations import (
     MapReference,
     Replacement,
 )
+from prevail_py.objects.target import Missing, Target, TargetBtf
+from prevail_py.platforms.linux.program_types import FLAG_HOOKS
 from prevail_py.platforms.model import Platform
 
 __all__ = ["Linker"]
@@ -44,12 +46,14 @@ class Linker:
         info: BtfExt,
         licence: str,
         platform: Platform,
+        target: Target,
     ) -> None:
         self._maps: Final = maps
         self._btf: Final = btf
         self._info: Final = info
         self._licence: Final = licence
         self._platform: Final = platform
+        self._target: Final = target
         self._starts: Final[dict[tuple[int, int], Function]] = {}
         for function in functions:
             self._starts.setdefault((function.section.index, function.start), function)
@@ -78,6 +82,10 @@ class Linker:
             lines.update(self._source_lines(function, start))
         section = entry.section.name
         rule = self._platform.section_rule(section)
+        hook = self._hook(section) if rule is not None and rule.attach_type == "lsm_mac" else ""
+        targets = [f.fixups.target for f in starts if f.fixups.target is not None] + (
+            [self._target.btf] if hook else []
+        )
         return Program(
             name=name,
             section=section,
@@ -92,9 +100,24 @@ class Linker:
             unsupported=self._unsupported(starts, used, None if rule is not None else section),
             symbols=symbols,
             poisoned=poisoned,
-            assumptions=self._assumptions(starts, used),
-            target_btf=next((f.fixups.target.sha256 for f in starts if f.fixups.target is not None), ""),
+            assumptions=self._assumptions(targets, starts, used),
+            target_btf=targets[0].sha256 if targets else "",
+            hook=hook,
         )
+
+    def _hook(self, section: str) -> str:
+        """What kind of hook a security program is for, empty where the target's types do not say."""
+        name = section.partition("/")[2]
+        try:
+            types = self._target.btf.types
+        except Missing:
+            return ""
+        function = types.find(f"bpf_lsm_{name}", Kind.FUNC)
+        if function is None:
+            return ""
+        if types.resolve(types.type(function.type).type).kind is Kind.VOID:
+            return "void"
+        return "flag" if name in FLAG_HOOKS else "error"
 
     def _layout(self, entry: Function) -> dict[Function, int]:
         """The functions to link and the slots at which they start, in order."""
@@ -159,12 +182,11 @@ class Linker:
                 line = self._lines[key] = SourceLine(file, record.line, record.column, text)
             yield start + (record.offset - function.start) // SLOT, line
 
-    def _assumptions(self, functions: Mapping[Function, int], used: Sequence[int]) -> tuple[str, ...]:
+    def _assumptions(
+        self, targets: Sequence[TargetBtf], functions: Mapping[Function, int], used: Sequence[int]
+    ) -> tuple[str, ...]:
         """The facts about the host that went into these functions."""
-        found: dict[str, None] = {}
-        for function in functions:
-            if function.fixups.target is not None:
-                found[str(function.fixups.target)] = None
+        found: dict[str, None] = dict.fromkeys(str(target) for target in targets)
         for function in functions:
             found.update(dict.fromkeys(function.fixups.facts))
         for spec in (self._maps.maps[number] for number in used):

@@ -86,7 +86,8 @@ class Program:
     address or call the instruction is; ``poisoned`` says, by slot, what an instruction needs that the kernel does not
     have, and there the code calls a helper that does not exist, as libbpf has it; ``assumptions`` lists the facts that
     were relied upon; ``target_btf`` is the SHA-256 of the BTF that numbers and layouts in the code come from, empty
-    where there are none.
+    where there are none.  ``hook`` is the kind of hook that the program is for, by the result that it takes
+    (:attr:`Platform.hook_rules <prevail_py.platforms.model.Platform.hook_rules>`), empty where that is not known.
     """
 
     name: str
@@ -104,6 +105,7 @@ class Program:
     poisoned: Mapping[int, str] = field(default_factory=dict)
     assumptions: tuple[str, ...] = ()
     target_btf: str = ""
+    hook: str = ""
 
     @property
     def instruction_count(self) -> int:

@@ -351,6 +351,7 @@ class Platform:
     ``load_helpers`` is called once, at the first question about a helper: it gives for every helper id the
     (program types, prototype) pairs, None for all the others; the first pair that applies counts.
     ``attach_types_of_helpers`` gives, by helper and program type, the only attach types with which it may be called.
+    ``hook_rules`` are rules by attach type and kind of hook, in place of the attach type's.
     """
 
     name: str
@@ -363,20 +364,21 @@ class Platform:
     objects: Mapping[str, KernelObject] = field(default_factory=dict)
     bound_helpers: Mapping[str, frozenset[str]] = field(default_factory=dict)
     attach_types_of_helpers: Mapping[tuple[str, str], frozenset[str]] = field(default_factory=dict)
+    hook_rules: Mapping[tuple[str, str], AttachRule] = field(default_factory=dict)
     measured_types: frozenset[str] = frozenset()
     _cache: dict[str, object] = field(default_factory=dict, compare=False, repr=False)
     _refusals: dict[tuple[int, str, str, str], str] = field(default_factory=dict, compare=False, repr=False)
 
-    def program_type(self, name: str, attach_type: str = "") -> ProgramType:
-        """The program type called ``name``, as it is for programs with this expected attach type.
+    def program_type(self, name: str, attach_type: str = "", hook: str = "") -> ProgramType:
+        """The program type called ``name``, as it is for programs with this expected attach type and kind of hook.
 
         Raises :class:`KeyError` for a name that the platform does not have.
         """
         base = self.program_types[name]
-        rule = self.attach_rules.get(attach_type)
+        rule = self.hook_rules.get((attach_type, hook)) or self.attach_rules.get(attach_type)
         if rule is None:
             return base
-        key = f"{name}@{attach_type}"
+        key = f"{name}@{attach_type}@{hook}"
         cached = self._cache.get(key)
         if not isinstance(cached, ProgramType):
             cached = self._cache[key] = rule.apply(base)

@@ -47,7 +47,9 @@ class Setting:
         self.platform = platform
         self.policy = policy
         self.top = top
-        self.program_type: ProgramType = platform.program_type(program.program_type, program.expected_attach_type)
+        self.program_type: ProgramType = platform.program_type(
+            program.program_type, program.expected_attach_type, program.hook
+        )
         self.definitions = Definitions(masks_of(program))
         self.last = 0
 

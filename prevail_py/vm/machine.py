@@ -63,7 +63,7 @@ def prepare(platform: Platform, program: Program, known: dict[int, Code]) -> Cod
     program_type = None
     if program.program_type:
         try:
-            program_type = platform.program_type(program.program_type, program.expected_attach_type)
+            program_type = platform.program_type(program.program_type, program.expected_attach_type, program.hook)
         except KeyError:
             raise ValueError(f"platform {platform.name} has no program type {program.program_type!r}") from None
     code = known[id(program)] = Code(

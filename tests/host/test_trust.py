@@ -166,6 +166,7 @@ def changed_programs() -> Iterator[tuple[str, Program]]:
     yield "linking", replace(PROGRAM, symbols={1: "jiffies"})
     yield "linking", replace(PROGRAM, poisoned={1: "gone"})
     yield "linking", replace(PROGRAM, target_btf="00")
+    yield "linking", replace(PROGRAM, hook="void")
 
 
 @pytest.mark.parametrize(("field", "program"), list(changed_programs()))

@@ -48,10 +48,11 @@ def from_program(program: Program) -> Plain:
         "poisoned": [[pc, reason] for pc, reason in program.poisoned.items()],
         "assumptions": list(program.assumptions),
         "target_btf": program.target_btf,
+        "hook": program.hook,
     }
 
 
-_TEXTS: Final = ("name", "section", "program_type", "licence", "expected_attach_type", "platform", "target_btf")
+_TEXTS: Final = ("name", "section", "program_type", "licence", "expected_attach_type", "platform", "target_btf", "hook")
 _PROGRAM: Final = dict.fromkeys(_TEXTS, str) | {"code": bytes} | dict.fromkeys(
     ("maps", "subprograms", "lines", "unsupported", "symbols", "poisoned", "assumptions"), list
 )  # fmt: skip

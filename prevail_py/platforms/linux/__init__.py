@@ -10,7 +10,7 @@ from typing import Any
 from prevail_py.platforms.linux.availability import ATTACH_TYPES_OF_HELPERS
 from prevail_py.platforms.linux.kernel_objects import OBJECTS
 from prevail_py.platforms.linux.map_types import BOUND_HELPERS, MAP_TYPES
-from prevail_py.platforms.linux.program_types import ATTACH_RULES, ATTACH_TYPES, PROGRAM_TYPES
+from prevail_py.platforms.linux.program_types import ATTACH_RULES, ATTACH_TYPES, HOOK_RULES, PROGRAM_TYPES
 from prevail_py.platforms.linux.sections import SECTIONS
 from prevail_py.platforms.model import (
     ArgKind,
@@ -34,6 +34,7 @@ def build() -> Platform:
         program_types={name: _program_type(name, contexts.get(name)) for name in PROGRAM_TYPES},
         attach_types=ATTACH_TYPES,
         attach_rules=ATTACH_RULES,
+        hook_rules=HOOK_RULES,
         sections=SECTIONS,
         map_types=MAP_TYPES,
         load_helpers=_helpers,

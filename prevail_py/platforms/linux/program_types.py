@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from prevail_py.platforms.model import AttachRule, ContextAccess
 
-__all__ = ["ATTACH_RULES", "ATTACH_TYPES", "PROGRAM_TYPES", "PROGRAM_TYPE_NUMBERS", "Row"]
+__all__ = ["ATTACH_RULES", "ATTACH_TYPES", "FLAG_HOOKS", "HOOK_RULES", "PROGRAM_TYPES", "PROGRAM_TYPE_NUMBERS", "Row"]
 
 
 class Row(NamedTuple):
@@ -128,3 +128,13 @@ ATTACH_RULES: Mapping[str, AttachRule] = {
     "trace_kprobe_session": AttachRule(return_range=(0, 1)),
     "trace_uprobe_session": AttachRule(return_range=(0, 1)),
 }
+
+# Hooks of security modules by what they return (bpf_lsm_get_retval_range): nothing, a flag, or 0 or an error.
+HOOK_RULES: Mapping[tuple[str, str], AttachRule] = {
+    ("lsm_mac", "void"): AttachRule(),
+    ("lsm_mac", "flag"): AttachRule(return_range=(0, 1)),
+    ("lsm_mac", "error"): AttachRule(return_range=(-4095, 0)),
+}
+
+# Those that return a flag, though their prototypes say int (bool_lsm_hooks).
+FLAG_HOOKS = frozenset({"audit_rule_known", "inode_xattr_skipcap"})
