@@ -9,6 +9,7 @@ import pytest
 
 from prevail_py import examples
 from prevail_py.cli.main import main
+from prevail_py.vm.jit.engine import JitEngine
 from prevail_py.vm.source import engine
 from prevail_py.vm.source.algebra import SourceAlgebra
 
@@ -54,3 +55,25 @@ def test_run_on_the_source_engine(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == reference
     refused = str(examples.path("unsafe_null"))
     assert main(["run", refused, "--pcap", str(examples.TRAFFIC), "--engine", "source"]) == 1
+
+
+def test_run_as_native_code(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """What passed the gate runs in this process at once, without a rehearsal."""
+    command = ["run", FIREWALL, "--pcap", str(examples.TRAFFIC), "--show-maps"]
+    assert main(command) == 0
+    reference = capsys.readouterr().out
+    monkeypatch.setattr(JitEngine, "rehearse", lambda *_: pytest.fail("rehearsed"))
+    assert main([*command, "--engine", "jit-O0"]) == 0
+    assert capsys.readouterr().out == reference
+
+
+def test_diff_with_native_code(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["diff", FIREWALL, "--engines", "interpreter,jit-O0,jit", "--inputs", "3"]) == 0
+    assert capsys.readouterr().out.splitlines()[0].split() == [
+        "input",
+        "bytes",
+        "interpreter",
+        "jit-O0",
+        "jit",
+        "equal",
+    ]
