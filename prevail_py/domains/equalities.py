@@ -11,7 +11,7 @@ known is that there is such a word.  Ranges, of signed readings, are kept for sy
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Final, Self, TypeAlias
 
 from prevail_py.domains.lattice import NO_SYMBOL, Definition, Phi, Range, Symbol, Term
@@ -74,7 +74,7 @@ class Equalities:
     __slots__ = ("_bottom", "_equations", "_ranges")
 
     PARTIAL: Final = True
-    """Ranges are kept of some symbols only: a product says what they are when there are new ones."""
+    """Ranges are kept of some symbols only: a product tells those of new ones, and all to :meth:`leq_given`."""
 
     def __init__(
         self, equations: tuple[Equation, ...] = (), ranges: dict[Symbol, Range] | None = None, bottom: bool = False
@@ -263,12 +263,16 @@ class Equalities:
         return self._merge(other, phis, widen=True)
 
     def leq(self, other: Self, match: Mapping[Symbol, Term]) -> bool:
+        return self.leq_given(other, match, lambda term: self.range(term, signed=True))
+
+    def leq_given(self, other: Self, match: Mapping[Symbol, Term], signed: Callable[[Term], Range]) -> bool:
+        """:meth:`leq` with ``signed`` ranges that a product knows on this side, of which this member has but some."""
         if self._bottom:
             return True
         if other._bottom:
             return False
         for symbol, wanted in other._ranges.items():
-            known = self.range(match.get(symbol, Term(symbol, 0)), signed=True)
+            known = signed(match.get(symbol, Term(symbol, 0)))
             if known.lo < wanted.lo or known.hi > wanted.hi:
                 return False
         return all(_reduce(_substitute(equation, match), self._equations) == ((), 0) for equation in other._equations)

@@ -95,7 +95,18 @@ class FactsProduct:
         return type(self)(tuple(a.widen(b, phis, thresholds) for a, b in pairs))
 
     def leq(self, other: Self, match: Mapping[Symbol, Term]) -> bool:
-        return self.is_bottom() or all(a.leq(b, match) for a, b in zip(self.members, other.members, strict=True))
+        return self.is_bottom() or all(
+            self._below(a, b, match) for a, b in zip(self.members, other.members, strict=True)
+        )
+
+    def _below(self, a: Any, b: Any, match: Mapping[Symbol, Term]) -> bool:
+        """Order of two members; one that keeps some ranges only is compared with what the others know of them."""
+        if getattr(a, "PARTIAL", False):
+            return bool(a.leq_given(b, match, self._signed))
+        return bool(a.leq(b, match))
+
+    def _signed(self, term: Term) -> Range:
+        return self.range(term, signed=True)
 
     def contains(self, valuation: Mapping[Symbol, int]) -> bool:
         return all(member.contains(valuation) for member in self.members)

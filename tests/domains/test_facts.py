@@ -45,6 +45,11 @@ def test_property(name: str, prop: str) -> None:
     check()
 
 
+def test_ranges_that_another_member_knows() -> None:
+    """An equation found at a join speaks of symbols of which the side's own equations did not: see leq_given."""
+    PROPERTIES["sides of a join"](Random(16870363), DOMAINS["interval*tnum*zones*equalities"])
+
+
 @pytest.mark.parametrize("name", DOMAINS)
 def test_inclusion_holds_often_enough(name: str) -> None:
     assert sum(inclusion_is_sound(Random(seed), DOMAINS[name]) for seed in range(200)) > 40
