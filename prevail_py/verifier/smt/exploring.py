@@ -107,11 +107,23 @@ class Explorer:
     def check(self, *terms: z3.BoolRef, rlimit: int | None = None) -> z3.CheckSatResult:
         """What the solver says of ``terms`` on the current path, within ``rlimit`` resource units."""
         self.checks += 1
-        taken = [d.term if d.answer else z3.Not(d.term) for frame in self._frames for d in frame.trail[: frame.at]]
+        taken = self._taken()
         self.solver.set("rlimit", self.rlimit if rlimit is None else rlimit)
         answer = self.solver.check(*taken, *terms)
         self.solver.set("rlimit", 0)
         return answer
+
+    def assume(self, term: z3.BoolRef) -> None:
+        """Suppose ``term`` from now on, wherever the answers so far are the same.
+
+        Elsewhere it need not even mean anything: merged terms leave out what is not feasible on their path.
+        """
+        taken = self._taken()
+        self.solver.add(z3.Implies(z3.And(*taken), term) if taken else term)
+
+    def _taken(self) -> list[z3.BoolRef]:
+        """The answers given on the current path, in all explorations under way."""
+        return [d.term if d.answer else z3.Not(d.term) for frame in self._frames for d in frame.trail[: frame.at]]
 
     def paths(self, function: Callable[[], T]) -> Iterator[tuple[z3.BoolRef, T]]:
         """Each path's condition and result.

@@ -6,7 +6,7 @@
 ['proved', 'proved']
 
 Each obligation (:mod:`prevail_py.verifier.smt.obligations`) is explored path by path
-(:mod:`prevail_py.verifier.smt.symbolic`).  The hypothesis is checked to be satisfiable first, for a vacuous proof is a
+(:mod:`prevail_py.verifier.smt.exploring`).  The hypothesis is checked to be satisfiable first, for a vacuous proof is a
 bug.  A model against a claim is turned into ints and run again in the same code; only if it fails there, too, is it
 reported as a counterexample.  What the solver cannot decide within its resources is ``limited``: such a cell says how
 far it was proved, nothing more.
@@ -152,7 +152,7 @@ class _Symbolic:
             made = arbitrary(self.domain, lambda part, lo, hi: self.number(f"{name}.{part}", lo, hi))
             self.elements[name] = made
             if self.merge:
-                self.explorer.solver.add(condition(self.canonical(made)))
+                self.explorer.assume(condition(self.canonical(made)))
         if not self.merge and name not in self.met:
             self.met.add(name)
             if not is_canonical(made):
@@ -426,14 +426,14 @@ def _explored(domain: Any, obligation: Obligation, limits: Limits, way: _Way) ->
 
 
 def _claims(obligation: Obligation, setting: _Symbolic) -> list[Claim] | None:
-    """The claims on a path, or None where the hypothesis does not hold."""
-    if setting.merge:
-        return obligation.claims(setting)
+    """The claims on a path, or None where the hypothesis does not hold; that nothing is raised is one of them."""
     setting.met.clear()
     try:
-        return obligation.claims(setting) if obligation.suppose(setting) else None
+        return obligation.claims(setting) if setting.merge or obligation.suppose(setting) else None
     except _OutOfScopeError:
         return None
+    except (ArithmeticError, AssertionError, ValueError) as error:
+        return [Claim(f"{type(error).__name__}: {error}", False)]
 
 
 def _refute(

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import pytest
+import z3
 
 from prevail_py.cli.main import main
 from prevail_py.domains import arithmetic, bits, bounds, halves
@@ -17,6 +18,7 @@ from prevail_py.domains.interval import Interval
 from prevail_py.domains.lattice import Range
 from prevail_py.domains.tnum import Tnum
 from prevail_py.verifier.smt.elements import Draw
+from prevail_py.verifier.smt.exploring import Explorer
 from prevail_py.verifier.smt.integers import UnsupportedError
 from prevail_py.verifier.smt.lemmas import LOW_OF_LOWS, AtWidth, bounds_obligations
 from prevail_py.verifier.smt.linear import Linear
@@ -227,6 +229,33 @@ def test_examples_in_the_documentation() -> None:
     results = doctest.testfile(str(page), module_relative=False)
     assert results.attempted > 2
     assert results.failed == 0
+
+
+def test_what_is_assumed_on_a_path_holds_there_only() -> None:
+    """Contracts assume things in the middle of a path; on others these may not even be possible."""
+    encoding = Linear()
+    explorer = Explorer(encoding, encoding.solver())
+    x, bounds_of_x = encoding.number("x", 0, 10)
+    explorer.solver.add(*bounds_of_x)
+
+    def run() -> bool:
+        small = bool(x < 5)
+        if small:
+            explorer.assume(x.term == 3)
+        return small
+
+    found = {small: explorer.check(path) for path, small in explorer.paths(run)}
+    assert found == {True: z3.sat, False: z3.sat}
+
+
+def test_an_operator_that_raises_is_refuted() -> None:
+    class Raises(Parity):
+        def join(self, other: Parity) -> Raises:
+            return Raises(self.even // other.even, self.odd)
+
+    (row,) = prove(Raises, only=["join"])
+    assert row.result == COUNTEREXAMPLE
+    assert row.detail.startswith("ZeroDivisionError")
 
 
 class TestCommand:
