@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from prevail_py.objects.program import MapSpec, Program
+from prevail_py.objects.program import MapSpec
 from prevail_py.objects.text import assemble
 from prevail_py.platforms.linux.map_types import MAP_TYPES
 from prevail_py.vm.engines import EngineError
@@ -14,7 +14,7 @@ from prevail_py.vm.kernel.answer import AnswerKind
 from prevail_py.vm.kernel.engine import shared_session
 from prevail_py.vm.kernel.execution import KernelProgram
 
-__all__ = ["Survey", "survey"]
+__all__ = ["Survey", "least_map", "survey"]
 
 _RUN: Final = ("socket_filter", "sched_cls", "sched_act", "xdp", "cgroup_skb", "lwt_in", "lwt_out", "lwt_xmit")
 _NEVER: Final = frozenset({"struct_ops", "arena"})
@@ -50,7 +50,7 @@ def survey() -> Survey:
     for number, map_type in MAP_TYPES.items():
         if map_type.name in _NEVER:
             continue
-        answer = shared_session().ask(_with_map(number))
+        answer = shared_session().ask(assemble("r0 = 0\nexit", maps=(least_map(number),)))
         if answer.kind is AnswerKind.ACCEPT:
             maps.append(map_type.name)
         else:
@@ -58,8 +58,8 @@ def survey() -> Survey:
     return Survey(tuple(runs), tuple(maps), refused)
 
 
-def _with_map(number: int) -> Program:
-    """A program with a map of this type and the least attributes that Linux takes for it."""
+def least_map(number: int) -> MapSpec:
+    """A map of this type with the least attributes that Linux takes for it."""
     inner = MapSpec("inner", 2, 4, 8, 1) if number in (12, 13) else None
     key_size, value_size, entries, flags = 4, 4 if number in _INDEX_VALUES else 8, 4, 0
     match number:
@@ -71,4 +71,4 @@ def _with_map(number: int) -> Program:
             key_size = 0
         case _:
             pass
-    return assemble("r0 = 0\nexit", maps=(MapSpec("map", number, key_size, value_size, entries, flags, inner=inner),))
+    return MapSpec("map", number, key_size, value_size, entries, flags, inner=inner)

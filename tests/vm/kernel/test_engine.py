@@ -38,6 +38,7 @@ from prevail_py.vm.kernel.engine import KernelRun, RunInput, Session, ask_kernel
 from prevail_py.vm.kernel.hazard import escape
 from prevail_py.vm.kernel.loader import Link, LoadRequest, TargetRequest, possible_cpus
 from prevail_py.vm.kernel.memory import MemoryRun, run_memory, run_memory_in_kernel
+from prevail_py.vm.kernel.survey import least_map
 from prevail_py.vm.kernel.wire import Reply, Request
 from prevail_py.words import Comparison
 
@@ -281,27 +282,12 @@ def test_map_that_cannot_be_created() -> None:
     assert answer == KernelAnswer(AnswerKind.NOT_LOADED, "map broken: cannot be created: EINVAL")
 
 
-def sample_map(number: int) -> MapSpec:
-    """A map of type ``number`` with the least attributes that Linux takes for it."""
-    inner = MapSpec("inner", ARRAY, 4, 8, 1) if number in (12, 13) else None
-    indexed = {3, 4, 8, 12, 14, 16, 17, 15, 20, 25}
-    key_size, value_size, entries, flags = 4, 4 if number in indexed else 8, 4, 0
-    match number:
-        case 11:
-            key_size, flags = 8, 1
-        case 19 | 21:
-            key_size, entries = 8, 0
-        case 22 | 23 | 30:
-            key_size = 0
-        case _:
-            pass
-    return MapSpec("it's a map", number, key_size, value_size, entries, flags, inner=inner)
-
-
 @needs_kernel
 def test_every_map_type_can_be_created() -> None:
     numbers = [number for number in range(1, 33) if number != 26]  # struct_ops are tables of functions
-    answers = ask_kernel_many(replace(PASS, maps=(sample_map(number),)) for number in numbers)
+    answers = ask_kernel_many(
+        replace(PASS, maps=(replace(least_map(number), name="it's a map"),)) for number in numbers
+    )
     assert {n: a.reason for n, a in zip(numbers, answers, strict=True) if a.kind is not AnswerKind.ACCEPT} == {}
 
 
