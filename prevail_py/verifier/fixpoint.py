@@ -462,7 +462,8 @@ class Fixpoint:
         self, pc: int, instruction: Call, states: Sequence[State], calls: CallString, final: bool
     ) -> list[State]:
         """The states after a helper has called a function of the program any number of times."""
-        self.limited = True  # it joins states by itself
+        # Turns that are not counted are all alike, however many states are kept apart.
+        self.limited |= not self.setting.counts_turns
 
         def body(function: int, entry: list[State], final: bool) -> list[State]:
             return self._solve(self.graph.function_at(function), (*calls, pc), entry, final)
@@ -470,7 +471,7 @@ class Fixpoint:
         def thresholds(function: int) -> Sequence[int]:
             return self._function(self.graph.function_at(function)).thresholds
 
-        return go_through(self.setting, instruction.helper, states, self.disjuncts, thresholds, body, final)
+        return go_through(self.setting, instruction.helper, states, self._add, thresholds, body, final)
 
 
 def _is_last(open_components: list[_Component]) -> bool:

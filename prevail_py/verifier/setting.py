@@ -39,10 +39,18 @@ class Setting:
 
     ``definitions`` records how each symbol was computed, to know what is worth keeping of a state.  What a state may
     conclude from a definition is for its facts to say: it may cover other states, of which the definition is not true.
-    ``last`` is the newest symbol.
+    ``last`` is the newest symbol.  ``counts_turns`` is set where helpers that call a function in a loop are to be
+    analysed turn by turn (``callbacks.py``), which not every program needs.
     """
 
-    def __init__(self, program: Program, platform: Platform, top: Callable[[], Facts], policy: Policy = STRICT) -> None:
+    def __init__(
+        self,
+        program: Program,
+        platform: Platform,
+        top: Callable[[], Facts],
+        policy: Policy = STRICT,
+        counts_turns: bool = False,
+    ) -> None:
         self.program = program
         self.platform = platform
         self.policy = policy
@@ -52,6 +60,7 @@ class Setting:
         )
         self.definitions = Definitions(masks_of(program))
         self.last = 0
+        self.counts_turns = counts_turns
 
     def fresh(self) -> Symbol:
         """A symbol that was never used before."""

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from prevail_py.domains.lattice import Term
 from prevail_py.isa.assembler import assemble_text
 from prevail_py.objects.program import MapSpec, Program
 from prevail_py.platforms import platform
@@ -70,7 +71,16 @@ r8 += r7
 r0 = *(u8 *)(r8 + 0)
 r0 = 2
 exit"""
-USE_UNCHECKED = USE.replace("if r7 > 15 goto +2\n", "")
+CHECK = "if r7 > 15 goto +2\n"
+USE_UNCHECKED = USE.replace(CHECK, "")
+
+# The context is 0 until the turn number ``last``, which ends the loop.
+STOP = """
+r0 = 0
+if r1 < {last} goto +2
+*(u64 *)(r2 + 0) = {last}
+r0 = 1
+exit"""
 
 CASES: dict[str, tuple[str, tuple[str, ...]]] = {
     "nothing but the call": (loop("10", PASS, "r0 = 0\nexit"), ()),
@@ -155,6 +165,31 @@ CASES: dict[str, tuple[str, tuple[str, ...]]] = {
         loop("1", PASS, "r0 = 0\nexit").replace("r3 = r10\nr3 += -8", "r3 = r6\nr3 = r3"),
         ("helper-argument",),
     ),
+    "as many as there were turns": (loop("15", USE, COUNT).replace(CHECK, ""), ()),
+    "one more than there were turns": (
+        loop("16", USE, COUNT).replace(CHECK, ""),
+        ("out-of-bounds",),
+    ),
+    "a million turns, counted by the function too": (
+        loop("1000000", USE.replace("if r7 > 15 goto +2", "if r7 != 1000000 goto +3\nr7 = 3"), COUNT),
+        (),
+    ),
+    "the number of turns": (
+        loop("15", USE.replace("r7 = *(u64 *)(r10 - 8)\n", "r7 = r0\n").replace(CHECK, ""), COUNT),
+        (),
+    ),
+    "the number of turns is one too many": (
+        loop("16", USE.replace("r7 = *(u64 *)(r10 - 8)\n", "r7 = r0\n").replace(CHECK, ""), COUNT),
+        ("out-of-bounds",),
+    ),
+    "the number of turns is an error": (
+        loop("15", USE.replace("r7 = *(u64 *)(r10 - 8)\n", "r7 = r0\n").replace(CHECK, ""), COUNT).replace(
+            "r4 = 0\n", "r4 = 1\n"
+        ),
+        ("out-of-bounds",),
+    ),
+    "the turn that stopped": (loop("100", USE_UNCHECKED, STOP.format(last=15)), ()),
+    "the turn that stopped is one too many": (loop("100", USE_UNCHECKED, STOP.format(last=16)), ("out-of-bounds",)),
     "no context": (loop("1", PASS, "r0 = 0\nexit").replace("r3 = r10\nr3 += -8", "r3 = 0\nr3 = r3"), ()),
 }
 
@@ -207,34 +242,50 @@ def test_calls_that_nest_too_deep() -> None:
 # Planted bugs -----------------------------------------------------------------------------------------------------
 
 
-def forget_the_turns(*arguments: Any, real: Callable[..., Any] = callbacks._invariant) -> Any:
+def forget_the_turns(self: Any, entry: Any, final: bool) -> Any:
     """The function changes nothing."""
-    return arguments[3]
+    return callbacks._Turn(list(entry), [])
 
 
-def one_turn_too_few(setting: Any, state: Any, arguments: Any) -> Any:
+def one_turn_too_few(setting: Any, state: Any, kept: Any) -> Any:
     number = unknown(setting, state, 0, 3)
-    return [number, arguments[2]]
+    return [number, kept[3]]
 
 
 def keep_keys(state: Any) -> Any:
     outer = state.copy()
     saved = outer.frames[-1].saved
     callbacks.leave_frame(outer)
-    outer.registers[1:6] = saved[4:]
+    outer.registers[1:6] = saved[4:9]
+    outer.registers[0] = saved[9]
     return outer
 
 
+def never_early(self: Any, state: Any, found: Any, real: Callable[..., Any] = callbacks._Loop._returned) -> None:
+    """As if no function ever stopped the loop."""
+    real(self, state, found)
+    found.over.clear()
+
+
+def one_turn_less(self: Any, state: Any, real: Callable[..., Any] = callbacks._Loop._result) -> Any:
+    turns = real(self, state)
+    return turns._replace(offset=turns.offset - 1) if isinstance(turns, Term) else turns
+
+
 @pytest.mark.parametrize(
-    ("attribute", "bug", "caught_by"),
+    ("owner", "attribute", "bug", "caught_by"),
     [
-        ("_invariant", forget_the_turns, "what was stored before is not what is there after"),
-        ("_loop_turn", one_turn_too_few, "one turn too many"),
-        ("_returned", keep_keys, "keys go with the turn"),
+        (callbacks._Loop, "solve", forget_the_turns, "what was stored before is not what is there after"),
+        (callbacks, "_loop_turn", one_turn_too_few, "one turn too many"),
+        (callbacks, "_left", keep_keys, "keys go with the turn"),
+        (callbacks._Loop, "_returned", never_early, "the turn that stopped is one too many"),
+        (callbacks._Loop, "_result", one_turn_less, "the number of turns is one too many"),
     ],
 )
-def test_planted_bugs_are_caught(monkeypatch: pytest.MonkeyPatch, attribute: str, bug: Any, caught_by: str) -> None:
-    monkeypatch.setattr(callbacks, attribute, bug)
+def test_planted_bugs_are_caught(
+    monkeypatch: pytest.MonkeyPatch, owner: Any, attribute: str, bug: Any, caught_by: str
+) -> None:
+    monkeypatch.setattr(owner, attribute, bug)
     made = program(CASES[caught_by][0])
     verdict = verify(made)
     assert verdict.is_safe, "the table of cases would not notice"
