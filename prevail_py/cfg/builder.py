@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
-from typing import Final
+from typing import Final, cast
 
 from prevail_py.cfg.graph import Block, CfgError, ControlFlowGraph, Edge, FunctionGraph
 from prevail_py.isa import flow
@@ -53,11 +53,16 @@ def build(program: Program) -> ControlFlowGraph:
         calls=calls,
         references=references,
         recursion=_cycle([[callee for _, callee in calls[i] + references[i]] for i in range(len(functions))]),
-        unreachable=tuple(pc for pc, instruction in enumerate(code) if instruction is not None and not reached[pc]),
+        unreachable=tuple([pc for pc, instruction in enumerate(code) if instruction is not None and not reached[pc]])
+        if 0 in reached
+        else (),
     )
 
 
 # Functions ------------------------------------------------------------------------------------------------------------
+
+
+_REFERRING: Final = frozenset({CallLocal, LoadImmediate64})
 
 
 def _callee(pc: int, instruction: Instruction) -> int | None:
@@ -77,6 +82,8 @@ def _sites(code: Code, function: Subprogram, index_at: Mapping[int, int], reache
     references: list[tuple[int, int]] = []
     for pc in range(function.start, function.end):
         instruction = code[pc]
+        if instruction.__class__ not in _REFERRING:
+            continue
         callee = None if instruction is None else _callee(pc, instruction)
         if callee is None:
             continue
@@ -91,6 +98,8 @@ def _discover(program: Program) -> tuple[Subprogram, ...]:
     """The functions of a program that does not list any: each lasts until the next one starts."""
     starts = {0}
     for pc, instruction in enumerate(program.code):
+        if instruction.__class__ not in _REFERRING:
+            continue
         callee = None if instruction is None else _callee(pc, instruction)
         if callee is not None:
             _check_target(program.code, pc, callee, "call")
@@ -107,7 +116,7 @@ def _check_wide_loads(code: Code) -> None:
     for pc, instruction in enumerate(code):
         if (instruction is None) != second:
             raise CfgError(pc, "this slot should be the second of a wide load" if second else "there is nothing here")
-        second = type(instruction) is LoadImmediate64
+        second = instruction.__class__ is LoadImmediate64
     if second:
         raise CfgError(len(code) - 1, "the wide load lacks its second slot")
 
@@ -162,15 +171,15 @@ def _check_target(code: Code, pc: int, target: int, what: str) -> None:
         raise CfgError(pc, f"the {what} leads into the middle of the wide load at slot {target - 1}")
 
 
-_JUMPING: Final = (Branch, Jump, MayGoto)
+_JUMPING: Final = frozenset({Branch, Jump, MayGoto})
 
 
 def _check_jumps(code: Code, function: Subprogram) -> None:
     """Jumps, in dead code too, lead to instructions of the function they are in."""
     for pc in range(function.start, function.end):
         instruction = code[pc]
-        if isinstance(instruction, _JUMPING):
-            target = flow.target(pc, instruction)
+        if instruction.__class__ in _JUMPING:
+            target = flow.target(pc, cast(Branch | Jump | MayGoto, instruction))
             _check_target(code, pc, target, "jump")
             if not function.start <= target < function.end:
                 raise CfgError(pc, f"the jump to slot {target} leaves function {function.name}")
@@ -185,12 +194,11 @@ def _blocks(code: Code, function: Subprogram) -> tuple[Block, ...]:
 
     def explore(start: int) -> list[int]:
         """Fill in the block that starts there; returns what may follow it."""
-        pcs[start] = tuple(pc for pc in range(start, end_of[start]) if code[pc] is not None)
-        last = pcs[start][-1]
-        targets[start] = flow.successors(code, last)
-        if function.end in targets[start]:
-            raise CfgError(last, f"execution runs off the end of function {function.name} here")
-        return list(targets[start])
+        here = pcs[start] = tuple([pc for pc in range(start, end_of[start]) if code[pc] is not None])
+        following = targets[start] = flow.successors(code, here[-1])
+        if function.end in following:
+            raise CfgError(here[-1], f"execution runs off the end of function {function.name} here")
+        return list(following)
 
     # The last way is explored, and so finished, first: this numbers the fall-through before it, as one reads code.
     post_order: list[int] = []
@@ -206,12 +214,9 @@ def _blocks(code: Code, function: Subprogram) -> tuple[Block, ...]:
     ids = {start: block_id for block_id, start in enumerate(order)}
 
     def edges(start: int) -> tuple[Edge, ...]:
-        match targets[start]:
-            case (fall_through, taken):
-                return Edge(ids[fall_through], False), Edge(ids[taken], True)
-            case (only,):
-                return (Edge(ids[only]),)
-            case _:
-                return ()
+        following = [ids[target] for target in targets[start]]
+        if len(following) == 2:
+            return Edge(following[0], False), Edge(following[1], True)
+        return tuple([Edge(target) for target in following])
 
-    return tuple(Block(ids[start], start, end_of[start], pcs[start], edges(start)) for start in order)
+    return tuple([Block(ids[start], start, end_of[start], pcs[start], edges(start)) for start in order])

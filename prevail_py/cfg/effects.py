@@ -77,32 +77,37 @@ class _Kind(Enum):
 
 
 Value: TypeAlias = tuple[_Kind, int]
+# Up to Python 3.11 a member of an enumeration takes ten times as long to name as a variable.
+_K_CONSTANT, _K_MAP, _K_CONTEXT = _Kind.CONSTANT, _Kind.MAP, _Kind.CONTEXT
+_K_STACK, _K_ANYWHERE = _Kind.STACK, _Kind.ANYWHERE
+_MOV, _ADD, _SUB = AluOp.MOV, AluOp.ADD, AluOp.SUB
 _OTHER: Final[Value] = (_Kind.OTHER, 0)
 _ANYWHERE: Final[Value] = (_Kind.ANYWHERE, 0)
-_CONTEXT: Final[Value] = (_Kind.CONTEXT, 0)
+_CONTEXT: Final[Value] = (_K_CONTEXT, 0)
 
 Known: TypeAlias = tuple[tuple[Value, ...], bool]
 """The values of R0 to R10, and whether memory may hold an address in the frame: the latter makes loads suspect."""
 
 
 def _in_frame(value: Value) -> bool:
-    return value[0] is _Kind.STACK or value[0] is _Kind.ANYWHERE
+    return value[0] is _K_STACK or value[0] is _K_ANYWHERE
 
 
 def join(a: Known, b: Known) -> Known:
     """What is known where either ``a`` or ``b`` is.  Ascending chains have at most three steps per register."""
     if a == b:
         return a
-    values = tuple(
-        x if x == y else _ANYWHERE if _in_frame(x) or _in_frame(y) else _OTHER for x, y in zip(a[0], b[0], strict=True)
-    )
-    return values, a[1] or b[1]
+    values = [
+        x if x is y or x == y else _ANYWHERE if _in_frame(x) or _in_frame(y) else _OTHER
+        for x, y in zip(a[0], b[0], strict=True)
+    ]
+    return tuple(values), a[1] or b[1]
 
 
 def at_entry(function_index: int) -> Known:
     """What is known where a function starts: only the entry function is passed the context."""
     values = [_OTHER] * 11
-    values[Register.R10] = (_Kind.STACK, 0)
+    values[Register.R10] = (_K_STACK, 0)
     if function_index == 0:
         values[Register.R1] = _CONTEXT
     return tuple(values), False
@@ -136,12 +141,12 @@ class Effects:
 
     def step(self, instruction: Instruction) -> tuple[int, int]:
         """The sets that ``instruction`` (reads, overwrites)."""
+        if instruction.__class__ is Alu:
+            return self._alu(instruction)  # type: ignore[arg-type]
         values = self._values
         match instruction:
-            case Alu(op=op, dst=dst, src=src):
-                reads = self._bit(src) if op is AluOp.MOV else self._bit(src) | 1 << dst
-                values[dst] = self._alu(instruction)
-                return reads, 1 << dst
+            case Alu():
+                return self._alu(instruction)
             case Load(dst, base, offset, size) | LoadAcquire(dst, base, offset, size):
                 reads = 1 << base | self._accessed(values[base], offset, size)
                 values[dst] = self._loaded(values[base])
@@ -154,9 +159,9 @@ class Effects:
                 return 1 << dst | self._bit(src), 0
             case LoadImmediate64(dst=dst, pseudo=pseudo, low=low):
                 if pseudo is Pseudo.MAP_INDEX:
-                    values[dst] = (_Kind.MAP, low)
+                    values[dst] = (_K_MAP, low)
                 elif pseudo is Pseudo.IMMEDIATE:
-                    values[dst] = (_Kind.CONSTANT, to_signed(instruction.value, 64))
+                    values[dst] = (_K_CONSTANT, to_signed(instruction.value, 64))
                 else:
                     values[dst] = _OTHER
                 return 0, 1 << dst
@@ -191,41 +196,51 @@ class Effects:
     def _bit(operand: Operand) -> int:
         return 1 << operand if isinstance(operand, Register) else 0
 
-    def _alu(self, instruction: Alu) -> Value:
-        """The value of ``dst`` after an ALU operation."""
-        match instruction.src:
-            case Immediate(value=immediate):
-                right: Value = (_Kind.CONSTANT, immediate)
-            case register:
-                right = self._values[register]
-        left = self._values[instruction.dst]
-        if instruction.op is AluOp.MOV:
+    def _alu(self, instruction: Alu) -> tuple[int, int]:
+        """The commonest step."""
+        values = self._values
+        op, dst, src = instruction.op, instruction.dst, instruction.src
+        if isinstance(src, Immediate):
+            reads, right = 0, (_K_CONSTANT, src.value)
+        else:
+            reads, right = 1 << src, values[src]
+        if op is _MOV:
             if instruction.width == 64:
-                return right
-            if right[0] is _Kind.CONSTANT:
-                return _Kind.CONSTANT, right[1] & mask(32)
-            return _ANYWHERE if _in_frame(right) else _OTHER
-        if instruction.width == 64 and instruction.op in (AluOp.ADD, AluOp.SUB) and right[0] is _Kind.CONSTANT:
-            amount = right[1] if instruction.op is AluOp.ADD else -right[1]
-            if left[0] in (_Kind.STACK, _Kind.CONSTANT):
-                return left[0], to_signed(left[1] + amount, 64)
-        return _ANYWHERE if _in_frame(left) or _in_frame(right) else _OTHER
+                values[dst] = right
+            elif right[0] is _K_CONSTANT:
+                values[dst] = _K_CONSTANT, right[1] & 0xFFFFFFFF
+            else:
+                values[dst] = _ANYWHERE if _in_frame(right) else _OTHER
+            return reads, 1 << dst
+        left = values[dst]
+        kind = left[0]
+        if (
+            right[0] is _K_CONSTANT
+            and (op is _ADD or op is _SUB)
+            and instruction.width == 64
+            and (kind is _K_STACK or kind is _K_CONSTANT)
+        ):
+            amount = right[1] if op is _ADD else -right[1]
+            values[dst] = kind, to_signed(left[1] + amount, 64)
+        else:
+            values[dst] = _ANYWHERE if _in_frame(left) or _in_frame(right) else _OTHER
+        return reads | 1 << dst, 1 << dst
 
     # Memory -----------------------------------------------------------------------------------------------------------
 
     def _accessed(self, base: Value, offset: int, size: int) -> int:
         """The bytes that an access may touch."""
-        if base[0] is _Kind.STACK:
+        if base[0] is _K_STACK:
             return stack_bytes(base[1] + offset, size)
-        return STACK if base[0] is _Kind.ANYWHERE else 0
+        return STACK if base[0] is _K_ANYWHERE else 0
 
     def _overwritten(self, base: Value, offset: int, size: int) -> int:
         """The bytes that a store is sure to overwrite."""
-        return stack_bytes(base[1] + offset, size) if base[0] is _Kind.STACK else 0
+        return stack_bytes(base[1] + offset, size) if base[0] is _K_STACK else 0
 
     def _loaded(self, base: Value) -> Value:
         """What a load yields: an address in the frame perhaps, if one was ever stored.  The context holds none."""
-        return _ANYWHERE if self._escaped and base[0] is not _Kind.CONTEXT else _OTHER
+        return _ANYWHERE if self._escaped and base[0] is not _K_CONTEXT else _OTHER
 
     def _atomic(self, instruction: Atomic) -> tuple[int, int]:
         values = self._values
@@ -265,7 +280,7 @@ class Effects:
             extent = self._extent(prototype, position)
             if extent is None:
                 self._escaped = True
-            elif value[0] is _Kind.ANYWHERE:
+            elif value[0] is _K_ANYWHERE:
                 reads |= STACK
             elif arg.writes and not arg.reads:
                 overwrites |= stack_bytes(value[1], extent)
@@ -282,7 +297,7 @@ class Effects:
         arg: HelperArg = prototype.args[position]
         if arg.is_sized_memory and position + 1 < len(prototype.args):
             kind, size = self._values[position + 2]
-            return size if kind is _Kind.CONSTANT and 0 < size <= STACK_BYTES else 0
+            return size if kind is _K_CONSTANT and 0 < size <= STACK_BYTES else 0
         match arg.kind:
             case ArgKind.MAP_KEY:
                 spec = self._map(prototype)
@@ -302,6 +317,6 @@ class Effects:
         for position, arg in enumerate(prototype.args):
             if arg.kind is ArgKind.MAP:
                 kind, index = self._values[position + 1]
-                if kind is _Kind.MAP and 0 <= index < len(self._maps):
+                if kind is _K_MAP and 0 <= index < len(self._maps):
                     return self._maps[index]
         return None

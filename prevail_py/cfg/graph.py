@@ -100,7 +100,8 @@ class Block:
     @property
     def successors(self) -> tuple[int, ...]:
         """The distinct blocks that may come next, in the order of the edges."""
-        return _distinct([edge.target for edge in self.edges])
+        targets = [edge.target for edge in self.edges]
+        return _distinct(targets) if len(targets) > 1 else tuple(targets)
 
     @property
     def last(self) -> int:
@@ -127,7 +128,7 @@ class FunctionGraph:
     _by_start: tuple[Block, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "successors", tuple(block.successors for block in self.blocks))
+        object.__setattr__(self, "successors", tuple([block.successors for block in self.blocks]))
         object.__setattr__(self, "predecessors", _reverse(self.successors))
         object.__setattr__(self, "_by_start", tuple(sorted(self.blocks, key=_start)))
 

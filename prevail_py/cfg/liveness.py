@@ -8,9 +8,9 @@ climb lattices of bounded height, so the work is linear in the size of the funct
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from heapq import heappop, heappush
 
 from prevail_py.cfg.effects import REGISTERS, STACK_SHIFT, Effects, Known, at_entry, join
 from prevail_py.cfg.graph import FunctionGraph
@@ -47,21 +47,26 @@ def liveness(function: FunctionGraph, program: Program, platform: Platform | Non
 
     ``platform`` knows the helpers' prototypes; without it every helper may read whatever it is passed.
     """
-    summaries = _summaries(function, program, Effects(program, platform))
     live = [0] * len(function.blocks)
+    summaries = _summaries(function, program, Effects(program, platform))
 
-    def recompute(block_id: int) -> Iterable[int]:
+    successors, predecessors = function.successors, function.predecessors
+
+    def recompute(rank: int) -> Iterable[int]:
+        """The last block first: it has rank 0."""
+        block_id = last - rank
         after = 0
-        for successor in function.successors[block_id]:
+        for successor in successors[block_id]:
             after |= live[successor]
         reads, overwrites = summaries[block_id]
         before = reads | (after & ~overwrites)
         if before == live[block_id]:
             return ()
         live[block_id] = before
-        return function.predecessors[block_id]
+        return [last - predecessor for predecessor in predecessors[block_id]]
 
-    _work_off(range(len(live)), recompute, lambda block_id: -block_id)
+    last = len(live) - 1
+    _work_off(range(len(live)), recompute)
     frame_pointer = 1 << Register.R10
     return Liveness(
         registers=tuple(sets & REGISTERS | frame_pointer for sets in live),
@@ -75,41 +80,46 @@ def _summaries(function: FunctionGraph, program: Program, effects: Effects) -> S
     entry: list[Known | None] = [None] * len(function.blocks)
     entry[0] = at_entry(function.index)
     summaries = [(0, 0)] * len(function.blocks)
+    step = effects.step
 
     def pass_over(block_id: int) -> Iterable[int]:
         known = entry[block_id]
         if known is None:  # a later visit brings what is known: every block is reached from block 0
-            return
+            return ()
         effects.start(known)
         reads = overwrites = 0
         for pc in function.blocks[block_id].pcs:
             instruction = code[pc]
             if instruction is not None:
-                more_reads, more_overwrites = effects.step(instruction)
+                more_reads, more_overwrites = step(instruction)
                 reads |= more_reads & ~overwrites
                 overwrites |= more_overwrites
         summaries[block_id] = (reads, overwrites)
         known = effects.known
+        changed = []
         for successor in function.successors[block_id]:
             before = entry[successor]
             joined = known if before is None else join(before, known)
-            if joined != before:
+            if before is None or joined != before:
                 entry[successor] = joined
-                yield successor
+                changed.append(successor)
+        return changed
 
-    _work_off([0], pass_over, lambda block_id: block_id)
+    _work_off([0], pass_over)
     return summaries
 
 
-def _work_off(initial: Iterable[int], visit: Callable[[int], Iterable[int]], rank: Callable[[int], int]) -> None:
-    """Visit blocks in ascending ``rank``, as well as those that a visit returns, until none is left."""
-    queue = [(rank(block_id), block_id) for block_id in initial]
-    heapq.heapify(queue)
-    queued = {block_id for _, block_id in queue}
+def _work_off(initial: Iterable[int], visit: Callable[[int], Iterable[int]]) -> None:
+    """Visit blocks in ascending order of their rank, as well as those that a visit returns, until none is left.
+
+    ``initial`` is ascending, hence a heap.
+    """
+    queue = list(initial)
+    queued = set(queue)
     while queue:
-        _, block_id = heapq.heappop(queue)
-        queued.discard(block_id)
-        for other in visit(block_id):
+        rank = heappop(queue)
+        queued.discard(rank)
+        for other in visit(rank):
             if other not in queued:
                 queued.add(other)
-                heapq.heappush(queue, (rank(other), other))
+                heappush(queue, other)

@@ -130,6 +130,16 @@ class Wto:
         return " ".join(words)
 
 
+def _is_ascending(graph: Rooted) -> bool:
+    """Whether all edges lead to nodes of higher number and the root reaches all nodes: then their order is the one.
+
+    Where every edge ascends, that every node but the root has a predecessor says that the root reaches it.
+    """
+    return all(node < target for node, targets in enumerate(graph.successors) for target in targets) and all(
+        graph.predecessors[1:]
+    )
+
+
 def _close(levels: list[tuple[int, list[Element]]], ends: list[int]) -> None:
     head, elements = levels.pop()
     ends.pop()
@@ -141,6 +151,9 @@ def weak_topological_order(graph: Rooted) -> Wto:
 
     On blocks numbered by the builder, elements at the same level are in ascending order.
     """
+    if _is_ascending(graph):
+        ascending = tuple(range(len(graph.successors)))
+        return Wto(ascending, ascending)
     search = _search(graph)
     head_around = _nest(search, len(graph.successors))
     inside: dict[int, list[int]] = {head: [] for head in (_NONE, *search.back)}

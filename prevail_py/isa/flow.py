@@ -78,8 +78,7 @@ def leaders(code: Sequence[Instruction | None], start: int, end: int) -> tuple[i
     """
     found = {start}
     for pc in range(start, end):
-        instruction = code[pc]
-        if instruction is not None and ends_block(instruction):
+        if code[pc].__class__ in _ENDING:
             found.add(pc + 1)
             found.update(successors(code, pc))
-    return tuple(sorted(pc for pc in found if start <= pc < end))
+    return tuple(sorted([pc for pc in found if start <= pc < end]))
