@@ -399,28 +399,31 @@ class Fixpoint:
         """
         states = [entry.copy()]
         setting = self.setting
-        for pc, instruction, attempt, effect, call, may_end in prepared.steps:
+        for step in prepared.steps:
             self._spend(len(states))
+            attempt = step.attempt
             for state in states:
-                if may_end and replaced is not None and calls:
-                    ended = _after_tail_call if isinstance(instruction, Call) else _after_legacy_load
+                if step.may_end and replaced is not None and calls:
+                    ended = _after_tail_call if isinstance(step.instruction, Call) else _after_legacy_load
                     replaced.append(ended(setting, state))
                 try:
                     if attempt is None or not attempt(state):
-                        self._demand(pc, instruction, state, final)
+                        self._demand(step.pc, step.instruction, state, final)
+                        effect = step.effect
                         if effect is not None:
                             effect(state)
                 except Unsupported as unsupported:
-                    raise Unsupported(unsupported.what, pc) from unsupported
+                    raise Unsupported(unsupported.what, step.pc) from unsupported
                 if setting.last - state.collected > _COLLECT_EVERY:
                     self._collect(state)
+            call = step.call
             if call is not None:
                 if isinstance(call, CallLocal):
-                    states = self._call(pc, call, states, calls, final)
+                    states = self._call(step.pc, call, states, calls, final)
                 else:
-                    states = self._call_back(pc, call, states, calls, final)
+                    states = self._call_back(step.pc, call, states, calls, final)
                 if final:
-                    self.returns.setdefault((calls, pc), []).extend(state.copy() for state in states)
+                    self.returns.setdefault((calls, step.pc), []).extend(state.copy() for state in states)
         return states
 
     def _demand(self, pc: int, instruction: Instruction, state: State, final: bool) -> None:

@@ -6,6 +6,7 @@ up: instructions are decoded to closures, edges know what is dead behind them.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Final, NamedTuple
 
 from prevail_py.cfg.graph import Block, FunctionGraph
@@ -35,18 +36,44 @@ __all__ = ["Function", "Prepared", "Step", "Way", "demands_of", "is_tail_call", 
 _MAX_THRESHOLDS: Final = 64
 
 
-class Step(NamedTuple):
+class Step:
     """An instruction, and how to execute it: first try ``attempt`` (:mod:`prevail_py.verifier.obvious`).
 
-    ``effect`` is None for what closes a block, and for a call that runs a function of the program: see ``call``.
+    ``call`` is set for a call that runs a function of the program; ``may_end`` says whether the function may end here,
+    though it need not.
     """
 
-    pc: int
-    instruction: Instruction
-    attempt: Attempt | None
-    effect: Effect | None
-    call: CallLocal | Call | None = None
-    may_end: bool = False
+    __slots__ = ("_effect", "_setting", "attempt", "call", "instruction", "may_end", "pc")
+
+    def __init__(
+        self,
+        setting: Setting,
+        pc: int,
+        instruction: Instruction,
+        attempt: Attempt | None,
+        call: CallLocal | Call | None = None,
+        may_end: bool = False,
+    ) -> None:
+        self.pc = pc
+        self.instruction = instruction
+        self.attempt = attempt
+        self.call = call
+        self.may_end = may_end
+        self._setting = setting
+        self._effect: Effect | None = None
+
+    @property
+    def effect(self) -> Effect | None:
+        """What it does after a closer look, made when that is first taken.
+
+        None for what closes a block, and for a call that runs a function of the program.
+        """
+        if self._effect is None and self.call is None and not isinstance(self.instruction, _CLOSING):
+            self._effect = effect_of(self._setting, self.pc, self.instruction)
+        return self._effect
+
+
+_CLOSING: Final = (Branch, MayGoto, Exit)
 
 
 class Way(NamedTuple):
@@ -81,38 +108,41 @@ class Function(NamedTuple):
 
 def prepare(setting: Setting, graph: FunctionGraph) -> Function:
     """Make one function of the program ready; linear in its size."""
+    code, blocks = setting.program.code, graph.blocks
+    order = weak_topological_order(graph)
+    if len(blocks) == 1 and not blocks[0].edges:
+        steps = tuple([_step(setting, pc) for pc in blocks[0].pcs])
+        alone = Prepared(blocks[0], steps, (), (), isinstance(code[blocks[0].last], Exit))
+        return Function(graph, order, (alone,), frozenset(), ())
     live = liveness(graph, setting.program, setting.platform)
-    incoming: list[list[tuple[int, int]]] = [[] for _ in graph.blocks]
-    for block in graph.blocks:
+    incoming: list[list[tuple[int, int]]] = [[] for _ in blocks]
+    for block in blocks:
         for index, edge in enumerate(block.edges):
             incoming[edge.target].append((block.id, index))
-    dead = [tuple(r for r in range(10) if not live.registers_in(block.id) >> r & 1) for block in graph.blocks]
-
-    def ways(block: Block) -> tuple[Way, ...]:
-        last = setting.program.code[block.last]
-        return tuple(
+    dead = [_absent(registers) for registers in live.registers]
+    prepared = []
+    for block in blocks:
+        last = code[block.last]
+        branch = last if isinstance(last, Branch) else None
+        ways = [
             Way(
                 edge.target,
-                branch_of(last, edge.taken is True) if isinstance(last, Branch) else None,
+                None if branch is None else branch_of(branch, edge.taken is True),
                 dead[edge.target],
-                live.stack_in(edge.target),
+                live.stack[edge.target],
                 edge.target == 0 or len(incoming[edge.target]) > 1,
             )
             for edge in block.edges
-        )
+        ]
+        steps = tuple([_step(setting, pc) for pc in block.pcs])
+        prepared.append(Prepared(block, steps, tuple(ways), tuple(incoming[block.id]), isinstance(last, Exit)))
+    return Function(graph, order, tuple(prepared), _looping(order), _thresholds(setting, graph))
 
-    blocks = tuple(
-        Prepared(
-            block,
-            tuple(_step(setting, pc) for pc in block.pcs),
-            ways(block),
-            tuple(incoming[block.id]),
-            isinstance(setting.program.code[block.last], Exit),
-        )
-        for block in graph.blocks
-    )
-    order = weak_topological_order(graph)
-    return Function(graph, order, blocks, _looping(order), _thresholds(setting, graph))
+
+@cache
+def _absent(registers: int) -> tuple[int, ...]:
+    """Those of R0 to R9 that are not in the mask."""
+    return tuple([register for register in range(10) if not registers >> register & 1])
 
 
 def _looping(order: Wto) -> frozenset[int]:
@@ -127,19 +157,18 @@ def _looping(order: Wto) -> frozenset[int]:
 def _step(setting: Setting, pc: int) -> Step:
     instruction = setting.program.code[pc]
     assert instruction is not None, f"slot {pc} starts no instruction"
+    attempt = attempt_of(setting, pc, instruction)
+    if attempt is not None:
+        return Step(setting, pc, instruction, attempt)
     match instruction:
         case Branch():
-            return Step(pc, instruction, initialised(instruction), None)
-        case MayGoto() | Exit():
-            return Step(pc, instruction, None, None)
+            return Step(setting, pc, instruction, initialised(instruction))
         case CallLocal():
-            return Step(pc, instruction, None, None, call=instruction)
+            return Step(setting, pc, instruction, None, instruction)
         case Call() if calls_back(setting, instruction):
-            return Step(pc, instruction, None, None, call=instruction)
+            return Step(setting, pc, instruction, None, instruction)
         case _:
-            effect = effect_of(setting, pc, instruction)
-            attempt = attempt_of(setting, instruction, effect)
-            return Step(pc, instruction, attempt, effect, None, may_end(instruction))
+            return Step(setting, pc, instruction, None, None, may_end(instruction))
 
 
 def is_tail_call(instruction: Instruction) -> bool:

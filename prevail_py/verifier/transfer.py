@@ -45,10 +45,20 @@ from prevail_py.verifier.regions import learn_access, load, offset_by, poison, s
 from prevail_py.verifier.scalars import assume, compute, unknown
 from prevail_py.verifier.setting import Setting, Unsupported
 from prevail_py.verifier.state import State
-from prevail_py.verifier.values import NEVER_NULL, ZERO, Pointer, Region, RegionKind, Special, Value
+from prevail_py.verifier.values import (
+    NEVER_NULL,
+    POISON,
+    UNINITIALISED,
+    ZERO,
+    Pointer,
+    Region,
+    RegionKind,
+    Special,
+    Value,
+)
 from prevail_py.words import Comparison, OpKind, WordOp, mask
 
-__all__ = ["MAX_POINTER_OFFSET", "Condition", "Effect", "branch_of", "effect_of"]
+__all__ = ["MAX_POINTER_OFFSET", "Condition", "Effect", "branch_of", "effect_of", "wide_value"]
 
 MAX_POINTER_OFFSET: Final = 1 << 32
 """Pointers this near to their region are compared by offset: ``docs/safety.md`` assumes that no region lies nearer
@@ -62,6 +72,7 @@ Condition: TypeAlias = Callable[[State], bool]
 
 _ADD: Final = WordOp(OpKind.ADD)
 _SUB: Final = WordOp(OpKind.SUB)
+_EQ, _NE = Comparison.EQ, Comparison.NE
 
 
 def operand(state: State, source: Operand) -> Value:
@@ -110,7 +121,7 @@ def effect_of(setting: Setting, pc: int, instruction: Instruction) -> Effect:
 def _legacy_load(setting: Setting, state: State, size: int) -> None:
     """Where there is no such byte the function has ended: see ``fixpoint.py``."""
     state.registers[0] = unknown(setting, state, 0, mask(8 * size))
-    state.registers[1:6] = [Special.UNINITIALISED] * 5
+    state.registers[1:6] = [UNINITIALISED] * 5
 
 
 def _unsupported(what: str, pc: int) -> Effect:
@@ -127,8 +138,8 @@ def _access(setting: Setting, state: State, base: int, offset: int, size: int) -
     if learn_access(setting, state, address, size):
         return address
     poison(state, value)
-    state.registers[base] = Special.POISON
-    return Special.POISON
+    state.registers[base] = POISON
+    return POISON
 
 
 def _load(setting: Setting, dst: int, base: int, offset: int, size: int, signed: bool = False) -> Effect:
@@ -247,6 +258,16 @@ def _wide(setting: Setting, pc: int, instruction: LoadImmediate64) -> Effect:
     return effect
 
 
+def wide_value(setting: Setting, pc: int, instruction: LoadImmediate64) -> Value | None:
+    """What a wide load yields in every state; None where that is not one value, or is not supported."""
+    if instruction.pseudo is Pseudo.IMMEDIATE and pc in setting.program.symbols:
+        return None
+    try:
+        return _wide_value(setting, pc, instruction)
+    except Unsupported:
+        return None
+
+
 def _wide_value(setting: Setting, pc: int, instruction: LoadImmediate64) -> Value:
     match instruction.pseudo:
         case Pseudo.IMMEDIATE:
@@ -284,7 +305,7 @@ def branch_of(instruction: Branch, taken: bool) -> Condition:
     def condition(state: State) -> bool:
         left = state.registers[dst]
         right = state.registers[other] if amount is None else amount
-        if isinstance(left, Term) and isinstance(right, Term):
+        if left.__class__ is Term and right.__class__ is Term:
             return assume(state, comparison, left, right, width)
         return width != 64 or _branch_on_pointers(state, comparison, left, right)
 
@@ -299,7 +320,7 @@ def _branch_on_pointers(state: State, comparison: Comparison, left: Value, right
     if isinstance(left, Pointer) and isinstance(right, Pointer):
         if _same_instance(left, right):
             return _compare_offsets(state, comparison, left, right)
-        if comparison is Comparison.EQ:
+        if comparison is _EQ:
             return _equal_pointers(state, left, right) and _equal_pointers(state, right, left)
     return True
 
@@ -308,7 +329,7 @@ def _equal_pointers(state: State, left: Pointer, right: Pointer) -> bool:
     """What equals the address of something is not null."""
     if left.offset != ZERO or state.facts.range(right.base).lo == 0 or not _near(state, right):
         return True
-    return assume(state, Comparison.NE, left.base, ZERO, 64)
+    return assume(state, _NE, left.base, ZERO, 64)
 
 
 def _near(state: State, pointer: Pointer) -> bool:
@@ -319,15 +340,15 @@ def _near(state: State, pointer: Pointer) -> bool:
 
 def _compare_with_number(state: State, comparison: Comparison, pointer: Pointer, number: Term) -> bool:
     """A null check: the only comparison of a pointer with a number that says something about the pointer."""
-    if number != ZERO or comparison not in (Comparison.EQ, Comparison.NE):
+    if number != ZERO or (comparison is not _EQ and comparison is not _NE):
         return True
     if pointer.offset != ZERO:
         # A pointer that is not null and near its region is not 0; of a null pointer plus something nothing is learnt.
         certainly_not_null = state.facts.range(pointer.base).lo > 0
-        return not (_near(state, pointer) and certainly_not_null and comparison is Comparison.EQ)
+        return not (_near(state, pointer) and certainly_not_null and comparison is _EQ)
     if not assume(state, comparison, pointer.base, ZERO, 64):
         return False
-    if comparison is Comparison.EQ and pointer.base.symbol != NO_SYMBOL:
+    if comparison is _EQ and pointer.base.symbol != NO_SYMBOL:
         _make_null(state, pointer.base)
     return True
 

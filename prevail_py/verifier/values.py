@@ -17,10 +17,21 @@ from typing import Final, NamedTuple, TypeAlias
 from prevail_py.domains.lattice import Term, constant
 
 __all__ = [
+    "CONTEXT",
+    "FUNCTION",
     "KEY",
+    "MAP",
+    "MAP_VALUE",
     "MAX_FRAMES",
+    "MEMORY",
     "NEVER_NULL",
+    "OBJECT",
+    "PACKET",
+    "POISON",
+    "STACK",
     "STACK_SIZE",
+    "UNINITIALISED",
+    "UNUSABLE",
     "ZERO",
     "Pointer",
     "Region",
@@ -104,3 +115,17 @@ class Special(Enum):
 
 
 Value: TypeAlias = Term | Pointer | Special
+
+# Up to Python 3.11 a member of an enumeration takes ten times as long to name as a variable, and these are named for
+# every instruction.
+UNINITIALISED: Final = Special.UNINITIALISED
+UNUSABLE: Final = Special.UNUSABLE
+POISON: Final = Special.POISON
+CONTEXT: Final = RegionKind.CONTEXT
+STACK: Final = RegionKind.STACK
+PACKET: Final = RegionKind.PACKET
+MAP_VALUE: Final = RegionKind.MAP_VALUE
+MEMORY: Final = RegionKind.MEMORY
+OBJECT: Final = RegionKind.OBJECT
+MAP: Final = RegionKind.MAP
+FUNCTION: Final = RegionKind.FUNCTION

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from prevail_py import examples
 from prevail_py.domains import facts
+from prevail_py.isa.semantics import Computing
 from prevail_py.objects.elf import load_object
 from prevail_py.objects.program import Program
 from prevail_py.platforms import platform
@@ -22,6 +22,7 @@ from prevail_py.verifier.fixpoint import Fixpoint
 from prevail_py.verifier.functions import prepare
 from prevail_py.verifier.setting import Setting, Unsupported
 from prevail_py.verifier.state import State
+from prevail_py.verifier.transfer import effect_of
 from prevail_py.verifier.values import Pointer, Special, Value
 
 Seen = Counter[str]
@@ -102,7 +103,9 @@ def _careless_copy(dst: int, src: int) -> obvious.Attempt:
     return attempt
 
 
-def _careless_number(register: int, effect: Callable[[State], None]) -> obvious.Attempt:
+def _careless_number(setting: Setting, instruction: Computing, dst: int, src: int) -> obvious.Attempt:
+    effect = effect_of(setting, 0, instruction)
+
     def attempt(state: State) -> bool:
         effect(state)
         return True

@@ -210,7 +210,7 @@ FAULTS: dict[str, Plant] = {
     "truncation is skipped": _attribute(
         scalars,
         "_unchanged",
-        lambda old: lambda s, state, op, args: args[0] if op.kind is OpKind.ZEXT else old(s, state, op, args),
+        lambda old: lambda s, state, op, a, *rest: a if op.kind is OpKind.ZEXT else old(s, state, op, a, *rest),
     ),
     "32-bit comparisons narrow the whole word": _attribute(
         transfer, "assume", lambda old: lambda state, comparison, a, b, width: old(state, comparison, a, b, 64)
