@@ -28,7 +28,7 @@ from prevail_py.platforms.model import FieldKind
 from prevail_py.verifier.assertions import Assertion
 from prevail_py.verifier.callbacks import frame_pointer, go_through, leave_frame
 from prevail_py.verifier.contracts import packet_moved
-from prevail_py.verifier.functions import Function, Prepared, demands_of, prepare
+from prevail_py.verifier.functions import Function, Prepared, Step, demands_of, prepare
 from prevail_py.verifier.merge import Merge, subsumes
 from prevail_py.verifier.partition import MANY, add_state, constants_of
 from prevail_py.verifier.scalars import unknown
@@ -38,11 +38,12 @@ from prevail_py.verifier.termination import measure
 from prevail_py.verifier.values import (
     MAX_FRAMES,
     NEVER_NULL,
+    POISON,
+    UNINITIALISED,
     ZERO,
     Pointer,
     Region,
     RegionKind,
-    Special,
     Value,
 )
 
@@ -81,7 +82,7 @@ class _Component:
     rounds: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Passed:
     """What came of executing a block in the state ``entry``, by edge, and at the exit of the function.
 
@@ -175,7 +176,7 @@ class Fixpoint:
 
     def _initial(self) -> State:
         setting = self.setting
-        registers: list[Value] = [Special.UNINITIALISED] * 11
+        registers: list[Value] = [UNINITIALISED] * 11
         registers[1] = Pointer(Region(RegionKind.CONTEXT), NEVER_NULL, ZERO)
         registers[10] = frame_pointer(0)
         state = State(registers, [Frame({}, 0, ())], setting.top(), ZERO, ZERO)
@@ -285,13 +286,14 @@ class Fixpoint:
         """The states that reach ``node``, merged; for the head of a component, from outside of it only."""
         function, outs = solving.function, solving.outs
         arriving = list(solving.entry) if node == 0 else []
-        for source, edge in function.blocks[node].incoming:
-            if outside_only and function.order.contains(node, source):
-                continue
-            arriving += outs.get((source, edge), ())
-            if node not in function.looping:
-                outs.pop((source, edge), None)  # nobody asks again
-        return arriving if len(arriving) == 1 else self._merged(arriving)
+        if node not in function.looping:
+            for way in function.blocks[node].incoming:
+                arriving += outs.pop(way, ())  # nobody asks again
+        else:
+            for way in function.blocks[node].incoming:
+                if not (outside_only and function.order.contains(node, way[0])):
+                    arriving += outs.get(way, ())
+        return self._merged(arriving) if len(arriving) > 1 else arriving
 
     def _merged(self, states: Sequence[State]) -> list[State]:
         kept: list[State] = []
@@ -302,14 +304,17 @@ class Fixpoint:
     def _add(self, kept: list[State], new: State, how: Merge = Merge.JOIN, thresholds: Sequence[int] = ()) -> bool:
         """Add a state to a disjunction; False where it was already covered."""
         self._spend(1 + len(kept) // _COMPARISONS_PER_STEP)
+        if self.limited:
+            return add_state(kept, new, self.disjuncts, self.setting.fresh, how, thresholds)
         before = list(kept)
         added = add_state(kept, new, self.disjuncts, self.setting.fresh, how, thresholds)
-        if added and len(kept) == len(before) and not self.limited:
+        if added and len(kept) == len(before):
             for into, now in zip(before, kept, strict=True):
                 if into is not now:
                     # Few disjuncts and many are told apart by different constants.
-                    alike = all(constants_of(into, many) == constants_of(new, many) for many in (1, MANY))
-                    self.limited = not alike or into.kinds != new.kinds
+                    self.limited = into.kinds != new.kinds or not all(
+                        constants_of(into, many) == constants_of(new, many) for many in (MANY, 1)
+                    )
         return added
 
     def _spend(self, steps: int) -> None:
@@ -359,30 +364,36 @@ class Fixpoint:
         if final:
             self._keep(solving, prepared)
             solving.checked.add(node)
+        outs = solving.outs
         for index in range(len(prepared.ways)):
-            solving.outs[node, index] = [state for result in passed for state in result.edges[index]]
+            if len(passed) == 1:
+                outs[node, index] = passed[0].edges[index]
+            else:
+                outs[node, index] = [state for result in passed for state in result.edges[index]]
         if solving.calls:
-            solving.exits[node] = self._merged([state for result in passed for state in result.exits])
+            exits = [state for result in passed for state in result.exits]
+            solving.exits[node] = self._merged(exits) if exits else exits
 
     def _pass(self, solving: _Solving, prepared: Prepared, entry: State, final: bool) -> _Passed:
         """Execute a block and send what comes out along its edges."""
         ways = prepared.ways
         passed = _Passed(entry, [[] for _ in ways], [])
-        definitions = self.setting.definitions
+        setting = self.setting
+        last = len(ways) - 1
         for end in self._execute(prepared, entry, solving.calls, final, passed.exits):
             if prepared.is_exit:
                 if solving.calls:
-                    end.collect(definitions)
+                    end.collect(setting.definitions)
                     passed.exits.append(end)
                 continue
-            for index, way in enumerate(ways, 1):
-                state = end if index == len(ways) else end.copy()
-                if way.condition is not None and not way.condition(state):
+            for index, (_, condition, dead_registers, live_stack, joins) in enumerate(ways):
+                state = end if index == last else end.copy()
+                if condition is not None and not condition(state):
                     continue
-                state.drop_dead(way.dead_registers, way.live_stack)
-                if way.joins or self.setting.last - state.collected > _COLLECT_EVERY:
+                state.drop_dead(dead_registers, live_stack)
+                if joins or setting.last - state.collected > _COLLECT_EVERY:
                     self._collect(state)
-                passed.edges[index - 1].append(state)
+                passed.edges[index].append(state)
         return passed
 
     def _collect(self, state: State) -> None:
@@ -397,9 +408,12 @@ class Fixpoint:
         A tail call may put another program in the place of the function, and a legacy load of the packet may end it:
         the states in which the caller goes on then are added to ``replaced``.
         """
+        steps = prepared.steps
+        if prepared.is_plain and self.steps + len(steps) <= self.budget:
+            return [self._execute_plain(steps, entry.copy(), final)]
         states = [entry.copy()]
         setting = self.setting
-        for step in prepared.steps:
+        for step in steps:
             self._spend(len(states))
             attempt = step.attempt
             for state in states:
@@ -426,6 +440,25 @@ class Fixpoint:
                     self.returns.setdefault((calls, step.pc), []).extend(state.copy() for state in states)
         return states
 
+    def _execute_plain(self, steps: Sequence[Step], state: State, final: bool) -> State:
+        """Likewise where all instructions go on to the next one, in one state, which is changed."""
+        setting = self.setting
+        self.steps += len(steps)
+        for step in steps:
+            attempt = step.attempt
+            try:
+                if attempt is None or not attempt(state):
+                    self._demand(step.pc, step.instruction, state, final)
+                    effect = step.effect
+                    if effect is not None:
+                        effect(state)
+            except Unsupported as unsupported:
+                self.steps -= len(steps) - 1 - steps.index(step)  # those behind it were not executed
+                raise Unsupported(unsupported.what, step.pc) from unsupported
+            if setting.last - state.collected > _COLLECT_EVERY:
+                self._collect(state)
+        return state
+
     def _demand(self, pc: int, instruction: Instruction, state: State, final: bool) -> None:
         """Check the assertions of an instruction, if ``final``; runs in which a read fails end there."""
         known = self._demands.get(pc)
@@ -435,8 +468,8 @@ class Fixpoint:
         if final and assertions:
             self.check(pc, assertions, state)
         for register in reads:
-            if state.registers[register] is Special.UNINITIALISED:
-                state.registers[register] = Special.POISON  # this run traps: not to be blamed again
+            if state.registers[register] is UNINITIALISED:
+                state.registers[register] = POISON  # this run traps: not to be blamed again
 
     def _call(
         self, pc: int, instruction: CallLocal, states: Sequence[State], calls: CallString, final: bool
@@ -449,8 +482,8 @@ class Fixpoint:
                 continue  # this call traps
             inner = state.copy()
             inner.frames.append(Frame({}, 0, tuple(state.registers[6:10])))
-            inner.registers[0] = Special.UNINITIALISED
-            inner.registers[6:10] = [Special.UNINITIALISED] * 4
+            inner.registers[0] = UNINITIALISED
+            inner.registers[6:10] = [UNINITIALISED] * 4
             inner.registers[10] = frame_pointer(depth)
             inner.collect(self.setting.definitions)
             self._add(entry, inner)
@@ -479,7 +512,7 @@ class Fixpoint:
 
 def _is_last(open_components: list[_Component]) -> bool:
     """Whether what is visited now is visited for the last time: outside of loops, or in the last pass of each."""
-    return all(component.rounds == _DESCENDING_ROUNDS for component in open_components)
+    return not open_components or all(component.rounds == _DESCENDING_ROUNDS for component in open_components)
 
 
 def _after_tail_call(setting: Setting, state: State) -> State:

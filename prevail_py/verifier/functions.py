@@ -87,13 +87,17 @@ class Way(NamedTuple):
 
 
 class Prepared(NamedTuple):
-    """A block, ready to execute.  ``incoming`` lists the edges that lead to it as (block, index of the edge)."""
+    """A block, ready to execute.  ``incoming`` lists the edges that lead to it as (block, index of the edge).
+
+    ``is_plain`` says that no instruction of it calls a function of the program or may end the one that it is in.
+    """
 
     block: Block
     steps: tuple[Step, ...]
     ways: tuple[Way, ...]
     incoming: tuple[tuple[int, int], ...]
     is_exit: bool
+    is_plain: bool
 
 
 class Function(NamedTuple):
@@ -112,7 +116,7 @@ def prepare(setting: Setting, graph: FunctionGraph) -> Function:
     order = weak_topological_order(graph)
     if len(blocks) == 1 and not blocks[0].edges:
         steps = tuple([_step(setting, pc) for pc in blocks[0].pcs])
-        alone = Prepared(blocks[0], steps, (), (), isinstance(code[blocks[0].last], Exit))
+        alone = Prepared(blocks[0], steps, (), (), isinstance(code[blocks[0].last], Exit), _are_plain(steps))
         return Function(graph, order, (alone,), frozenset(), ())
     live = liveness(graph, setting.program, setting.platform)
     incoming: list[list[tuple[int, int]]] = [[] for _ in blocks]
@@ -135,8 +139,13 @@ def prepare(setting: Setting, graph: FunctionGraph) -> Function:
             for edge in block.edges
         ]
         steps = tuple([_step(setting, pc) for pc in block.pcs])
-        prepared.append(Prepared(block, steps, tuple(ways), tuple(incoming[block.id]), isinstance(last, Exit)))
+        around = tuple(ways), tuple(incoming[block.id])
+        prepared.append(Prepared(block, steps, *around, isinstance(last, Exit), _are_plain(steps)))
     return Function(graph, order, tuple(prepared), _looping(order), _thresholds(setting, graph))
+
+
+def _are_plain(steps: tuple[Step, ...]) -> bool:
+    return not any(step.may_end or step.call is not None for step in steps)
 
 
 @cache

@@ -17,16 +17,16 @@ from enum import Enum
 from operator import itemgetter
 from typing import Final
 
-from prevail_py.domains.lattice import NO_SYMBOL, Phi, Symbol, Term
+from prevail_py.domains.lattice import NO_SYMBOL, Facts, Phi, Symbol, Term
 from prevail_py.verifier.state import Frame, State
-from prevail_py.verifier.values import Pointer, Special, Value
+from prevail_py.verifier.values import POISON, UNINITIALISED, UNUSABLE, Pointer, Special, Value
 
 __all__ = ["Merge", "merge", "signature", "subsumes"]
 
 _MASK = (1 << 64) - 1
 
 
-_ANYTHING = (Special.UNINITIALISED, Special.UNUSABLE, Special.POISON)
+_ANYTHING = (UNINITIALISED, UNUSABLE, POISON)
 """What may be any value, as far as the contents of the stack go."""
 
 
@@ -45,18 +45,16 @@ def signature(state: State) -> tuple[object, ...]:
     parts = _kinds(state.registers)
     for frame in state.frames:
         parts += _kinds(frame.saved)
-        cells = frame.cells
-        pointers = [(offset, cell[1].region) for offset, cell in cells.items() if isinstance(cell[1], Pointer)]
-        pointers.sort(key=_first)
+        pointers = [(offset, cell[1].region) for offset, cell in frame.cells.items() if isinstance(cell[1], Pointer)]
+        if len(pointers) > 1:
+            pointers.sort(key=_first)
         parts.append(tuple(pointers))
     parts.append(len(state.references))
     return tuple(parts)
 
 
 def _kinds(values: Sequence[Value]) -> list[object]:
-    return [
-        None if value.__class__ is Term else value.region if isinstance(value, Pointer) else value for value in values
-    ]
+    return [None if value.__class__ is Term else value[0] if value.__class__ is Pointer else value for value in values]
 
 
 _first: Final = itemgetter(0)
@@ -65,39 +63,48 @@ _first: Final = itemgetter(0)
 class _Matcher:
     """Collects the symbols of the result of a merge."""
 
+    __slots__ = ("_fresh", "_names", "_same", "phis")
+
     def __init__(self, fresh: Callable[[], Symbol]) -> None:
         self._fresh = fresh
+        self._same: set[Symbol] = {NO_SYMBOL}  # symbols that are themselves in the result
         self._names: dict[tuple[Symbol, Symbol, int], tuple[Symbol, int]] = {}
         self.phis: list[Phi] = []
 
     def term(self, left: Term, right: Term) -> Term:
-        (x, a), (y, b) = left, right
+        x, a = left
+        y, b = right
         if x == y and a == b:
-            if x != NO_SYMBOL and (x, x, 0) not in self._names:
-                self._names[x, x, 0] = (x, 0)
-                itself = Term(x, 0) if a else left
-                self.phis.append(Phi(x, itself, itself))
+            if x not in self._same:
+                self._same.add(x)
+                itself = _tuple(Term, (x, 0)) if a else left
+                self.phis.append(_tuple(Phi, (x, itself, itself)))
             return left
         key = (x, y, b - a & _MASK)
         known = self._names.get(key)
         if known is None:
             known = self._names[key] = (self._fresh(), a)
-            self.phis.append(Phi(known[0], left, right))
+            self.phis.append(_tuple(Phi, (known[0], left, right)))
         symbol, first = known
-        return Term(symbol, a - first & _MASK)
+        return _tuple(Term, (symbol, a - first & _MASK))
 
     def value(self, left: Value, right: Value) -> Value:
-        if isinstance(left, Term) and isinstance(right, Term):
-            return self.term(left, right)
-        if isinstance(left, Pointer) and isinstance(right, Pointer) and left.region == right.region:
-            base, offset = self.term(left.base, right.base), self.term(left.offset, right.offset)
-            return left if base is left.base and offset is left.offset else Pointer(left.region, base, offset)
+        if left.__class__ is Term:
+            if right.__class__ is Term:
+                return self.term(left, right)
+        elif left.__class__ is Pointer and right.__class__ is Pointer and left[0] == right[0]:
+            base, offset = self.term(left[1], right[1]), self.term(left[2], right[2])
+            return left if base is left[1] and offset is left[2] else _tuple(Pointer, (left[0], base, offset))
         if left is right:
             return left
-        for special in (Special.UNINITIALISED, Special.POISON):
-            if left is special or right is special:
-                return special
-        return Special.UNUSABLE
+        if left is UNINITIALISED or right is UNINITIALISED:
+            return UNINITIALISED
+        if left is POISON or right is POISON:
+            return POISON
+        return UNUSABLE
+
+
+_tuple: Final = tuple.__new__  # in a third of the time that the constructors of these tuples take
 
 
 def merge(
@@ -110,21 +117,13 @@ def merge(
     """An upper bound of both states; with WIDEN, ``left`` is the old one and ascending chains stabilise."""
     matcher = _Matcher(fresh)
     size, meta = matcher.term(left.packet_size, right.packet_size), matcher.term(left.packet_meta, right.packet_meta)
-    references = tuple(matcher.term(a, b) for a, b in zip(left.references, right.references, strict=True))
-    registers = [matcher.value(a, b) for a, b in zip(left.registers, right.registers, strict=True)]
+    value = matcher.value
+    references = tuple([matcher.term(a, b) for a, b in zip(left.references, right.references, strict=True)])
+    registers = [a if a is UNINITIALISED else value(a, b) for a, b in zip(left.registers, right.registers, strict=True)]
     frames = []
     for mine, theirs in zip(left.frames, right.frames, strict=True):
-        cells = {
-            offset: (mine.cells[offset][0], matcher.value(mine.cells[offset][1], theirs.cells[offset][1]))
-            for offset in sorted(mine.cells.keys() & theirs.cells.keys())
-            if mine.cells[offset][0] == theirs.cells[offset][0]
-        }
-        saved = tuple(matcher.value(a, b) for a, b in zip(mine.saved, theirs.saved, strict=True))
-        frame = Frame(cells, mine.initialised & theirs.initialised, saved)
-        for offset, (_, content) in [*mine.cells.items(), *theirs.cells.items()]:
-            if frame.hides_pointer(offset, content):
-                frame.put({offset: (8, Special.UNUSABLE)})
-        frames.append(frame)
+        saved = tuple([value(a, b) for a, b in zip(mine.saved, theirs.saved, strict=True)])
+        frames.append(_merged_frame(mine, theirs, value, saved))
     if how is Merge.WIDEN:
         facts = left.facts.widen(right.facts, matcher.phis, thresholds)
     else:
@@ -132,58 +131,91 @@ def merge(
     return State(registers, frames, facts, size, meta, references, max(left.collected, right.collected))
 
 
+def _merged_frame(
+    mine: Frame, theirs: Frame, value: Callable[[Value, Value], Value], saved: tuple[Value, ...]
+) -> Frame:
+    initialised = mine.initialised & theirs.initialised
+    ours, others = mine.cells, theirs.cells
+    if not ours and not others:
+        return Frame({}, initialised, saved)
+    cells: dict[int, tuple[int, Value]] = {}
+    for offset in sorted(ours.keys() & others.keys()):
+        left, right = ours[offset], others[offset]
+        if left[0] == right[0]:
+            both = value(left[1], right[1])
+            cells[offset] = left if both is left[1] else (left[0], both)
+    frame = Frame(cells, initialised, saved)
+    for offset, (_, content) in [*ours.items(), *others.items()]:
+        if content.__class__ is not Term and frame.hides_pointer(offset, content):
+            frame.put({offset: (8, UNUSABLE)})
+    return frame
+
+
+class _Covering:
+    """Compares values of a state that may cover another one; ``match`` says what its symbols stand for there."""
+
+    __slots__ = ("_facts", "match")
+
+    def __init__(self, facts: Facts) -> None:
+        self._facts = facts
+        self.match: dict[Symbol, Term] = {}
+
+    def term(self, wide: Term, tight: Term) -> bool:
+        symbol, offset = wide
+        if symbol == NO_SYMBOL:
+            if tight[0] == NO_SYMBOL:
+                return tight[1] == offset
+            known = self._facts.range(tight)
+            return known.lo == known.hi == offset
+        wanted = tight if offset == 0 else _tuple(Term, (tight[0], tight[1] - offset & _MASK))
+        found = self.match.setdefault(symbol, wanted)
+        return found is wanted or found == wanted
+
+    def value(self, wide: Value, tight: Value) -> bool:
+        if wide.__class__ is Term:
+            return tight.__class__ is Term and self.term(wide, tight)
+        if wide.__class__ is Pointer:
+            return (
+                tight.__class__ is Pointer
+                and wide[0] == tight[0]
+                and self.term(wide[1], tight[1])
+                and self.term(wide[2], tight[2])
+            )
+        if wide is UNINITIALISED or wide is POISON:
+            return True
+        if wide is UNUSABLE:
+            return tight is not UNINITIALISED
+        return wide is tight  # stale, dangling
+
+
 def subsumes(old: State, new: State) -> bool:
     """Whether every concrete state of ``new`` is one of ``old``; False when that cannot be shown."""
     if len(old.frames) != len(new.frames) or len(old.references) != len(new.references):
         return False
-    match: dict[Symbol, Term] = {}
-    facts = new.facts
-
-    def term(wide: Term, tight: Term) -> bool:
-        symbol, offset = wide
-        if symbol == NO_SYMBOL:
-            if tight.symbol == NO_SYMBOL:
-                return tight.offset == offset
-            known = facts.range(tight)
-            return known.lo == known.hi == offset
-        wanted = Term(tight.symbol, tight.offset - offset & _MASK)
-        return match.setdefault(symbol, wanted) == wanted
-
-    def value(wide: Value, tight: Value) -> bool:
-        if isinstance(wide, Term):
-            return isinstance(tight, Term) and term(wide, tight)
-        if isinstance(wide, Pointer):
-            return (
-                isinstance(tight, Pointer)
-                and wide.region == tight.region
-                and term(wide.base, tight.base)
-                and term(wide.offset, tight.offset)
-            )
-        if wide is Special.UNINITIALISED or wide is Special.POISON:
-            return True
-        if wide is Special.UNUSABLE:
-            return tight is not Special.UNINITIALISED
-        return wide is tight  # stale, dangling
-
+    covering = _Covering(new.facts)
+    term, value = covering.term, covering.value
     for wide, tight in zip(old.registers, new.registers, strict=True):
-        if wide is not Special.UNINITIALISED and not value(wide, tight):
+        if wide is not UNINITIALISED and not value(wide, tight):
             return False
     for theirs, mine in zip(old.frames, new.frames, strict=True):
         if theirs.initialised & ~mine.initialised or not all(map(value, theirs.saved, mine.saved)):
             return False
+        cells = mine.cells
         for offset, (size, content) in theirs.cells.items():
-            if isinstance(content, Special) and content in _ANYTHING:
+            if content.__class__ is Special and content in _ANYTHING:
                 continue  # no cell at all, or smaller ones, are covered too
-            cell = mine.cells.get(offset)
+            cell = cells.get(offset)
             if cell is None or cell[0] != size or not value(content, cell[1]):
                 return False
-        if any(theirs.hides_pointer(offset, content) for offset, (_, content) in mine.cells.items()):
-            return False
+        for offset, (_, content) in cells.items():
+            if content.__class__ is not Term and theirs.hides_pointer(offset, content):
+                return False
     if not (term(old.packet_size, new.packet_size) and term(old.packet_meta, new.packet_meta)):
         return False
     if not all(map(term, old.references, new.references)):
         return False
-    return _match_operands(old, new, match) and facts.leq(old.facts, match)
+    match = covering.match
+    return _match_operands(old, new, match) and new.facts.leq(old.facts, match)
 
 
 def _match_operands(old: State, new: State, match: dict[Symbol, Term]) -> bool:
@@ -192,15 +224,18 @@ def _match_operands(old: State, new: State, match: dict[Symbol, Term]) -> bool:
     A definition is a fact: what the old state learns of ``y = op(x)`` it learns of ``x``, so that a new state whose
     values merely lie in the same ranges is not one of the old one's.
     """
+    definition, definition_ = old.facts.definition, new.facts.definition
     waiting = list(match)
     while waiting:
         symbol = waiting.pop()
-        wanted = old.facts.definition(symbol)
+        wanted = definition(symbol)
+        if wanted is None:
+            continue
         term = match[symbol]
-        if wanted is None or term.symbol == NO_SYMBOL:
+        if term[0] == NO_SYMBOL:
             continue  # whether it holds of constants is for leq to say
-        found = new.facts.definition(term.symbol)
-        if found is None or term.offset or found[0] != wanted[0]:
+        found = definition_(term[0])
+        if found is None or term[1] or (found[0] is not wanted[0] and found[0] != wanted[0]):
             return False
         for mine, theirs in zip(wanted[1], found[1], strict=True):
             if mine.symbol == NO_SYMBOL:

@@ -98,7 +98,7 @@ def _alu(setting: Setting, instruction: Alu) -> Attempt | None:
     return _numbers(setting, instruction, int(dst), int(src), pointers)
 
 
-def _operation(instruction: Alu | MoveSignExtend | Negate | EndianSwap) -> WordOp:
+def _operation(instruction: Alu) -> WordOp:
     op = operation(instruction)
     assert op is not None, f"{instruction} copies"
     return op
@@ -141,7 +141,9 @@ def _copy(dst: int, src: int) -> Attempt:
 
 
 def _number(setting: Setting, instruction: Alu | MoveSignExtend | Negate | EndianSwap, dst: int, src: int) -> Attempt:
-    op = _operation(instruction)
+    op = operation(instruction)
+    if op is None:  # 64 bits in the order in which they are
+        return lambda state: state.registers[src].__class__ is Term
 
     def attempt(state: State) -> bool:
         registers = state.registers

@@ -28,15 +28,17 @@ Shape = tuple[object, ...]
 
 def _constant(value: Value, facts: Facts | None) -> int | None:
     """The constant; with ``facts`` also what is certain because a comparison has left nothing else."""
-    term = value.offset if isinstance(value, Pointer) else value
-    if not isinstance(term, Term):
+    if value.__class__ is Pointer:
+        value = value[2]
+    elif value.__class__ is not Term:
         return None
-    if term.symbol == NO_SYMBOL:
-        return term.offset
+    symbol, offset = value
+    if symbol == NO_SYMBOL:
+        return offset
     if facts is None:
         return None
-    known = facts.range(term)
-    return known.lo if known.lo == known.hi else None
+    lo, hi = facts.range(value)
+    return lo if lo == hi else None
 
 
 def constants_of(state: State, disjuncts: int = MANY) -> tuple[int | None, ...]:
@@ -48,8 +50,11 @@ def constants_of(state: State, disjuncts: int = MANY) -> tuple[int | None, ...]:
     facts = state.facts if disjuncts < MANY else None
     out = [_constant(value, facts) for value in state.registers]
     for frame in state.frames:
-        out.extend(_constant(value, facts) for value in frame.saved)
-        out.extend(_constant(frame.cells[offset][1], facts) for offset in sorted(frame.cells))
+        if frame.saved:
+            out += [_constant(value, facts) for value in frame.saved]
+        cells = frame.cells
+        if cells:
+            out += [_constant(cells[offset][1], facts) for offset in sorted(cells)]
     return tuple(out)
 
 
@@ -61,14 +66,15 @@ def _kinds(state: State) -> Shape:
 
 def _constants(state: State, disjuncts: int) -> tuple[int | None, ...]:
     if state.constants is None:
-        state.constants = constants_of(state, disjuncts)
+        state.constants = found = constants_of(state, disjuncts)
+        state.places = tuple([value is None for value in found]), [sorted(frame.cells) for frame in state.frames]
     return state.constants
 
 
 def _agreement(left: State, right: State, disjuncts: int) -> int:
     """How many values are the same constant in both."""
     pairs = zip(_constants(left, disjuncts), _constants(right, disjuncts), strict=False)
-    return sum(a is not None and a == b for a, b in pairs)
+    return sum([a is not None and a == b for a, b in pairs])
 
 
 def _mergeable(left: State, right: State) -> bool:
@@ -84,13 +90,19 @@ def add_state(
     thresholds: Sequence[int] = (),
 ) -> bool:
     """Add ``new`` to the disjunction ``kept``, in place; False where it was already covered."""
+    if not kept:
+        kept.append(new)
+        return True
     shape = _kinds(new)
+    constants = _constants(new, disjuncts) if disjuncts > 1 else ()
     same: list[int] = []
     differing = 0
     for index, state in enumerate(kept):
         other = _kinds(state)
         if other == shape:
             same.append(index)
+            if disjuncts > 1 and _constants(state, disjuncts) != constants and state.places == new.places:
+                continue  # other constants in the same places: it covers no such state
         elif not _covers(other, shape):
             continue
         # States of one loop mostly differ in the same register, the counter: look there first.
@@ -110,7 +122,6 @@ def add_state(
             kept.append(new)
             return True
     elif len(same) < disjuncts:
-        constants = _constants(new, disjuncts)
         twin = next((i for i in same if _constants(kept[i], disjuncts) == constants), None)
         if twin is None:
             kept.append(new)
@@ -126,15 +137,17 @@ def _contradiction(kept: Sequence[Value], new: Sequence[Value]) -> int | None:
 
     Most comparisons end here, so this looks at nothing but the constants themselves.
     """
-    for register in range(11):
-        if _differ(kept[register], new[register]):
-            return register
+    for register, wide in enumerate(kept):
+        if wide.__class__ is Term and wide[0] == NO_SYMBOL:
+            tight = new[register]
+            if tight is not wide and tight.__class__ is Term and tight[0] == NO_SYMBOL and wide != tight:
+                return register
     return None
 
 
 def _differ(wide: Value, tight: Value) -> bool:
     both = wide.__class__ is Term and tight.__class__ is Term
-    return both and wide != tight and wide[0] == tight[0] == NO_SYMBOL  # type: ignore[index]
+    return both and wide is not tight and wide != tight and wide[0] == tight[0] == NO_SYMBOL  # type: ignore[index]
 
 
 def _covers(wide: Shape, tight: Shape) -> bool:

@@ -11,8 +11,17 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from prevail_py.domains.lattice import NO_SYMBOL, Facts, Symbol, Term
 from prevail_py.verifier.definitions import Definitions
-from prevail_py.verifier.values import NEVER_NULL, STACK_SIZE, Pointer, RegionKind, Special, Value
-from prevail_py.words import WordOp, to_signed
+from prevail_py.verifier.values import (
+    NEVER_NULL,
+    STACK_SIZE,
+    UNINITIALISED,
+    UNUSABLE,
+    Pointer,
+    RegionKind,
+    Special,
+    Value,
+)
+from prevail_py.words import to_signed
 
 __all__ = ["Frame", "State"]
 
@@ -21,6 +30,7 @@ _KEPT_DEFINITIONS = 2
 
 
 _NO_CELL: tuple[int, Value] = (0, Term(NO_SYMBOL, 0))
+_BYTES = [(1 << size) - 1 for size in range(9)]
 
 
 class Frame:
@@ -65,17 +75,23 @@ class Frame:
 
     def clobber(self, lo: int, hi: int) -> None:
         """Forget the values of the bytes ``lo..hi`` (exclusive); whether they were initialised stays."""
-        for start in range(max(lo - 7, 0), hi):
-            cell = self.cells.get(start)
+        cells = self.cells
+        if not cells:
+            return
+        for start in range(lo - 7 if lo > 7 else 0, hi):
+            cell = cells.get(start)
             if cell is not None and start + cell[0] > lo:
-                del self._own()[start]
+                cells = self._own()
+                del cells[start]
 
     def keep(self, live: int) -> None:
         """Forget the bytes that are not in the mask, and whether they were initialised."""
         if self.initialised & ~live:
             # One representation for states that differ only in dead bytes.
             self.initialised &= live
-        dead = [offset for offset, (size, _) in self.cells.items() if not live >> offset & ((1 << size) - 1)]
+        if not self.cells:
+            return
+        dead = [offset for offset, cell in self.cells.items() if not live >> offset & _BYTES[cell[0]]]
         if dead:
             cells = self._own()
             for offset in dead:
@@ -91,7 +107,7 @@ class Frame:
             for start in range(max(lo - 7, 0), hi)
             if isinstance(self.cells.get(start, _NO_CELL)[1], Pointer | Special)
         ]
-        kept = {start: (8, Special.UNUSABLE) for start in held if start + 8 > lo}
+        kept = {start: (8, UNUSABLE) for start in held if start + 8 > lo}
         self.clobber(lo, hi)
         self.put(kept)
 
@@ -107,7 +123,8 @@ class Frame:
 class State:
     """See the module's text.  ``packet_size`` and ``packet_meta`` are the offsets of data_end and data_meta.
 
-    ``kinds`` and ``constants`` belong to :mod:`prevail_py.verifier.partition`: computed once for a stored state.
+    ``kinds``, ``constants`` and ``places`` belong to :mod:`prevail_py.verifier.partition`: computed once for a stored
+    state.
     ``collected`` is the newest symbol there was when dead ones were last forgotten.
     """
 
@@ -119,6 +136,7 @@ class State:
         "kinds",
         "packet_meta",
         "packet_size",
+        "places",
         "references",
         "registers",
     )
@@ -142,11 +160,12 @@ class State:
         self.collected = collected
         self.kinds: tuple[object, ...] | None = None
         self.constants: tuple[int | None, ...] | None = None
+        self.places: object = None
 
     def copy(self) -> State:
         """A state that can be changed independently."""
         return State(
-            list(self.registers),
+            self.registers.copy(),
             [frame.copy() for frame in self.frames],
             self.facts,
             self.packet_size,
@@ -170,18 +189,22 @@ class State:
             frame.saved = tuple(change(value) for value in frame.saved)
             frame.put({offset: (size, change(value)) for offset, (size, value) in frame.cells.items()})
 
-    def live_symbols(self, definitions: Mapping[Symbol, tuple[WordOp, tuple[Term, ...]]]) -> set[Symbol]:
+    def live_symbols(self, definitions: Definitions) -> set[Symbol]:
         """The symbols that some value refers to, and what they were computed from a few steps back."""
-        live = {self.packet_size.symbol, self.packet_meta.symbol}
-        live.update([term.symbol for term in self.references])
-        values = list(self.registers)
-        for frame in self.frames:
-            values += frame.saved
-            values += [content for _, content in frame.cells.values()]
+        live = {self.packet_size[0], self.packet_meta[0]}
+        for term in self.references:
+            live.add(term[0])
+        values = self.registers
+        frames = self.frames
+        if len(frames) > 1 or frames[0].saved or frames[0].cells:
+            values = list(values)
+            for frame in frames:
+                values += frame.saved
+                values += [cell[1] for cell in frame.cells.values()]
         for value in values:
-            if isinstance(value, Term):
+            if value.__class__ is Term:
                 live.add(value[0])
-            elif isinstance(value, Pointer):
+            elif value.__class__ is Pointer:
                 live.add(value[1][0])
                 live.add(value[2][0])
         live.discard(NO_SYMBOL)
@@ -190,15 +213,20 @@ class State:
             computed = [definitions[symbol][1] for symbol in newest if symbol in definitions]
             if not computed:
                 break
-            newest = {term.symbol for terms in computed for term in terms} - live
+            newest = {term[0] for terms in computed for term in terms} - live
             newest.discard(NO_SYMBOL)
+            if not newest:
+                break
             live |= newest
         return live
 
     def collect(self, definitions: Definitions) -> None:
         """Forget the symbols that nothing refers to."""
+        known = self.facts.symbols()
+        if not known:
+            return
         live = self.live_symbols(definitions)
-        dead = self.facts.symbols() - live
+        dead = known - live
         if dead and definitions.masks:
             dead = frozenset([symbol for symbol in dead if not definitions.comes_again(symbol, live)])
         if dead:
@@ -206,9 +234,12 @@ class State:
 
     def drop_dead(self, dead_registers: Iterable[int], live_stack: int) -> None:
         """Drop these registers, and the bytes of the innermost frame that are not in the mask."""
+        registers = self.registers
         for number in dead_registers:
-            self.registers[number] = Special.UNINITIALISED
-        self.frames[-1].keep(live_stack)
+            registers[number] = UNINITIALISED
+        frame = self.frames[-1]
+        if frame.cells or frame.initialised:
+            frame.keep(live_stack)
 
     # For people ---------------------------------------------------------------------------------------------------
 
