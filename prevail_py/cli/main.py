@@ -24,6 +24,7 @@ from prevail_py.cli import (
     diff,
     disasm,
     doctor,
+    hostd,
     inventory,
     prove,
     run,
@@ -59,6 +60,7 @@ COMMANDS: tuple[Command, ...] = (
     corpus,
     prove,
     verifierd,
+    hostd,
     doctor,
     version,
 )

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from prevail_py.host.trust import Trust
     from prevail_py.verifier.verdict import Verdict
 
-__all__ = ["Admission", "GateError", "SoundnessError", "admit", "require_sound", "run"]
+__all__ = ["Admission", "GateError", "SoundnessError", "admit", "require_maps", "require_sound", "run"]
 
 _LOG: Final = logging.getLogger(__name__)
 
@@ -149,14 +149,14 @@ def _admit_by_token(
         if token is None:
             raise GateError(f"{each.name} may not run: token: none was given", "token")
         if given is not None:  # else they are made as the program defines them
-            _require_maps(each, given)
+            require_maps(each, given)
         trust.accept(each, token)
         names.append(each.name)
     return Admission(tuple(names), trust.key)
 
 
-def _require_maps(program: Program, maps: Sequence[Map]) -> None:
-    """The token speaks of definitions; these are the maps that the program will find."""
+def require_maps(program: Program, maps: Sequence[Map]) -> None:
+    """Raise :class:`GateError` unless these maps are those that the program defines: a token speaks of definitions."""
     if tuple(map.spec for map in maps) != program.maps:
         raise GateError(f"{program.name} may not run: token: maps: not those that the program defines", "maps")
 

@@ -46,6 +46,7 @@ __all__ = [
     "build_id",
     "fingerprint",
     "parse",
+    "program_tag",
     "sign",
     "subject",
 ]
@@ -216,6 +217,11 @@ def _claims(value: Plain) -> Claims:
 def fingerprint(key: bytes) -> str:
     """A short name of a public key for messages."""
     return hashlib.sha256(key).hexdigest()[:16]
+
+
+def program_tag(program: Program) -> str:
+    """A short name for the instructions of a program: the first eight bytes of their SHA-256, in hexadecimal."""
+    return hashlib.sha256(encode_code(program.code)).digest()[:8].hex()
 
 
 def subject(program: Program) -> dict[str, Any]:

@@ -23,10 +23,14 @@ class ChannelError(ValueError):
 
 
 class Channel:
-    """One end of a connection; a message carries one descriptor at most, given with its first byte."""
+    """One end of a connection; a message carries one descriptor at most, given with its first byte.
 
-    def __init__(self, connection: socket.socket) -> None:
+    ``limit`` bounds the bytes of what is received.
+    """
+
+    def __init__(self, connection: socket.socket, limit: int = MAX_MESSAGE) -> None:
         self.socket: Final = connection
+        self.limit: Final = limit
 
     def send(self, message: Plain, descriptors: Sequence[int] = ()) -> None:
         """Send; the caller keeps the descriptors.  Raises OSError and :class:`ChannelError`."""
@@ -51,8 +55,8 @@ class Channel:
             if head is None:
                 return None
             (length,) = _LENGTH.unpack(head)
-            if length > MAX_MESSAGE:
-                raise ChannelError(f"a message of {length} bytes, more than {MAX_MESSAGE}")
+            if length > self.limit:
+                raise ChannelError(f"a message of {length} bytes, more than {self.limit}")
             body = self._exactly(length, descriptors)
             if body is None:
                 raise ChannelError("the connection ended within a message")

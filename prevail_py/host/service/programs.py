@@ -15,7 +15,16 @@ from prevail_py.isa.encode import EncodeError, encode
 from prevail_py.objects.program import MapSpec, Program, SourceLine, Subprogram
 from prevail_py.verifier.verdict import Failure, Verdict, VerdictKind
 
-__all__ = ["MessageError", "fields_of", "from_program", "from_verdict", "to_program", "to_verdict"]
+__all__ = [
+    "MessageError",
+    "fields_of",
+    "from_map",
+    "from_program",
+    "from_verdict",
+    "to_map",
+    "to_program",
+    "to_verdict",
+]
 
 MAX_STATE: Final = 4096
 """Characters of an abstract state that are passed on; explanations beyond are for verification in the same process."""
@@ -37,7 +46,7 @@ def from_program(program: Program) -> Plain:
         "section": program.section,
         "program_type": program.program_type,
         "code": code,
-        "maps": [_from_map(spec) for spec in program.maps],
+        "maps": [from_map(spec) for spec in program.maps],
         "subprograms": [[each.name, each.start, each.end, each.is_global] for each in program.subprograms],
         "lines": lines,
         "licence": program.licence,
@@ -68,7 +77,7 @@ def to_program(value: Plain) -> Program:
     lines = [_row(row, (int, str, int, int, str)) for row in got["lines"]]
     return Program(
         code=code,
-        maps=tuple(map(_to_map, got["maps"])),
+        maps=tuple(map(to_map, got["maps"])),
         subprograms=tuple(Subprogram(*_row(row, (str, int, int, bool))) for row in got["subprograms"]),
         lines={pc: SourceLine(*rest) for pc, *rest in lines},
         unsupported=_texts(got["unsupported"]),
@@ -93,16 +102,18 @@ _NUMBERS: Final = (
 _MAP: Final = {**dict.fromkeys(_NUMBERS, int), "name": str, "read_only": bool, "inner": dict, "initial": bytes}
 
 
-def _from_map(spec: MapSpec) -> dict[str, Plain]:
+def from_map(spec: MapSpec) -> dict[str, Plain]:
+    """A definition as plain data, but for its layouts."""
     return {
         **{name: getattr(spec, name) for name in (*_NUMBERS, "name", "read_only", "initial")},
-        "inner": None if spec.inner is None else _from_map(spec.inner),
+        "inner": None if spec.inner is None else from_map(spec.inner),
     }
 
 
-def _to_map(value: Plain) -> MapSpec:
+def to_map(value: Plain) -> MapSpec:
+    """The definition that ``value`` describes.  Raises :class:`MessageError`."""
     got = fields_of(value, _MAP, optional=("inner", "initial"))
-    return MapSpec(**{**got, "inner": None if got["inner"] is None else _to_map(got["inner"])})
+    return MapSpec(**{**got, "inner": None if got["inner"] is None else to_map(got["inner"])})
 
 
 def from_verdict(verdict: Verdict) -> Plain:

@@ -104,6 +104,15 @@ class RingBuffer:
         """Drop a reserved record: the user will skip it."""
         self._busy.remove(number)
 
+    def take(self, limit: int, size: int) -> list[bytes]:
+        """At most ``limit`` records, and not many more than ``size`` bytes, the oldest first."""
+        taken: list[bytes] = []
+        records = self.drain()
+        while len(taken) < limit and size > 0 and (record := next(records, None)) is not None:
+            taken.append(record)
+            size -= len(record)
+        return taken
+
     def drain(self) -> Iterator[bytes]:
         """Read the records that can be read, which makes room for new ones."""
         for number in list(self._records):

@@ -1,0 +1,25 @@
+"""The world around programs of a live host: the real clock and real chance, in place of repeatable ones."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from dataclasses import dataclass
+
+from prevail_py.vm.environment import Environment
+
+__all__ = ["LiveEnvironment"]
+
+
+@dataclass(slots=True)
+class LiveEnvironment(Environment):
+    """Linux's clock since boot (``CLOCK_MONOTONIC``), and random numbers that nobody can predict."""
+
+    def read_clock(self) -> int:
+        """Nanoseconds since boot, without times of sleep."""
+        self.now = time.monotonic_ns()
+        return self.now
+
+    def random_u32(self) -> int:
+        """An unpredictable unsigned 32-bit number."""
+        return secrets.randbits(32)

@@ -1,0 +1,38 @@
+"""The hook of programs that decide on addresses: ``cgroup/bind4`` and ``bind6`` (``cgroup_sock_addr``).
+
+The host does not see sockets of others.  Who supervises a command holds the link, and calls the program for each event
+(``link_invoke``): :mod:`prevail_py.host.hooks.bind` does so for ``bind(2)``.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Final
+
+from prevail_py.host.hooks import Attachment, Passive, Runner
+
+if TYPE_CHECKING:
+    from prevail_py.host.canonical import Plain
+    from prevail_py.objects.program import Program
+
+__all__ = ["SockAddrHook"]
+
+_ATTACH_TYPES: Final = frozenset({"cgroup_inet4_bind", "cgroup_inet6_bind"})
+_PARAMETERS: Final = frozenset({"command", "pid"})
+
+
+class SockAddrHook:
+    """See the module's text.  Parameters: ``command`` and ``pid`` of what is supervised, for those who look."""
+
+    name: Final = "sock_addr"
+
+    def accepts(self, program: Program) -> bool:
+        """Programs of type ``cgroup_sock_addr`` for ``bind``."""
+        return program.program_type == "cgroup_sock_addr" and program.expected_attach_type in _ATTACH_TYPES
+
+    def attach(self, runner: Runner, parameters: Mapping[str, Plain]) -> Attachment:
+        """Nothing happens until the link is called."""
+        if not parameters.keys() <= _PARAMETERS:
+            raise OSError(errno.EINVAL, "the hook takes a command and a pid")
+        return Passive()
