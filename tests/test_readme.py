@@ -22,6 +22,16 @@ def test_python_examples(root: Path) -> None:
     assert not results.failed, "".join(report)
 
 
+@pytest.mark.parametrize("name", ["smt.md"])
+def test_examples_of_documents(root: Path, name: str) -> None:
+    text = (root / "docs" / name).read_text(encoding="utf-8")
+    example = doctest.DocTestParser().get_doctest(text.replace("```", ""), {}, name, name, 0)
+    report: list[str] = []
+    results = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS).run(example, out=report.append)
+    assert results.attempted
+    assert not results.failed, "".join(report)
+
+
 def test_command_line_session(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     text = (root / "README.md").read_text(encoding="utf-8")
     session = text.split("```\n$ ")[1].split("```")[0]

@@ -53,6 +53,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--domain", metavar="NAME", help="the abstract domain")
     parser.add_argument("--disjuncts", type=positive, metavar="N", help="states kept apart at each join at most")
     parser.add_argument("--budget", type=positive, metavar="N", help="abstract steps before the verdict is UNKNOWN")
+    parser.add_argument(
+        "--no-smt",
+        dest="smt",
+        action="store_false",
+        default=None,
+        help="do not ask the solver what the domains leave open",
+    )
     add_policy_argument(parser)
     add_service_argument(parser)
 
@@ -94,7 +101,7 @@ def _options(arguments: argparse.Namespace) -> dict[str, Any]:
             raise InputError(f"--domain: {error}") from error
     if arguments.service and (lost := [name for name in _ONLY_HERE if getattr(arguments, name)]):
         raise InputError(f"--service: --{lost[0]} needs the verifier in this process")
-    names = ("domain", "disjuncts", "budget", "policy", "termination")
+    names = ("domain", "disjuncts", "budget", "policy", "termination", "smt")
     return {name: value for name in names if (value := getattr(arguments, name)) is not None}
 
 

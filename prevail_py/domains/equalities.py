@@ -91,6 +91,11 @@ class Equalities:
     def __repr__(self) -> str:
         return "bottom" if self._bottom else f"Equalities({self._equations!r}, {self._ranges!r})"
 
+    @property
+    def equations(self) -> tuple[Equation, ...]:
+        """What is known, as :data:`Equation`."""
+        return self._equations
+
     def is_bottom(self) -> bool:
         return self._bottom
 

@@ -84,6 +84,7 @@ class Options:
     disjuncts: int | None = None
     budget: int | None = None
     policy: str = STRICT.name
+    smt: bool = True
 
     def arguments(self) -> dict[str, Any]:
         """As keyword arguments of :func:`~prevail_py.verifier.verify`."""
@@ -99,6 +100,8 @@ class Options:
             raise TokenError("options", "a number that is not positive")
         if not all(isinstance(value[name], str) and len(str(value[name])) <= MAX_TEXT for name in ("domain", "policy")):
             raise TokenError("options", "a name that is no text, or too long")
+        if type(value["smt"]) is not bool:
+            raise TokenError("options", "smt: neither true nor false")
         given: dict[str, Any] = dict(value)
         return Options(**given)
 

@@ -44,6 +44,10 @@ def _program(verdict: Verdict, invariants: bool, explain: bool) -> dict[str, Any
         "disjuncts": verdict.disjuncts,
         "policy": verdict.policy,
         "assumptions": list(verdict.assumptions),
+        "discharged": [
+            {"pc": each.pc, "calls": list(each.calls), "assertion": each.assertion, "rlimit": each.rlimit}
+            for each in verdict.discharged
+        ],
         "failures": [_failure(verdict, failure, explain) for failure in verdict.failures],
     }
     if verdict.termination is not None:

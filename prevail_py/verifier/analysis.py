@@ -26,6 +26,7 @@ from prevail_py.verifier.policy import policy as policy_of
 from prevail_py.verifier.setting import Setting, Unsupported
 from prevail_py.verifier.state import State
 from prevail_py.verifier.termination import termination as bounds
+from prevail_py.verifier.values import Special
 from prevail_py.verifier.verdict import Failure, Invariants, Verdict, VerdictKind
 
 if TYPE_CHECKING:
@@ -84,6 +85,7 @@ def verify(
     budget: int | None = None,
     policy: str = STRICT.name,
     termination: bool = False,
+    smt: bool = True,
 ) -> Verdict:
     """Prove that ``program`` is safe in the sense of ``docs/safety.md``, or say what is missing.
 
@@ -91,8 +93,9 @@ def verify(
     kept apart per block, where the default tries 1, 8 and 64 in turn (and before 8, equations between loop counters);
     ``budget`` bounds the abstract steps of all attempts together (:data:`BUDGET`, more for large programs); ``policy``
     names what is held against a program beyond the safety of memory (:mod:`prevail_py.verifier.policy`), and only
-    verdicts under the default one open the gate; ``termination`` asks for bounds on loops, too.  The same arguments
-    give the same verdict, ``seconds`` apart.
+    verdicts under the default one open the gate; ``termination`` asks for bounds on loops, too.  Where the domains
+    leave something unproved the solver is asked (:mod:`prevail_py.verifier.smt.discharge`), unless ``smt`` is False.
+    The same arguments give the same verdict, ``seconds`` apart.
 
     Raises ValueError for an unknown domain or policy or a number below 1.  Programs that cannot be analysed are no
     error: they get UNSUPPORTED with a reason.
@@ -102,7 +105,7 @@ def verify(
     if budget is None:
         budget = default_budget(len(program.code))
     with _collector_paused():
-        return _verify(program, facts(domain), disjuncts, budget, policy_of(policy), termination)
+        return _verify(program, facts(domain), disjuncts, budget, policy_of(policy), termination, smt)
 
 
 @contextmanager
@@ -127,6 +130,7 @@ def _verify(
     budget: int,
     rules: Policy,
     measures: bool,
+    smt: bool,
 ) -> Verdict:
     start = process_time()
     if program.unsupported:
@@ -140,6 +144,7 @@ def _verify(
         return Verdict(VerdictKind.UNSUPPORTED, program, reason=reason, policy=rules.name)
     steps = 0
     verdict: Verdict | None = None
+    last: _Attempt | None = None  # the one that verdict is of
     attempts = [(bound, top) for bound in (DISJUNCTS if disjuncts is None else (disjuncts,))]
     equations = disjuncts is None and top is facts(DEFAULT) and _has_loops(program)
     if equations:
@@ -153,7 +158,7 @@ def _verify(
         steps += found.steps
         # An attempt that ran out of budget says less than the failures of the one before.
         if verdict is None or not found.reason:
-            verdict = found
+            verdict, last = found, attempt
         relational = top is facts(WITH_EQUALITIES)
         if found.kind is not VerdictKind.UNKNOWN or (found.reason and not relational):
             break
@@ -162,6 +167,8 @@ def _verify(
         if number == 0:
             retry = max(_RETRY_FACTOR * steps, _RETRY_STEPS)
     assert verdict is not None
+    if smt and last is not None and verdict.kind is VerdictKind.UNKNOWN and not verdict.reason:
+        verdict = last.settled(verdict)
     assumptions = (*verdict.program.assumptions, *verdict.assumptions, *([rules.about] if rules.about else []))
     return replace(verdict, steps=steps, seconds=process_time() - start, policy=rules.name, assumptions=assumptions)
 
@@ -175,6 +182,8 @@ class _Attempt:
         self.disjuncts = disjuncts
         self.budget = budget
         self.limited = False  # whether more disjuncts might give another verdict
+        self._fixpoint: Fixpoint | None = None
+        self._faithful = True  # whether no failure is about a register that may be anything
         self._failures: dict[tuple[int, str, tuple[int, ...]], Failure] = {}
         self._consequences: dict[tuple[int, str, tuple[int, ...]], Failure] = {}
 
@@ -189,6 +198,7 @@ class _Attempt:
         try:
             fixpoint.run()
             self.limited = fixpoint.limited
+            self._fixpoint = fixpoint
         except Unsupported as unsupported:
             at = "" if unsupported.pc is None else f" at {self._where(unsupported.pc)}"
             return Verdict(VerdictKind.UNSUPPORTED, program, reason=f"{unsupported.what}{at}", steps=fixpoint.steps)
@@ -211,6 +221,19 @@ class _Attempt:
             termination=bounds(fixpoint) if self.measures else None,
         )
 
+    def settled(self, verdict: Verdict) -> Verdict:
+        """The verdict of this attempt, UNKNOWN, after the solver was asked about its failures."""
+        if self._fixpoint is None:
+            return verdict
+        from prevail_py.verifier.smt.discharge import discharge
+
+        found = discharge(self._fixpoint, self._faithful)
+        if found is None:
+            return verdict
+        if found.alarms:
+            return replace(verdict, discharged=found.discharged)
+        return replace(verdict, kind=VerdictKind.SAFE, failures=(), discharged=found.discharged)
+
     def _line(self, pc: int) -> SourceLine | None:
         return self.setting.program.line_at(pc)
 
@@ -228,6 +251,7 @@ class _Attempt:
 
     def _note(self, pc: int, finding: Finding, state: State) -> None:
         kind = finding.violation.kind.value
+        self._faithful &= not any(isinstance(state.registers[register], Special) for register in finding.registers)
         # One report per instruction, assertion and register at fault, whatever the number of states and call strings.
         key = (pc, repr(finding.assertion), finding.registers)
         into = self._consequences if finding.consequential else self._failures

@@ -23,16 +23,20 @@ from prevail_py.words import Comparison
 __all__ = [
     "CALLBACKS",
     "MAX_LOOPS",
+    "MAX_SIZE",
+    "SOCKETS",
     "TAIL_CALL",
     "ArgumentViolation",
     "call_helper",
     "contract_violations",
     "leave",
+    "map_argument",
+    "on_map",
     "packet_moved",
     "prototype_of",
 ]
 
-_MAX_SIZE: Final = (1 << 29) - 1
+MAX_SIZE: Final = (1 << 29) - 1
 """Largest size argument Linux accepts (``BPF_MAX_VAR_SIZ`` in kernel/bpf/verifier.c)."""
 
 TAIL_CALL: Final = 12
@@ -59,7 +63,8 @@ _CHANGE_SOCKET_MAPS: Final = frozenset(
     {"socket_filter", "sched_cls", "sched_act", "xdp", "sk_reuseport", "flow_dissector", "sk_lookup"}
 )
 
-_SOCKETS: Final = frozenset({"socket", "sock_common", "tcp_sock", "xdp socket"})
+SOCKETS: Final = frozenset({"socket", "sock_common", "tcp_sock", "xdp socket"})
+"""The kernel objects that count as sockets where a helper takes one."""
 
 CALLBACKS: Final = frozenset({"bpf_loop", "bpf_for_each_map_elem"})
 """Helpers that call a function of the program while they last (``callbacks.py``)."""
@@ -125,7 +130,7 @@ def contract_violations(setting: Setting, state: State, helper: int) -> list[Arg
         reason = _unavailable(setting, helper)
         return [ArgumentViolation(Violation(AssertionKind.HELPER_UNAVAILABLE, reason), Register.R0)]
     found = []
-    handle = _map_argument(prototype, state)
+    handle = map_argument(prototype, state)
     for index, arg in enumerate(prototype.args):
         register = Register(index + 1)
         value = state.registers[register]
@@ -134,7 +139,7 @@ def contract_violations(setting: Setting, state: State, helper: int) -> list[Arg
                 AssertionKind.UNINITIALISED_REGISTER, f"r{register} is read but may not have been written"
             )
         else:
-            problem = _argument(setting, state, prototype, index, _on_map(setting, handle, arg), value)
+            problem = _argument(setting, state, prototype, index, on_map(setting, handle, arg), value)
         if problem is not None:
             where = f"argument {index + 1} of {prototype.name}: {problem.message}"
             found.append(ArgumentViolation(problem._replace(message=where), register))
@@ -157,7 +162,8 @@ def _is_null(value: Value) -> bool:
     return value == ZERO
 
 
-def _map_argument(prototype: HelperPrototype, state: State) -> Pointer | None:
+def map_argument(prototype: HelperPrototype, state: State) -> Pointer | None:
+    """The map that a helper is given; None where it takes none, or something else was passed."""
     for index, arg in enumerate(prototype.args):
         if arg.kind is ArgKind.MAP:
             value = state.registers[index + 1]
@@ -165,7 +171,7 @@ def _map_argument(prototype: HelperPrototype, state: State) -> Pointer | None:
     return None
 
 
-def _on_map(setting: Setting, handle: Pointer | None, arg: HelperArg) -> HelperArg:
+def on_map(setting: Setting, handle: Pointer | None, arg: HelperArg) -> HelperArg:
     """What the argument is, given the map."""
     return arg if handle is None else setting.platform.argument(arg, setting.map_of(handle.region).type)
 
@@ -174,7 +180,7 @@ def _extent(setting: Setting, state: State, prototype: HelperPrototype, index: i
     """How many bytes a memory argument covers; None where another argument is at fault and reported there."""
     match arg.kind:
         case ArgKind.MAP_KEY | ArgKind.MAP_VALUE | ArgKind.MAP_VALUE_UNINIT | ArgKind.MAP_VALUE_OR_NULL:
-            handle = _map_argument(prototype, state)
+            handle = map_argument(prototype, state)
             if handle is None:
                 return None
             spec = setting.map_of(handle.region)
@@ -189,7 +195,7 @@ def _extent(setting: Setting, state: State, prototype: HelperPrototype, index: i
             if not isinstance(value, Term):
                 return None
             size_range = state.facts.range(value)
-            return None if size_range.hi > _MAX_SIZE else size_range
+            return None if size_range.hi > MAX_SIZE else size_range
 
 
 def _argument(
@@ -229,7 +235,7 @@ def _argument(
         case ArgKind.SOCK_COMMON | ArgKind.BTF_SOCK_COMMON | ArgKind.SOCK_OR_NULL | ArgKind.BTF_SOCK_COMMON_OR_NULL:
             if arg.nullable and _is_null(value):
                 return None
-            if not isinstance(value, Pointer) or value.region.name not in _SOCKETS:
+            if not isinstance(value, Pointer) or value.region.name not in SOCKETS:
                 return _bad(f"{state.show(value)} is not a socket")
             if arg.releases:
                 return _reference_argument(state, value)
@@ -237,7 +243,7 @@ def _argument(
                 return _bad("the socket may be null", "a null check before the call")
             return None
         case ArgKind.MAP_VALUE if _holds_sockets(setting, state, prototype):
-            is_socket = isinstance(value, Pointer) and value.region.name in _SOCKETS
+            is_socket = isinstance(value, Pointer) and value.region.name in SOCKETS
             if not is_socket or not isinstance(value, Pointer):
                 return _bad(f"{state.show(value)} is not a socket")
             may_be_null = state.facts.range(value.base).lo == 0
@@ -267,7 +273,7 @@ def _socket_map_change(setting: Setting, prototype: HelperPrototype) -> Violatio
 
 def _holds_sockets(setting: Setting, state: State, prototype: HelperPrototype) -> bool:
     """Whether the values of the map are sockets, as far as helpers go."""
-    handle = _map_argument(prototype, state)
+    handle = map_argument(prototype, state)
     return handle is not None and setting.map_type_of(handle.region).name in ("sockmap", "sockhash")
 
 
@@ -290,8 +296,8 @@ def _size_argument(state: State, arg: HelperArg, value: Value) -> Violation | No
     known = state.facts.range(value)
     if arg.kind is ArgKind.ALLOC_SIZE and known.lo != known.hi:
         return _bad("the size is not a known constant")
-    if known.hi > _MAX_SIZE:
-        return _bad(f"the size ({state.show(value)}) may be negative or too large", f"size <= {_MAX_SIZE}")
+    if known.hi > MAX_SIZE:
+        return _bad(f"the size ({state.show(value)}) may be negative or too large", f"size <= {MAX_SIZE}")
     if arg.kind is ArgKind.SIZE and known.lo == 0:
         return _bad(f"the size ({state.show(value)}) may be zero", "size > 0")
     return None
@@ -361,12 +367,12 @@ def call_helper(setting: Setting, state: State, helper: int) -> None:
     if prototype is None:
         leave(state, Special.POISON)
         return
-    handle = _map_argument(prototype, state)
+    handle = map_argument(prototype, state)
     for index, declared in enumerate(prototype.args):
-        arg, value = _on_map(setting, handle, declared), state.registers[index + 1]
+        arg, value = on_map(setting, handle, declared), state.registers[index + 1]
         if arg.writes and isinstance(value, Pointer):
             extent = _extent(setting, state, prototype, index, arg)
-            overwrite(state, value, Range(0, _MAX_SIZE) if extent is None else extent, certain=not arg.reads)
+            overwrite(state, value, Range(0, MAX_SIZE) if extent is None else extent, certain=not arg.reads)
         if arg.releases:
             _release(state, value)
     result = _result(setting, state, prototype, handle)
@@ -439,7 +445,7 @@ def _bounded(setting: Setting, state: State, prototype: HelperPrototype) -> Term
     """An error, or at most as many bytes as the helper was given room for."""
     index = next(i for i, arg in enumerate(prototype.args) if arg.kind in (ArgKind.SIZE, ArgKind.SIZE_OR_ZERO))
     size = state.registers[index + 1]
-    if not isinstance(size, Term) or state.facts.range(size).hi > _MAX_SIZE:
+    if not isinstance(size, Term) or state.facts.range(size).hi > MAX_SIZE:
         return unknown(setting, state)
     result = unknown(setting, state, -_MAX_ERRNO, state.facts.range(size).hi)
     assume(state, Comparison.SLE, result, size, 64)

@@ -47,7 +47,7 @@ from prevail_py.verifier.values import (
     Value,
 )
 
-__all__ = ["BudgetExhausted", "CallString", "Checker", "Fixpoint", "Loop"]
+__all__ = ["BudgetExhausted", "CallString", "Checker", "Fixpoint", "Loop", "ended_early"]
 
 _JOINS_BEFORE_WIDENING: Final = 1
 _DESCENDING_ROUNDS: Final = 2
@@ -418,8 +418,7 @@ class Fixpoint:
             attempt = step.attempt
             for state in states:
                 if step.may_end and replaced is not None and calls:
-                    ended = _after_tail_call if isinstance(step.instruction, Call) else _after_legacy_load
-                    replaced.append(ended(setting, state))
+                    replaced.append(ended_early(setting, state, step.instruction))
                 try:
                     if attempt is None or not attempt(state):
                         self._demand(step.pc, step.instruction, state, final)
@@ -513,6 +512,11 @@ class Fixpoint:
 def _is_last(open_components: list[_Component]) -> bool:
     """Whether what is visited now is visited for the last time: outside of loops, or in the last pass of each."""
     return not open_components or all(component.rounds == _DESCENDING_ROUNDS for component in open_components)
+
+
+def ended_early(setting: Setting, state: State, instruction: Instruction) -> State:
+    """The end of a subprogram at an instruction that may end it, a tail call or a legacy load, before it goes on."""
+    return (_after_tail_call if isinstance(instruction, Call) else _after_legacy_load)(setting, state)
 
 
 def _after_tail_call(setting: Setting, state: State) -> State:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from prevail_py.verifier.termination import Termination
     from prevail_py.vm.machine import Machine
 
-__all__ = ["Failure", "Invariants", "Verdict", "VerdictKind"]
+__all__ = ["Discharged", "Failure", "Invariants", "Verdict", "VerdictKind"]
 
 
 class VerdictKind(Enum):
@@ -57,6 +57,24 @@ class Failure:
         where = f"{self.line}: " if self.line else ""
         needed = f" (needed: {self.needed})" if self.needed else ""
         return f"{where}slot {self.pc}: {self.assertion}: {self.message}{needed}"
+
+
+@dataclass(frozen=True, slots=True)
+class Discharged:
+    """An assertion that the domains leave unproved, and of which the solver showed that no run violates it.
+
+    It is about slot ``pc`` reached by the active calls ``calls``, in one state.  ``query`` is what the solver found to
+    be unsatisfiable, as an SMT-LIB script: that a run comes there and violates ``assertion``.  ``rlimit`` is what that
+    took, in the solver's own unit.  ``starts`` are the places from which it was asked for: the entry of the program and
+    heads of loops, as (active calls, slot), whose invariants the query takes for granted.
+    """
+
+    calls: tuple[int, ...]
+    pc: int
+    assertion: str
+    query: str = field(repr=False)
+    rlimit: int = 0
+    starts: tuple[tuple[tuple[int, ...], int], ...] = ()
 
 
 class Invariants(Mapping[tuple[tuple[int, ...], int], tuple[str, ...]]):
@@ -135,6 +153,7 @@ class Verdict:
     ``termination`` says whether the program ends, where that was asked for; it is no part of SAFE.
     ``assumptions`` lists facts about the host on which the verdict rests, and what a ``policy`` other than ``strict``
     allows (:mod:`prevail_py.verifier.policy`).
+    ``discharged`` lists what the solver proved: SAFE rests on it where it is not empty.
     """
 
     kind: VerdictKind
@@ -148,6 +167,7 @@ class Verdict:
     policy: str = "strict"
     invariants: Invariants = field(default_factory=_no_invariants, compare=False, repr=False)
     termination: Termination | None = None
+    discharged: tuple[Discharged, ...] = ()
     explainer: Callable[[Failure], Explanation] | None = field(default=None, compare=False, repr=False)
 
     @property

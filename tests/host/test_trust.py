@@ -110,6 +110,7 @@ ATTACKS: dict[str, tuple[str, Attack]] = {
     **{f"another {name}": (name, _claim(name, bytes(32))) for name in SUBJECT[5:]},
     "another build": ("build", _claim("build", bytes(32))),
     "another domain": ("options", _claim("options", Options(domain="interval"))),
+    "without the solver": ("options", _claim("options", Options(smt=False))),
     "another budget": ("options", _claim("options", Options(budget=7))),
     "a lax policy": ("policy", _claim("options", Options(policy="linux-root"))),
     **{f"verdict {kind}": ("verdict", _claim("verdict", kind)) for kind in ("UNSAFE", "UNKNOWN", "UNSUPPORTED", "")},
@@ -319,7 +320,7 @@ def test_strict_parser() -> None:
             parse(_signed(encode({**value, name: bad})), PUBLIC)
         assert error.value.field == name
     options = Options().arguments()
-    for changes in ({"domain": 1}, {"policy": "x" * 257}, {"budget": 0}, {"disjuncts": True}, {"more": 1}):
+    for changes in ({"domain": 1}, {"policy": "x" * 257}, {"budget": 0}, {"disjuncts": True}, {"smt": 1}, {"more": 1}):
         with pytest.raises(TokenError, match=r"^options: "):
             parse(_signed(encode({**value, "options": {**options, **changes}})), PUBLIC)
     without = {name: each for name, each in value.items() if name != "maps"}

@@ -13,7 +13,7 @@ from prevail_py.host.canonical import Plain
 from prevail_py.isa.decode import DecodeError, decode
 from prevail_py.isa.encode import EncodeError, encode
 from prevail_py.objects.program import MapSpec, Program, SourceLine, Subprogram
-from prevail_py.verifier.verdict import Failure, Verdict, VerdictKind
+from prevail_py.verifier.verdict import Discharged, Failure, Verdict, VerdictKind
 
 __all__ = [
     "MessageError",
@@ -117,7 +117,7 @@ def to_map(value: Plain) -> MapSpec:
 
 
 def from_verdict(verdict: Verdict) -> Plain:
-    """``verdict`` without its invariants, explanations and bounds on loops."""
+    """``verdict`` without its invariants, explanations, bounds on loops, and the text of queries."""
     return {
         "kind": verdict.kind.name,
         "program": from_program(verdict.program),
@@ -128,7 +128,12 @@ def from_verdict(verdict: Verdict) -> Plain:
         "disjuncts": verdict.disjuncts,
         "assumptions": list(verdict.assumptions),
         "policy": verdict.policy,
+        "discharged": [_from_discharged(each) for each in verdict.discharged],
     }
+
+
+def _from_discharged(each: Discharged) -> Plain:
+    return {"calls": list(each.calls), "pc": each.pc, "assertion": each.assertion, "rlimit": each.rlimit}
 
 
 def _from_failure(failure: Failure) -> Plain:
@@ -153,7 +158,9 @@ _VERDICT: Final = {
     "disjuncts": int,
     "assumptions": list,
     "policy": str,
+    "discharged": list,
 }
+_DISCHARGED: Final = {"calls": list, "pc": int, "assertion": str, "rlimit": int}
 _FAILURE: Final = {"pc": int, "assertion": str, "message": str, "line": list, "state": str, "needed": str}
 
 
@@ -172,7 +179,15 @@ def to_verdict(value: Plain) -> Verdict:
         got["disjuncts"],
         _texts(got["assumptions"]),
         got["policy"],
+        discharged=tuple(map(_to_discharged, got["discharged"])),
     )
+
+
+def _to_discharged(value: Plain) -> Discharged:
+    got = fields_of(value, _DISCHARGED)
+    if not all(type(call) is int for call in got["calls"]):
+        raise MessageError("calls: not a list of slots")
+    return Discharged(tuple(got["calls"]), got["pc"], got["assertion"], "", got["rlimit"])
 
 
 def _to_failure(value: Plain) -> Failure:

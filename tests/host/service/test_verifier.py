@@ -28,6 +28,7 @@ from prevail_py.objects.elf import load_object
 from prevail_py.objects.program import MapSpec, Program
 from prevail_py.objects.text import assemble
 from prevail_py.research.mutate import mutations
+from prevail_py.research.suite import pairs
 from prevail_py.verifier import verify
 from prevail_py.verifier.verdict import VerdictKind
 from prevail_py.vm.maps import create_maps
@@ -59,6 +60,18 @@ def programs() -> list[Program]:
 
 
 # What it says. ----------
+
+
+def test_a_program_that_needs_the_solver_is_proved_inside(verifier: Verifier) -> None:
+    program = pairs()["kinds"].safe
+    assert not verify(program, smt=False).is_safe
+    trust = Trust(verifier.key)
+    certified = verifier.verify(program, nonce=trust.nonce())
+    assert certified.verdict.is_safe
+    here = verify(program).discharged
+    assert certified.verdict.discharged == tuple(replace(each, query="", starts=()) for each in here)
+    assert admitted(certified, trust).key == verifier.key
+    assert not verifier.verify(program, options=Options(smt=False)).verdict.is_safe
 
 
 def test_the_examples(verifier: Verifier) -> None:
