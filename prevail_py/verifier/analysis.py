@@ -232,7 +232,9 @@ class _Attempt:
             return verdict
         if found.alarms:
             return replace(verdict, discharged=found.discharged)
-        return replace(verdict, kind=VerdictKind.SAFE, failures=(), discharged=found.discharged)
+        # Behind a failure that is none the invariants of the fixpoint may be wrong, those of the execution are not.
+        invariants = verdict.invariants if self._faithful else _invariants(found.execution.found)
+        return replace(verdict, kind=VerdictKind.SAFE, failures=(), discharged=found.discharged, invariants=invariants)
 
     def _line(self, pc: int) -> SourceLine | None:
         return self.setting.program.line_at(pc)

@@ -88,7 +88,8 @@ class Execution:
 
     ``moments`` are those with open assertions, ``ends`` those at which the main program returns, both in the order of
     execution.  ``setting`` gives meaning to the states.  ``steps`` counts abstract steps, as for a fixpoint.
-    ``resumed`` tells whether it rests on invariants of the fixpoint: there are loops.
+    ``resumed`` tells whether it rests on invariants of the fixpoint: there are loops.  ``found`` answers what the states
+    are in front of any slot, as after a fixpoint.
     """
 
     setting: Setting
@@ -96,6 +97,7 @@ class Execution:
     ends: tuple[Moment, ...]
     steps: int
     resumed: bool
+    found: Fixpoint
 
 
 def execute(fixpoint: Fixpoint, budget: int | None = None) -> Execution:
@@ -106,7 +108,7 @@ def execute(fixpoint: Fixpoint, budget: int | None = None) -> Execution:
     """
     region = _Region(fixpoint, fixpoint.budget if budget is None else budget)
     region.run()
-    return Execution(region.setting, tuple(region.moments), tuple(region.ends), region.steps, region.resumed)
+    return Execution(region.setting, tuple(region.moments), tuple(region.ends), region.steps, region.resumed, region)
 
 
 class _Region(Fixpoint):
@@ -120,7 +122,7 @@ class _Region(Fixpoint):
             known = top()
             return Remembering(known, Start(known))
 
-        setting = Setting(old.program, old.platform, remembering, old.policy)
+        setting = Setting(old.program, old.platform, remembering, old.policy, old.counts_turns)
         # Invariants of the fixpoint are taken over with their symbols: new ones must be others.
         setting.last = old.last
         setting.definitions = old.definitions
@@ -201,6 +203,8 @@ class _Region(Fixpoint):
                 states = self._call(pc, step.call, states, calls, True)
             elif step.call is not None:
                 states = self._call_back(pc, step.call, states, calls, True)
+            if step.call is not None:
+                self.returns.setdefault((calls, pc), []).extend(state.copy() for state in states)
         return states
 
     def _check(self, calls: CallString, pc: int, instruction: Instruction, state: State) -> None:
