@@ -86,6 +86,10 @@ soundness: $(TEST_ENV) ## verify random programs for ten minutes and run those t
 	$(PY) -m prevail_py.research.soundness --seconds 300 --out $(OUT)/soundness $(ARGS)
 	$(PY) -m prevail_py.research.soundness --seconds 300 --loops --size 15 --out $(OUT)/soundness $(ARGS)
 
+.PHONY: mutants
+mutants: $(TEST_ENV) ## run the tests against 200 mutants of the verifier; goes on where it was interrupted
+	$(PY) -m prevail_py.research.mutants --jobs $(JOBS) --out $(OUT)/mutants --markdown docs/measurements/mutants.md $(ARGS)
+
 .PHONY: selftests
 selftests: $(RESEARCH_ENV) ## verify the annotated selftests of the kernel: agreement, and every disagreement with its cause
 	mkdir -p $(OUT)
