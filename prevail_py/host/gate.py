@@ -15,7 +15,7 @@ A program is admitted in one of two ways, which :class:`Admission` names and the
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -29,9 +29,21 @@ from prevail_py.vm.outcome import Outcome, TrapKind, Trapped
 
 if TYPE_CHECKING:
     from prevail_py.host.trust import Trust
+    from prevail_py.objects.region_facts import RegionFacts
     from prevail_py.verifier.verdict import Verdict
+    from prevail_py.vm.batch import BatchResult, PacketBatch
 
-__all__ = ["Admission", "GateError", "SoundnessError", "admit", "require_maps", "require_sound", "run"]
+__all__ = [
+    "Admission",
+    "GateError",
+    "SoundnessError",
+    "admit",
+    "facts_of",
+    "require_maps",
+    "require_sound",
+    "run",
+    "run_batch",
+]
 
 _LOG: Final = logging.getLogger(__name__)
 
@@ -100,6 +112,52 @@ def run(
     if not unchecked:
         require_sound(program, execution.outcome)
     return execution
+
+
+def run_batch(
+    program: Program,
+    packets: PacketBatch | Iterable[bytes],
+    *,
+    maps: Sequence[Map] | None = None,
+    verdict: Verdict | None = None,
+    engine: str = "jit",
+    environment: Environment | None = None,
+    fuel: int = DEFAULT_FUEL,
+    threads: int = 1,
+) -> BatchResult:
+    """Run a program that is SAFE on many packets, without Python between them where engine and program allow it.
+
+    That is native code (``jit``, ``jit-O0``) of an XDP program whose helpers are native, too; it lets other threads of
+    Python run, and with ``threads`` runs in several, each of which is a CPU for per-CPU maps.  ``fuel`` is for each
+    packet.  A :class:`~prevail_py.vm.batch.PacketBatch` is changed where the program writes to packets.
+    Raises :class:`GateError`, :class:`SoundnessError`, ValueError and
+    :class:`~prevail_py.vm.engines.EngineError` (a run did not return).
+    """
+    from prevail_py.vm.batch import PacketBatch, run_each
+    from prevail_py.vm.engines import Batched, Trusting
+    from prevail_py.vm.engines import engine as load_engine
+
+    environment = environment or Environment()
+    if maps is None:
+        maps = create_maps(program.maps, environment)
+    if verdict is None:
+        from prevail_py.verifier import verify
+
+        verdict = verify(program, termination=True)
+    admit(program, verdict, maps)
+    if not isinstance(packets, PacketBatch):
+        packets = PacketBatch.of(packets)
+    loaded = load_engine(engine).load(program)
+    if isinstance(loaded, Trusting):
+        loaded.trust(facts_of(verdict))
+    if isinstance(loaded, Batched):
+        return loaded.run_batch(packets, maps=maps, environment=environment, fuel=fuel, threads=threads)
+    return run_each(loaded, packets, maps=maps, environment=environment, fuel=fuel)
+
+
+def facts_of(verdict: Verdict | None) -> RegionFacts | None:
+    """What native code may leave out checks for: nothing, unless the verdict was found in this process."""
+    return None if verdict is None or verdict.prover is None or not verdict.is_safe else verdict.region_facts()
 
 
 def admit(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from prevail_py._render import Table
 from prevail_py.host.capture import Captured, CaptureWriter, read_capture
-from prevail_py.host.gate import Admission, admit, require_sound
+from prevail_py.host.gate import Admission, admit, facts_of, require_sound
 from prevail_py.objects.program import Program
 from prevail_py.vm.engines import Batch, Trusting
 from prevail_py.vm.engines import engine as load_engine
@@ -114,12 +114,16 @@ def replay(
     environment = environment or Environment()
     if maps is None:
         maps = create_maps(program.maps, environment)
+    if verdict is None and trust is None:
+        from prevail_py.verifier import verify
+
+        verdict = verify(program, termination=True)
     admission = admit(program, verdict, maps, token=token, trust=trust)
     frames = _frames(packets)
     logged = len(environment.log)
     loaded = load_engine(engine).load(program)
     if isinstance(loaded, Trusting):
-        loaded.trust()
+        loaded.trust(facts_of(verdict))
     results = []
     with ExitStack() as stack:
         writers: dict[str, CaptureWriter] = {}

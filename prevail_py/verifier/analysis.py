@@ -23,6 +23,7 @@ from prevail_py.verifier.concretization import excludes
 from prevail_py.verifier.fixpoint import BudgetExhausted, CallString, Fixpoint
 from prevail_py.verifier.policy import STRICT, Policy
 from prevail_py.verifier.policy import policy as policy_of
+from prevail_py.verifier.region_facts import region_facts
 from prevail_py.verifier.setting import Setting, Unsupported
 from prevail_py.verifier.state import State
 from prevail_py.verifier.termination import termination as bounds
@@ -209,6 +210,7 @@ class _Attempt:
         # A consequence without a cause would be a mistake of the analysis; it must never turn into SAFE.
         found = self._failures or self._consequences
         failures = tuple(found[key] for key in sorted(found))
+        termination = bounds(fixpoint) if self.measures else None
         return Verdict(
             VerdictKind.UNKNOWN if failures else VerdictKind.SAFE,
             program,
@@ -218,7 +220,8 @@ class _Attempt:
             assumptions=self._assumptions(),
             invariants=_invariants(fixpoint),
             explainer=partial(_explain, fixpoint),
-            termination=bounds(fixpoint) if self.measures else None,
+            termination=termination,
+            prover=partial(region_facts, fixpoint, termination),
         )
 
     def settled(self, verdict: Verdict) -> Verdict:

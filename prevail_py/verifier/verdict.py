@@ -19,6 +19,7 @@ from prevail_py.isa.disassembler import disassemble
 from prevail_py.objects.program import Program, SourceLine
 
 if TYPE_CHECKING:
+    from prevail_py.objects.region_facts import RegionFacts
     from prevail_py.verifier.explain import Explanation
     from prevail_py.verifier.termination import Termination
     from prevail_py.vm.machine import Machine
@@ -169,11 +170,21 @@ class Verdict:
     termination: Termination | None = None
     discharged: tuple[Discharged, ...] = ()
     explainer: Callable[[Failure], Explanation] | None = field(default=None, compare=False, repr=False)
+    prover: Callable[[], RegionFacts] | None = field(default=None, compare=False, repr=False)
 
     @property
     def is_safe(self) -> bool:
         """Whether every assertion is proved that the policy asks for; only ``strict`` opens the gate."""
         return self.kind is VerdictKind.SAFE
+
+    def region_facts(self) -> RegionFacts:
+        """What was proved of the memory that the program touches, for engines that leave out checks because of it.
+
+        Raises ValueError unless the verdict is SAFE, under the policy ``strict``, and was found in this process.
+        """
+        if not self.is_safe or self.policy != "strict" or self.prover is None:
+            raise ValueError(f"{self.program.name}: no facts: {self.kind} ({self.policy})")
+        return self.prover()
 
     def explain(self, failure: Failure) -> Explanation:
         """Why one of :attr:`failures` is not proved: a slice of the program, the facts that hold, the missing one.

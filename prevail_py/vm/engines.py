@@ -17,18 +17,23 @@ Each is imported when it is asked for.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Final, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
 
 from prevail_py.isa.instructions import Instruction
 from prevail_py.objects.program import Program
+from prevail_py.objects.region_facts import RegionFacts
 from prevail_py.vm import interpreter
 from prevail_py.vm.environment import Environment
 from prevail_py.vm.interpreter import DEFAULT_FUEL, Execution, Interpreter
 from prevail_py.vm.maps import Map
 
+if TYPE_CHECKING:
+    from prevail_py.vm.batch import BatchResult, PacketBatch
+
 __all__ = [
     "ENGINES",
     "Batch",
+    "Batched",
     "Engine",
     "EngineCrash",
     "EngineError",
@@ -79,11 +84,28 @@ class Batch(Protocol):
 
 
 @runtime_checkable
+class Batched(Protocol):
+    """A loaded program that runs on many packets in one go, each for itself."""
+
+    def run_batch(
+        self,
+        packets: PacketBatch,
+        *,
+        maps: Sequence[Map] | None = None,
+        environment: Environment | None = None,
+        fuel: int = DEFAULT_FUEL,
+        threads: int = 1,
+    ) -> BatchResult:
+        """See :func:`prevail_py.host.gate.run_batch`."""
+        ...
+
+
+@runtime_checkable
 class Trusting(Protocol):
     """A loaded program that runs with less caution once it is known to be SAFE."""
 
-    def trust(self) -> None:
-        """Take it from the verifier."""
+    def trust(self, facts: RegionFacts | None = None) -> None:
+        """Take it from the verifier, with what it proved of the memory that the program touches."""
         ...
 
 

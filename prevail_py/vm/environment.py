@@ -168,6 +168,17 @@ class Environment:
         """The next pseudo-random unsigned 32-bit number."""
         return self._random.getrandbits(32)
 
+    def draw(self, count: int) -> tuple[object, bytes]:
+        """What :meth:`rewind` wants to know, and the next random numbers as little-endian words of 32 bits."""
+        state = self._random.getstate()
+        return state, self._random.getrandbits(32 * count).to_bytes(4 * count, "little")
+
+    def rewind(self, state: object, used: int) -> None:
+        """Take back what was drawn from ``state`` on, but for the first ``used`` of it."""
+        self._random.setstate(state)  # type: ignore[arg-type]
+        if used:
+            self._random.getrandbits(32 * used)
+
     def route(self, destination: IPv4Address | IPv6Address) -> Route | None:
         """The route with the longest prefix that covers ``destination``."""
         covering = [route for route in self.routes if destination in route.network]

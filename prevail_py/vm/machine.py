@@ -20,7 +20,7 @@ from prevail_py.vm.context import Context
 from prevail_py.vm.environment import Environment, Socket
 from prevail_py.vm.fault import Fault
 from prevail_py.vm.maps import Map, has_values
-from prevail_py.vm.memory import FRAME_SIZE, AddressSpace, Region, RegionKind
+from prevail_py.vm.memory import FRAME_SIZE, WINDOW, AddressSpace, Region, RegionKind
 from prevail_py.vm.outcome import TrapKind
 from prevail_py.vm.packet import Packet
 from prevail_py.words import WordOp
@@ -340,6 +340,14 @@ class Machine:
         return self.memory.map_value(
             self._value_windows[index], number, map.value(slot, cpu), index, writable=map.writable, kind=kind
         )
+
+    def value_at(self, address: int) -> Region | None:
+        """The memory of the value in whose window an address is; None where there is none."""
+        for index, (map, first) in enumerate(zip(self.maps, self._value_windows, strict=True)):
+            number = (address - first) // WINDOW
+            if has_values(map) and 0 <= number < map.slots * map.cpus:
+                return self.value_region(index, number // map.cpus, number % map.cpus)
+        return None
 
     # References -----------------------------------------------------------------------------------------------------
 

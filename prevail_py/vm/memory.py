@@ -20,7 +20,7 @@ Regions are mutable records, for they are the machine's memory; identity is what
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from itertools import chain
@@ -29,22 +29,48 @@ from typing import Final
 from prevail_py.vm.fault import Fault
 from prevail_py.vm.outcome import TrapKind
 
-__all__ = ["FRAME_SIZE", "MAX_REGION_SIZE", "AddressSpace", "Region", "RegionKind"]
+__all__ = [
+    "CONTEXT_BASE",
+    "FRAME_SIZE",
+    "MAX_REGION_SIZE",
+    "PACKET_BASE",
+    "STACK_BASE",
+    "WINDOW",
+    "AddressSpace",
+    "Region",
+    "RegionKind",
+    "map_object_base",
+    "map_value_windows",
+]
 
 FRAME_SIZE: Final = 512
 """Bytes of stack that each function has of its own (RFC 9669 leaves it to the platform; MAX_BPF_STACK in Linux)."""
 
 MAX_REGION_SIZE: Final = 1 << 30
 
-_WINDOW: Final = 1 << 32
-_CONTEXT: Final = 1 << 40
-_STACK: Final = 2 << 40
-_PACKET: Final = 3 << 40
+WINDOW: Final = 1 << 32
+CONTEXT_BASE: Final = 1 << 40
+STACK_BASE: Final = 2 << 40
+PACKET_BASE: Final = 3 << 40
 _CODE: Final = 4 << 40
 _MAPS: Final = 5 << 40
 _MAP_VALUES: Final = 1 << 48
 _MEMORY: Final = 1 << 61
 _MASK64: Final = (1 << 64) - 1
+
+
+def map_object_base(index: int) -> int:
+    """The address of what references to the map at this position point to."""
+    return _MAPS + index * WINDOW
+
+
+def map_value_windows(counts: Sequence[int]) -> list[int]:
+    """The address of the first value of each map of a fresh address space that have so many, as they are attached."""
+    first, found = _MAP_VALUES, []
+    for count in counts:
+        found.append(first)
+        first += count * WINDOW
+    return found
 
 
 class RegionKind(Enum):
@@ -199,7 +225,7 @@ class AddressSpace:
 
     def context(self, content: bytes | bytearray) -> Region:
         """The context of the program: ``content`` is copied."""
-        return self._add(Region(RegionKind.CONTEXT, _CONTEXT, _buffer(content)))
+        return self._add(Region(RegionKind.CONTEXT, CONTEXT_BASE, _buffer(content)))
 
     def stack_frame(self, number: int) -> Region:
         """An uninitialised stack frame; ``base + size`` is its frame pointer."""
@@ -208,7 +234,7 @@ class AddressSpace:
             return self.renew(old)
         region = self._frames[number] = Region(
             RegionKind.STACK,
-            _STACK + number * _WINDOW,
+            STACK_BASE + number * WINDOW,
             memoryview(bytearray(FRAME_SIZE)),
             initialised=bytearray(FRAME_SIZE),
             pointers={},
@@ -227,36 +253,36 @@ class AddressSpace:
 
     def packet(self, frame: memoryview, start: int, end: int, *, writable: bool) -> Region:
         """The bytes ``start`` to ``end`` of a packet buffer: the address of each follows from its place in it."""
-        return self._add(Region(RegionKind.PACKET, _PACKET + start, frame[start:end], writable))
+        return self._add(Region(RegionKind.PACKET, PACKET_BASE + start, frame[start:end], writable))
 
     def memory(self, content: bytes | bytearray, *, holds_pointers: bool = False) -> Region:
         """Plain initialised memory in a window that no other region of this run had or will have."""
         region = Region(RegionKind.MEMORY, self._next_memory, _buffer(content), pointers={} if holds_pointers else None)
-        self._next_memory += _WINDOW
+        self._next_memory += WINDOW
         return self._add(region)
 
     def socket(self, content: bytes) -> Region:
         """A socket, in a window of its own like plain memory: it can be read, never written."""
         region = Region(RegionKind.SOCKET, self._next_memory, _buffer(content), writable=False)
-        self._next_memory += _WINDOW
+        self._next_memory += WINDOW
         return self._add(region)
 
     def map_object(self, index: int) -> Region:
         """What a map reference points to: a region without bytes."""
-        region = Region(RegionKind.MAP, _MAPS + index * _WINDOW, memoryview(b""), map_index=index)
+        region = Region(RegionKind.MAP, map_object_base(index), memoryview(b""), map_index=index)
         self._map_regions[region.base] = region
         return region
 
     def function(self, number: int) -> Region:
         """What a pointer to a function points to: a region without bytes."""
-        return self._add(Region(RegionKind.FUNCTION, _CODE + number * _WINDOW, memoryview(b"")))
+        return self._add(Region(RegionKind.FUNCTION, _CODE + number * WINDOW, memoryview(b"")))
 
     def reserve_map_values(self, count: int) -> int:
         """The first of ``count`` windows in a row for the values of a map.  Raises ValueError if there are none."""
         first = self._next_map_value
-        if first + count * _WINDOW > _MEMORY:
+        if first + count * WINDOW > _MEMORY:
             raise ValueError(f"no room in the address space for {count} more map values")
-        self._next_map_value += count * _WINDOW
+        self._next_map_value += count * WINDOW
         return first
 
     def map_value(
@@ -270,7 +296,7 @@ class AddressSpace:
         kind: RegionKind = RegionKind.MAP_VALUE,
     ) -> Region:
         """Value ``number`` of the map whose windows begin at ``first``: always the same region for the same value."""
-        base = first + number * _WINDOW
+        base = first + number * WINDOW
         region = self._map_regions.get(base)
         if region is None:
             region = Region(kind, base, data, writable=writable, map_index=map_index)

@@ -5,19 +5,20 @@ primitives are total, as the protocol asks, and no instruction that they emit is
 replaced by 1 where LLVM's division is undefined (by zero, and ``MIN / -1``) and the right result is selected after it,
 amounts of shifts are masked, and nothing carries ``nsw``, ``nuw`` or ``exact``.
 
-Values are those of llvmlite, which has no types: an integer of the width that the algebra gives it.
+Values are those of llvmlite, which has no types, or of another builder with the same methods
+(:mod:`prevail_py.vm.jit.proved.text`): an integer of the width that the algebra gives it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias
 
 from llvmlite import ir
 
 from prevail_py.words import Comparison
 
-__all__ = ["Bit", "LlvmAlgebra", "Value"]
+__all__ = ["Bit", "Kit", "LlvmAlgebra", "Value"]
 
 Value: TypeAlias = Any
 """An ``llvmlite.ir.Value`` of integer type."""
@@ -34,14 +35,35 @@ _SIGNED: Final[Mapping[Comparison, str]] = {
 }  # fmt: skip
 
 
+class Kit(Protocol):
+    """What goes with a builder: its constants and its types."""
+
+    def constant(self, value: int, width: int) -> Value:
+        """The number, which has so many bits."""
+        ...
+
+    def integer(self, width: int) -> Any:
+        """The type of words of so many bits."""
+        ...
+
+
+class _Llvmlite:
+    def constant(self, value: int, width: int) -> Value:
+        return ir.Constant(ir.IntType(width), value)
+
+    def integer(self, width: int) -> Any:
+        return ir.IntType(width)
+
+
 class LlvmAlgebra:
     """Emits at the place where ``builder`` is."""
 
-    def __init__(self, builder: Any) -> None:
+    def __init__(self, builder: Any, kit: Kit | None = None) -> None:
         self._builder: Final = builder
+        self._kit: Final[Kit] = kit or _Llvmlite()
 
     def const(self, value: int, width: int) -> Value:
-        return ir.Constant(ir.IntType(width), value & ((1 << width) - 1))
+        return self._kit.constant(value & ((1 << width) - 1), width)
 
     def add(self, a: Value, b: Value, width: int) -> Value:
         return self._builder.add(a, b)
@@ -103,13 +125,13 @@ class LlvmAlgebra:
         return self._builder.bswap(a)
 
     def truncate(self, a: Value, width: int, to: int) -> Value:
-        return a if to == width else self._builder.trunc(a, ir.IntType(to))
+        return a if to == width else self._builder.trunc(a, self._kit.integer(to))
 
     def zero_extend(self, a: Value, width: int, to: int) -> Value:
-        return a if to == width else self._builder.zext(a, ir.IntType(to))
+        return a if to == width else self._builder.zext(a, self._kit.integer(to))
 
     def sign_extend(self, a: Value, width: int, to: int) -> Value:
-        return a if to == width else self._builder.sext(a, ir.IntType(to))
+        return a if to == width else self._builder.sext(a, self._kit.integer(to))
 
     def compare(self, comparison: Comparison, a: Value, b: Value, width: int) -> Bit:
         if comparison in _UNSIGNED:

@@ -19,9 +19,10 @@ from prevail_py.isa.instructions import Instruction
 from prevail_py.objects.program import Program
 from prevail_py.platforms import Platform, platform
 from prevail_py.vm import interpreter
+from prevail_py.vm.batch import BatchResult, PacketBatch, run_each
 from prevail_py.vm.engines import EngineCrash, EngineError
 from prevail_py.vm.environment import Environment
-from prevail_py.vm.interpreter import DEFAULT_FUEL, Execution, Interpreter
+from prevail_py.vm.interpreter import DEFAULT_FUEL, Execution, Executor, Interpreter
 from prevail_py.vm.jit.isolation import rehearse
 from prevail_py.vm.jit.layout import Status
 from prevail_py.vm.jit.runtime import Run
@@ -30,7 +31,9 @@ from prevail_py.vm.maps import Map
 from prevail_py.vm.outcome import Outcome, Returned, Trap, Trapped
 
 if TYPE_CHECKING:
+    from prevail_py.objects.region_facts import RegionFacts
     from prevail_py.vm.jit.compile import Native, Tier
+    from prevail_py.vm.jit.proved.engine import ProvedProgram
 
 __all__ = ["JitEngine", "JitProgram", "compiled", "run_native"]
 
@@ -95,15 +98,38 @@ class JitProgram:
         self._platform: Final = platform(program.platform)
         self._code: Final = prepare(self._platform, program, {})
         self._trusted = engine.trusted
+        self._proved: ProvedProgram | None = None
+        self._checked_because = ""
 
     @property
     def name(self) -> str:
         """The name of the engine."""
         return self._engine.name
 
-    def trust(self) -> None:
-        """The program is proved SAFE: run it in this process at once."""
+    def trust(self, facts: RegionFacts | None = None) -> None:
+        """The program is proved SAFE: run it in this process at once, without checks as far as the facts allow it.
+
+        Raises ValueError for facts about another program.
+        """
         self._trusted = True
+        if facts is None:
+            return
+        from prevail_py.vm.jit.proved.engine import Ineligible, ProvedProgram
+
+        try:
+            self._proved = ProvedProgram(self._code, self._platform, facts, self._engine.tier)
+        except Ineligible as reason:
+            self._checked_because = str(reason)
+
+    @property
+    def proved(self) -> ProvedProgram | None:
+        """The program without checks, where there is such code for it."""
+        return self._proved
+
+    @property
+    def checked_because(self) -> str:
+        """Why its accesses are checked although facts are known; empty where they are not, or none are."""
+        return self._checked_because
 
     def run(
         self,
@@ -116,18 +142,46 @@ class JitProgram:
     ) -> Execution:
         """Run the program once: see :func:`prevail_py.vm.interpreter.run`.
 
-        Raises :class:`EngineCrash` where native code of a program that is not trusted crashes, or hangs.
+        Raises :class:`EngineCrash` where native code of a program that is not trusted crashes, or hangs.  Programs that
+        run without checks count no steps.
         """
+
+        proved, world = self._proved, environment or Environment()
+        executor: Executor = self._engine.execute
+        if proved is not None:
+            execution = proved.run(packet, context, maps, world, fuel)
+            if execution is not None:
+                return execution
+            executor = proved.execute
 
         def execute() -> Execution:
             return self._reference.run_with(
-                self._engine.execute, packet=packet, context=context, maps=maps, environment=environment, fuel=fuel
+                executor, packet=packet, context=context, maps=maps, environment=world, fuel=fuel
             )
 
         if not self._trusted:
             compiled(self._code, self._platform, self._engine.tier)  # once, not in each child
             self._engine.rehearse(execute, fuel)
         return execute()
+
+    def run_batch(
+        self,
+        packets: PacketBatch,
+        *,
+        maps: Sequence[Map] | None = None,
+        environment: Environment | None = None,
+        fuel: int = DEFAULT_FUEL,
+        threads: int = 1,
+    ) -> BatchResult:
+        """Run the program on each packet in turn: see :meth:`ProvedProgram.run_batch`.
+
+        Where it is not proved, or calls helpers in Python, packets are run one at a time by one thread, and the batch
+        that is given stays as it was.
+        """
+        world = environment or Environment()
+        if self._proved is not None and self._proved.is_simple and world.socket is None:
+            return self._proved.run_batch(packets, maps, world, fuel, threads)
+        return run_each(self, packets, maps=maps, environment=world, fuel=fuel)
 
 
 class JitEngine:

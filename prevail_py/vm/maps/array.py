@@ -34,6 +34,11 @@ class ArrayMap(MutableMapping[bytes, Content]):
     def __repr__(self) -> str:
         return f"<array {self.spec.name!r}: {len(self)} elements>"
 
+    @property
+    def storage(self) -> Storage:
+        """The values."""
+        return self._storage
+
     # For programs ---------------------------------------------------------------------------------------------------
 
     @property

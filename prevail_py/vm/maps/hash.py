@@ -17,6 +17,7 @@ from prevail_py.vm.maps.model import (
     require,
 )
 from prevail_py.vm.maps.storage import FreeSlots, Storage
+from prevail_py.vm.maps.table import HashTable
 
 __all__ = ["HashMap"]
 
@@ -28,6 +29,9 @@ class HashMap(MutableMapping[bytes, Content]):
     value, until the slot is used again.  Where it is ``per_cpu`` each CPU has a value of its own, and values are
     replaced in place.  Free slots are used last in, first out.  A table that ``evicts`` is never full: where Linux
     approximates, it drops the element that was looked up or updated least recently.
+
+    Native code has a table of the elements instead of the dictionary: :meth:`lend`.  Whichever of the two was changed
+    last is right, and the other one is made from it when it is asked for.
     """
 
     def __init__(
@@ -47,11 +51,53 @@ class HashMap(MutableMapping[bytes, Content]):
         self.per_cpu = cpus is not None
         # One slot more than elements, so that a full table can still replace one.
         self._storage = Storage(spec, spec.max_entries + 1, cpus or 1)
-        self._slot_of: dict[bytes, int] = {}  # the least recently used first, if it evicts
+        self._elements: dict[bytes, int] = {}  # the least recently used first, if it evicts
         self._free = FreeSlots()
+        self._table: HashTable | None = None
+        self._lent = False  # the table may be newer than the dictionary
+        self._filled = False  # the table holds what the dictionary does, or is newer
 
     def __repr__(self) -> str:
         return f"<hash {self.spec.name!r}: {len(self)} of {self.spec.max_entries} elements>"
+
+    # For native code ------------------------------------------------------------------------------------------------
+
+    @property
+    def storage(self) -> Storage:
+        """The values."""
+        return self._storage
+
+    @property
+    def evicts(self) -> bool:
+        """Whether a full table drops an element; such a one has no table for native code."""
+        return self._evicts
+
+    def lend(self) -> HashTable:
+        """The elements as a table, which may be changed until anything else is asked of this map."""
+        assert not self._evicts
+        if self._table is None:
+            self._table = HashTable(self.spec)
+        if not self._filled:
+            self._table.fill(self._elements, self._free.freed, self._free.unused)
+            self._filled = True
+        self._lent = True
+        return self._table
+
+    @property
+    def _slot_of(self) -> dict[bytes, int]:
+        """The elements, to be read."""
+        if self._lent:
+            assert self._table is not None
+            self._elements, freed, unused = self._table.contents()
+            self._free = FreeSlots(freed, unused)
+            self._lent = False
+        return self._elements
+
+    def _changing(self) -> dict[bytes, int]:
+        """The elements, to be changed: what native code had of them is worth nothing after that."""
+        elements = self._slot_of
+        self._filled = False
+        return elements
 
     # For programs ---------------------------------------------------------------------------------------------------
 
@@ -71,10 +117,11 @@ class HashMap(MutableMapping[bytes, Content]):
 
     def find(self, key: bytes) -> int | None:
         """The slot of the element with this key, which counts as used."""
-        slot = self._slot_of.get(key)
+        elements = self._slot_of
+        slot = elements.get(key)
         if slot is not None and self._evicts:
-            del self._slot_of[key]
-            self._slot_of[key] = slot
+            del elements[key]
+            elements[key] = slot
         return slot
 
     def value(self, slot: int, cpu: int) -> memoryview:
@@ -94,7 +141,7 @@ class HashMap(MutableMapping[bytes, Content]):
 
     def remove(self, key: bytes) -> int:
         """Remove an element."""
-        slot = self._slot_of.pop(key, None)
+        slot = self._changing().pop(key, None)
         if slot is None:
             return -errno.ENOENT
         self._free.give_back(slot)
@@ -102,14 +149,15 @@ class HashMap(MutableMapping[bytes, Content]):
 
     def put(self, key: bytes, values: list[bytes], flags: int) -> int:
         """Insert or replace an element with the value of every CPU: 0 or a negative error number."""
-        old = self._slot_of.get(key)
+        elements = self._changing()
+        old = elements.get(key)
         error = flags_error(flags, old is not None)
         if error:
             return error
-        if old is None and len(self._slot_of) >= self.spec.max_entries:
+        if old is None and len(elements) >= self.spec.max_entries:
             if not self._evicts:
                 return -errno.E2BIG
-            self.remove(next(iter(self._slot_of)))
+            self.remove(next(iter(elements)))
         if old is not None and self.per_cpu:
             slot = old
         else:
@@ -117,8 +165,8 @@ class HashMap(MutableMapping[bytes, Content]):
             if old is not None:
                 self.remove(key)
         self._storage.write(slot, values)
-        self._slot_of.pop(key, None)
-        self._slot_of[key] = slot
+        elements.pop(key, None)
+        elements[key] = slot
         return 0
 
     # For the user ---------------------------------------------------------------------------------------------------

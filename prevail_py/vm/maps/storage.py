@@ -8,7 +8,7 @@ value's size rounded up to 8 bytes, as in Linux; nothing else is in it::
 An array has a slot for each index, in order, and so have the maps of redirection targets; a hash table and a trie have
 one more than ``max_entries``, so that a full one can still replace an element by another (which slot a key has is in a
 dictionary beside the block); the values of a queue or stack are in a ring of ``max_entries + 1`` slots.  Code that
-knows the address of the block (native code, later) can compute that of every value.  The block is an anonymous memory
+knows the address of the block (native code) can compute that of every value.  The block is an anonymous memory
 map, which is aligned to a page and does not move, and a large map that is hardly used costs nothing.
 """
 
@@ -29,27 +29,27 @@ MAX_STORAGE: Final = 1 << 30
 
 
 class Storage:
-    """``slots`` values for each of ``cpus`` CPUs, zero at first."""
+    """``slots`` values for each of ``cpus`` CPUs, zero at first; all of them are in ``memory``."""
 
-    __slots__ = ("_bytes", "_spec", "_stride", "cpus", "size", "slots")
+    __slots__ = ("_spec", "cpus", "memory", "size", "slots", "stride")
 
     def __init__(self, spec: MapSpec, slots: int, cpus: int) -> None:
         """Raises :class:`MapError` (ENOMEM) where the values would take more than :data:`MAX_STORAGE` bytes."""
         self._spec = spec
-        self._stride = (spec.value_size + 7) & ~7
+        self.stride = (spec.value_size + 7) & ~7
         self.size = spec.value_size
         self.slots = slots
         self.cpus = cpus
-        total = slots * cpus * self._stride
+        total = slots * cpus * self.stride
         if total > MAX_STORAGE:
             raise MapError(spec.name, errno.ENOMEM, f"{total} bytes of values are more than {MAX_STORAGE}")
         # Private: a forked child must not change what its parent has (mmap shares unless told otherwise).
-        self._bytes = memoryview(mmap(-1, total, MAP_PRIVATE | MAP_ANONYMOUS))
+        self.memory = memoryview(mmap(-1, total, MAP_PRIVATE | MAP_ANONYMOUS))
 
     def value(self, slot: int, cpu: int) -> memoryview:
         """The memory of one value."""
-        start = (slot * self.cpus + cpu) * self._stride
-        return self._bytes[start : start + self.size]
+        start = (slot * self.cpus + cpu) * self.stride
+        return self.memory[start : start + self.size]
 
     def read(self, slot: int, per_cpu: bool) -> Content:
         """A value as the user sees it."""
@@ -79,9 +79,20 @@ class FreeSlots:
 
     __slots__ = ("_freed", "_unused")
 
-    def __init__(self) -> None:
-        self._freed: list[int] = []
-        self._unused = 0  # slots from here on were never used
+    def __init__(self, freed: Sequence[int] = (), unused: int = 0) -> None:
+        """``freed`` were given back, in this order; those from ``unused`` on were never used."""
+        self._freed: list[int] = list(freed)
+        self._unused = unused
+
+    @property
+    def freed(self) -> Sequence[int]:
+        """Those that were given back, in the order in which they were."""
+        return self._freed
+
+    @property
+    def unused(self) -> int:
+        """The first one that was never used."""
+        return self._unused
 
     def take(self) -> int:
         """A slot; the caller sees to it that there are enough."""

@@ -1,0 +1,1 @@
+"""Native code for programs that are proved: accesses relative to their region, without checks."""

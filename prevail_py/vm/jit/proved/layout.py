@@ -1,0 +1,84 @@
+"""What proved code and Python share: one block of words for each run.
+
+Registers hold the very words that they hold in the reference, addresses of the virtual address space of
+:mod:`prevail_py.vm.memory` included; where the bytes are in this process is known beside them.  Everything in the block
+is a word of 64 bits.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import Final
+
+__all__ = ["RANDOM_WORDS", "Field", "MapField", "Status", "block_words", "map_field"]
+
+
+class Field(IntEnum):
+    """Places in the block."""
+
+    RESULT = 0
+    """R0 at the end, or what a helper in Python returned."""
+    HOST = 1
+    """Where the memory is that :attr:`RESULT` of such a helper points to ..."""
+    BASE = 2
+    """... and its address as the program sees it."""
+    DATA = 3
+    DATA_END = 4
+    DATA_META = 5
+    FUEL = 6
+    """How many instructions may still run; it is counted on the way back in loops only."""
+    PC = 7
+    """Where a run stopped that did not come to its end."""
+    HELPER = 8
+    """The address of the function that calls a helper in Python."""
+    CPU = 9
+    NOW = 10
+    TICK = 11
+    RANDOM = 12
+    """The address of random numbers, words of 32 bits, ..."""
+    RANDOM_NEXT = 13
+    """... how many of them were used, ..."""
+    RANDOM_COUNT = 14
+    """... and how many there are."""
+    STACK = 15
+    """The address of the stack frame, where helpers in Python may be given pointers into it."""
+    PACKET = 16
+    """What the index of a packet in a batch is, for the caller."""
+    MAPS = 17
+    """The first word about maps: :class:`MapField` for each."""
+
+
+class MapField(IntEnum):
+    """What there is for each map."""
+
+    VALUES = 0
+    """The address of its values."""
+    TABLE = 1
+    """The address of the table of its elements, for hash tables."""
+
+
+def map_field(index: int, field: MapField) -> int:
+    """The place of a word about a map."""
+    return Field.MAPS + len(MapField) * index + field
+
+
+def block_words(maps: int) -> int:
+    """How many words the block of a program has that uses so many maps."""
+    return map_field(maps, MapField.VALUES)
+
+
+RANDOM_WORDS: Final = 256
+"""How many random numbers are drawn at a time."""
+
+
+class Status(IntEnum):
+    """How native code ends."""
+
+    RETURNED = 0
+    STOPPED = 1
+    """A helper in Python stopped the run: it faulted, or ran another program by a tail call."""
+    OUT_OF_FUEL = 2
+    TRAPPED = 3
+    """In checked mode: an access was not within the region that it was proved to be in."""
+    UNREACHABLE = 4
+    """An instruction was reached that no run was to reach."""
