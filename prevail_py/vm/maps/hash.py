@@ -133,7 +133,9 @@ class HashMap(MutableMapping[bytes, Content]):
         if self.per_cpu and key in self._slot_of:
             error = flags_error(flags, True)
             if not error:
-                self._storage.value(self._slot_of[key], cpu)[:] = value
+                slot = self.find(key)  # which counts as a use
+                assert slot is not None
+                self._storage.value(slot, cpu)[:] = value
             return error
         values = [bytes(len(value))] * self._storage.cpus
         values[cpu] = value
