@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
-
 from prevail_py.domains.lattice import NO_SYMBOL, Symbol, Term
 from prevail_py.isa.instructions import Alu, AluOp, Immediate
 from prevail_py.isa.semantics import immediate_word
@@ -36,9 +34,13 @@ class Definitions(dict[Symbol, tuple[WordOp, tuple[Term, ...]]]):
 
 def masks_of(program: Program) -> frozenset[int]:
     """The constants with which the program masks more than once."""
-    used = Counter(
-        immediate_word(instruction.src.value)
-        for instruction in program.code
-        if isinstance(instruction, Alu) and instruction.op is AluOp.AND and isinstance(instruction.src, Immediate)
-    )
-    return frozenset(word for word, times in used.items() if times > 1)
+    met: set[int] = set()
+    again: set[int] = set()
+    for instruction in program.code:
+        if isinstance(instruction, Alu) and instruction.op is _AND and isinstance(instruction.src, Immediate):
+            word = immediate_word(instruction.src.value)
+            (again if word in met else met).add(word)
+    return frozenset(again)
+
+
+_AND = AluOp.AND

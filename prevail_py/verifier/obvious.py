@@ -37,7 +37,7 @@ from prevail_py.verifier.scalars import compute
 from prevail_py.verifier.setting import Setting
 from prevail_py.verifier.state import State
 from prevail_py.verifier.transfer import wide_value
-from prevail_py.verifier.values import UNINITIALISED, Pointer, Value
+from prevail_py.verifier.values import NEVER_NULL, STACK, STACK_SIZE, UNINITIALISED, Pointer, Value
 from prevail_py.words import WordOp, mask
 
 __all__ = ["Attempt", "attempt_of", "initialised"]
@@ -222,10 +222,27 @@ def _load(setting: Setting, instruction: Load) -> Attempt:
     dst, base, offset, size = int(instruction.dst), int(instruction.base), instruction.offset, instruction.size
     extent = _EXTENT[size]
 
+    bytes_read = (1 << size) - 1
+    may_be_unwritten = setting.policy.uninitialised_stack
+
     def attempt(state: State) -> bool:
         address = state.registers[base]
         if address.__class__ is not Pointer:
             return False
+        if address[0].kind is STACK and not address[2][0] and address[1] == NEVER_NULL:
+            # The stack at a constant offset: nothing is asked of the facts.
+            at = address[2][1] + offset & _MASK
+            if at + size > STACK_SIZE:
+                return False
+            frame = state.frames[address[0].index]
+            if not (may_be_unwritten or frame.initialised >> at & bytes_read == bytes_read):
+                return False
+            cell = frame.cells.get(at)
+            if cell is not None and cell[0] == size:
+                state.registers[dst] = cell[1]
+                return True
+            state.registers[dst] = regions.load(setting, state, regions.offset_by(address, offset), size)
+            return True
         if offset:
             address = regions.offset_by(address, offset)
         if regions.violation(setting, state, address, extent, _READ) is not None:
@@ -250,7 +267,10 @@ def _store(setting: Setting, instruction: Store) -> Attempt:
             return False
         if offset:
             address = regions.offset_by(address, offset)
-        if regions.violation(setting, state, address, extent, _WRITE) is not None:
+        if address[0].kind is STACK and not address[2][0] and address[1] == NEVER_NULL:
+            if address[2][1] + size > STACK_SIZE:
+                return False
+        elif regions.violation(setting, state, address, extent, _WRITE) is not None:
             return False
         regions.store(setting, state, address, size, value)
         return True

@@ -10,6 +10,7 @@ integers and only where the offset's arithmetic cannot wrap (:mod:`prevail_py.do
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from prevail_py.domains.lattice import NO_SYMBOL, Range, Term, constant
@@ -18,7 +19,24 @@ from prevail_py.verifier.assertions import AssertionKind, Mode
 from prevail_py.verifier.scalars import compute, truncate, unknown
 from prevail_py.verifier.setting import Setting, Unsupported
 from prevail_py.verifier.state import Frame, State
-from prevail_py.verifier.values import KEY, NEVER_NULL, STACK_SIZE, ZERO, Pointer, Region, RegionKind, Special, Value
+from prevail_py.verifier.values import (
+    CONTEXT,
+    KEY,
+    MAP_VALUE,
+    MEMORY,
+    NEVER_NULL,
+    OBJECT,
+    PACKET,
+    POISON,
+    STACK,
+    STACK_SIZE,
+    UNUSABLE,
+    ZERO,
+    Pointer,
+    Region,
+    RegionKind,
+    Value,
+)
 from prevail_py.words import Comparison, OpKind, WordOp, mask, to_signed
 
 __all__ = [
@@ -33,7 +51,19 @@ __all__ = [
     "violation",
 ]
 
-PACKET: Final = Region(RegionKind.PACKET)
+_PACKET: Final = Region(RegionKind.PACKET)
+
+_READ, _WRITE = Mode.READ, Mode.WRITE
+_RSH: Final = WordOp(OpKind.RSH)
+_LSH: Final = WordOp(OpKind.LSH)
+_OR: Final = WordOp(OpKind.OR)
+_SIGN_EXTENSION: Final = {size: WordOp(OpKind.SEXT, 64, 8 * size) for size in (1, 2, 4, 8)}
+_NE, _ULE = Comparison.NE, Comparison.ULE
+_MASK: Final = mask(64)
+_MASKS: Final = [mask(8 * size) for size in range(9)]
+"""The greatest word of so many bytes."""
+
+_tuple: Final = tuple.__new__  # in a third of the time that the constructors of these tuples take
 
 
 class Violation(NamedTuple):
@@ -46,8 +76,8 @@ class Violation(NamedTuple):
 
 def offset_by(pointer: Pointer, amount: int) -> Pointer:
     """``pointer`` moved by a constant number of bytes."""
-    symbol, offset = pointer.offset
-    return Pointer(pointer.region, pointer.base, Term(symbol, offset + amount & mask(64)))
+    region, base, (symbol, offset) = pointer
+    return _tuple(Pointer, (region, base, _tuple(Term, (symbol, offset + amount & _MASK))))
 
 
 def violation(
@@ -60,45 +90,48 @@ def violation(
     if not isinstance(value, Pointer):
         what = f"a number ({state.show(value)})" if isinstance(value, Term) else value.value
         return Violation(AssertionKind.NOT_A_POINTER, f"{what} is used as an address", "a pointer")
-    if state.facts.range(value.base).lo == 0:
+    region, base, _ = value
+    if (state.facts.range(base)[0] if base[0] else base[1]) == 0:
         return Violation(
-            AssertionKind.NULL_DEREFERENCE, f"pointer to {value.region} may be null", "a null check before the access"
+            AssertionKind.NULL_DEREFERENCE, f"pointer to {region} may be null", "a null check before the access"
         )
-    match value.region.kind:
-        case RegionKind.CONTEXT:
-            return _context_violation(setting, state, value, size, mode)
-        case RegionKind.STACK:
-            found = _bounds_violation(state, value, size, STACK_SIZE)
-            if found is None and mode is not Mode.WRITE and not setting.policy.uninitialised_stack:
-                found = _uninitialised(state, value, size)
-            return found
-        case RegionKind.PACKET:
-            if mode is not Mode.READ and not setting.program_type.read_write_packet:
-                return Violation(AssertionKind.READ_ONLY, f"{setting.program_type.name} programs may not write packets")
-            return _packet_violation(state, value, size, name, shift)
-        case RegionKind.MAP_VALUE:
-            spec = setting.map_of(value.region)
-            found = _bounds_violation(state, value, size, spec.value_size)
-            if found is None and mode is not Mode.READ and not setting.may_write(value.region):
-                return Violation(AssertionKind.READ_ONLY, f"map {spec.name} is read-only")
-            if found is None and mode is not Mode.WRITE and not setting.may_read(value.region):
-                return Violation(AssertionKind.READ_ONLY, f"values of map {spec.name} cannot be read")
-            return found
-        case RegionKind.MEMORY:
-            if mode is not Mode.READ and value.region.name == KEY:
-                return Violation(AssertionKind.READ_ONLY, "the key of an element may not be changed")
-            return _bounds_violation(state, value, size, value.region.size)
-        case RegionKind.OBJECT:
-            return _object_violation(setting, state, value, size, mode)
-        case RegionKind.MAP | RegionKind.FUNCTION:
-            return Violation(AssertionKind.NOT_A_POINTER, f"{value.region} is not memory the program may touch")
+    kind = region.kind
+    if kind is STACK:
+        found = _bounds_violation(state, value, size, STACK_SIZE)
+        if found is None and mode is not _WRITE and not setting.policy.uninitialised_stack:
+            found = _uninitialised(state, value, size)
+        return found
+    if kind is PACKET:
+        if mode is not _READ and not setting.program_type.read_write_packet:
+            return Violation(AssertionKind.READ_ONLY, f"{setting.program_type.name} programs may not write packets")
+        return _packet_violation(state, value, size, name, shift)
+    if kind is MAP_VALUE:
+        spec, readable, writable = setting.values_of(region)
+        found = _bounds_violation(state, value, size, spec.value_size)
+        if found is None and mode is not _READ and not writable:
+            return Violation(AssertionKind.READ_ONLY, f"map {spec.name} is read-only")
+        if found is None and mode is not _WRITE and not readable:
+            return Violation(AssertionKind.READ_ONLY, f"values of map {spec.name} cannot be read")
+        return found
+    if kind is CONTEXT:
+        return _context_violation(setting, state, value, size, mode)
+    if kind is MEMORY:
+        if mode is not _READ and region.name == KEY:
+            return Violation(AssertionKind.READ_ONLY, "the key of an element may not be changed")
+        return _bounds_violation(state, value, size, region.size)
+    if kind is OBJECT:
+        return _object_violation(setting, state, value, size, mode)
+    return Violation(AssertionKind.NOT_A_POINTER, f"{region} is not memory the program may touch")
 
 
 def _bounds_violation(state: State, pointer: Pointer, size: Range, limit: int) -> Violation | None:
-    known = state.facts.range(pointer.offset, signed=True)
+    offset = pointer.offset
+    if offset[0] == NO_SYMBOL and offset[1] + size.hi <= limit:
+        return None
+    known = state.facts.range(offset, signed=True)
     if known.lo >= 0 and known.hi + size.hi <= limit:
         return None
-    if pointer.region.kind is RegionKind.STACK:
+    if pointer.region.kind is STACK:
         # As programs write it: relative to the frame pointer, which is the upper end.
         below = Range(known.lo - limit, known.hi - limit) if known.lo > -(1 << 62) else known
         return Violation(
@@ -166,10 +199,10 @@ def _context_violation(setting: Setting, state: State, pointer: Pointer, size: R
     if known.lo != known.hi or size.lo != size.hi:
         return Violation(AssertionKind.CONTEXT_ACCESS, "context access at an offset that is not constant")
     offset, count = known.lo, size.lo
-    if mode is Mode.READ:
+    if mode is _READ:
         allowed = setting.program_type.context_read(offset, count) is not None
     else:
-        allowed = mode is Mode.WRITE and setting.program_type.context_write(offset, count)
+        allowed = mode is _WRITE and setting.program_type.context_write(offset, count)
     if allowed:
         return None
     return Violation(
@@ -187,7 +220,7 @@ def _object_violation(setting: Setting, state: State, pointer: Pointer, size: Ra
     known = state.facts.range(pointer.offset)
     if known.lo != known.hi or size.lo != size.hi:
         return Violation(AssertionKind.CONTEXT_ACCESS, f"access to a {item.name} at an offset that is not constant")
-    if mode is Mode.READ and item.may_read(known.lo, size.lo):
+    if mode is _READ and item.may_read(known.lo, size.lo):
         return None
     return Violation(
         AssertionKind.CONTEXT_ACCESS,
@@ -197,7 +230,7 @@ def _object_violation(setting: Setting, state: State, pointer: Pointer, size: Ra
 
 def sign_extended(setting: Setting, state: State, pointer: Pointer, size: int) -> Violation | None:
     """Why an allowed load of ``size`` bytes may not extend their sign: a pointer in the context has none."""
-    if pointer.region.kind is not RegionKind.CONTEXT:
+    if pointer.region.kind is not CONTEXT:
         return None
     offset = state.facts.range(pointer.offset).lo
     field = setting.program_type.context_read(offset, size)
@@ -214,7 +247,7 @@ def _uninitialised(state: State, pointer: Pointer, size: Range) -> Violation | N
     lo, hi = known.lo, known.hi + size.hi
     if hi <= lo:
         return None
-    missing = ~_frame(state, pointer).initialised & (mask(hi) & ~mask(lo) if lo else mask(hi))
+    missing = ~_frame(state, pointer).initialised & (((1 << hi - lo) - 1) << lo)
     if not missing:
         return None
     first = (missing & -missing).bit_length() - 1
@@ -235,20 +268,20 @@ def learn_access(setting: Setting, state: State, value: Value, size: int) -> boo
     Runs in which the access is not allowed end there, so this is sound in any state.  False where no run goes on.
     """
     if not isinstance(value, Pointer):
-        return value in (Special.POISON, Special.UNUSABLE)
+        return value is POISON or value is UNUSABLE
     facts = state.facts
     if value.base.symbol != NO_SYMBOL and facts.range(value.base).lo == 0:
-        facts = facts.assume(Comparison.NE, value.base, ZERO, 64)
+        facts = facts.assume(_NE, value.base, ZERO, 64)
     offset, known = value.offset, facts.range(value.offset, signed=True)
     limit = _limit(setting, state, value.region)
     if limit is not None and (known.lo < 0 or known.hi + size > limit.offset or limit.symbol != NO_SYMBOL):
         if known.lo >= 0 and known.hi < 1 << 32:
             end = Term(offset.symbol, offset.offset + size & mask(64))
-            facts = facts.assume(Comparison.ULE, end, limit, 64)
+            facts = facts.assume(_ULE, end, limit, 64)
         elif limit.symbol == NO_SYMBOL:
             if limit.offset < size:
                 return False
-            facts = facts.assume(Comparison.ULE, offset, constant(limit.offset - size), 64)
+            facts = facts.assume(_ULE, offset, constant(limit.offset - size), 64)
     if facts.is_bottom():
         return False
     state.facts = facts
@@ -257,23 +290,25 @@ def learn_access(setting: Setting, state: State, value: Value, size: int) -> boo
 
 def _limit(setting: Setting, state: State, region: Region) -> Term | None:
     """The size of a region that has one."""
-    match region.kind:
-        case RegionKind.STACK:
-            return constant(STACK_SIZE)
-        case RegionKind.PACKET:
-            return state.packet_size
-        case RegionKind.MAP_VALUE:
-            return constant(setting.map_of(region).value_size)
-        case RegionKind.MEMORY:
-            return constant(region.size)
-        case _:
-            return None
+    kind = region.kind
+    if kind is STACK:
+        return _STACK_END
+    if kind is PACKET:
+        return state.packet_size
+    if kind is MAP_VALUE:
+        return constant(setting.map_of(region).value_size)
+    if kind is MEMORY:
+        return constant(region.size)
+    return None
+
+
+_STACK_END: Final = constant(STACK_SIZE)
 
 
 def poison(state: State, culprit: Value) -> None:
     """Mark a value that cannot have been what it was used as, and its copies, so that they are not blamed again."""
     if not isinstance(culprit, Term):
-        state.map_values(lambda value: Special.POISON if value == culprit else value)
+        state.map_values(lambda value: POISON if value == culprit else value)
 
 
 # Loads ------------------------------------------------------------------------------------------------------------
@@ -282,50 +317,50 @@ def poison(state: State, culprit: Value) -> None:
 def load(setting: Setting, state: State, value: Value, size: int, signed: bool = False) -> Value:
     """What a load of ``size`` bytes at ``value`` yields, in runs in which it is allowed."""
     if not isinstance(value, Pointer):
-        return Special.POISON
+        return POISON
     raw = _load_raw(setting, state, value, size)
     if not signed:
         return raw
     # Only pointer fields of the context yield no number here, and a run that extends their sign has trapped.
-    return (
-        compute(setting, state, WordOp(OpKind.SEXT, 64, 8 * size), (raw,)) if isinstance(raw, Term) else Special.POISON
-    )
+    return compute(setting, state, _SIGN_EXTENSION[size], (raw,)) if isinstance(raw, Term) else POISON
 
 
 def _load_raw(setting: Setting, state: State, pointer: Pointer, size: int) -> Value:
-    match pointer.region.kind:
-        case RegionKind.CONTEXT:
-            return _load_context(setting, state, pointer, size)
-        case RegionKind.STACK:
-            return _load_stack(setting, state, pointer, size)
-        case RegionKind.MAP_VALUE:
+    kind = pointer.region.kind
+    if kind is STACK:
+        return _load_stack(setting, state, pointer, size)
+    if kind is CONTEXT:
+        return _load_context(setting, state, pointer, size)
+    if kind is MAP_VALUE:
+        spec = setting.map_of(pointer.region)
+        if spec.read_only and spec.initial is not None:
             known = state.facts.range(pointer.offset)
-            spec = setting.map_of(pointer.region)
-            if spec.read_only and spec.initial is not None and known.lo == known.hi:
+            if known.lo == known.hi:
                 # Read-only for the program and frozen for everybody else: the contents are constants.
                 content = spec.initial[known.lo : known.lo + size]
                 if len(content) == size:
                     return constant(int.from_bytes(content, "little"))
-            return unknown(setting, state, 0, mask(8 * size))
-        case _:
-            # Packets, map values and helper memory may change under us: every load is a new unknown.
-            return unknown(setting, state, 0, mask(8 * size))
+    # Packets, map values and helper memory may change under us: every load is a new unknown.
+    return unknown(setting, state, 0, _MASKS[size])
+
+
+_SCALAR: Final = FieldKind.SCALAR
 
 
 def _load_context(setting: Setting, state: State, pointer: Pointer, size: int) -> Value:
     known = state.facts.range(pointer.offset)
     field = setting.program_type.context_read(known.lo, size) if known.lo == known.hi else None
+    if field is _SCALAR:
+        return unknown(setting, state, 0, _MASKS[size])
     match field:
         case None:
-            return Special.POISON
-        case FieldKind.SCALAR:
-            return unknown(setting, state, 0, mask(8 * size))
+            return POISON
         case FieldKind.PACKET:
-            return Pointer(PACKET, NEVER_NULL, ZERO)
+            return Pointer(_PACKET, NEVER_NULL, ZERO)
         case FieldKind.PACKET_END:
-            return Pointer(PACKET, NEVER_NULL, state.packet_size)
+            return Pointer(_PACKET, NEVER_NULL, state.packet_size)
         case FieldKind.PACKET_META:
-            return Pointer(PACKET, NEVER_NULL, state.packet_meta)
+            return Pointer(_PACKET, NEVER_NULL, state.packet_meta)
         case FieldKind.SOCK | FieldKind.FLOW_KEYS | FieldKind.NF_HOOK_STATE | FieldKind.SK_BUFF:
             return Pointer(Region(RegionKind.OBJECT, name=field.value), NEVER_NULL, ZERO)
         case FieldKind.SOCK_OR_NULL | FieldKind.SOCK_COMMON_OR_NULL:
@@ -337,12 +372,14 @@ def _load_context(setting: Setting, state: State, pointer: Pointer, size: int) -
 
 def _load_stack(setting: Setting, state: State, pointer: Pointer, size: int) -> Value:
     frame = _frame(state, pointer)
+    if pointer.offset[0] == NO_SYMBOL:
+        return _load_bytes(setting, state, frame, pointer.offset[1], size)
     known = state.facts.range(pointer.offset)
     if known.lo != known.hi:
         touched = [v for o, (s, v) in frame.cells.items() if o + s > known.lo and o < known.hi + size]
         if any(not isinstance(content, Term) for content in touched):
-            return Special.UNUSABLE
-        return unknown(setting, state, 0, mask(8 * size))
+            return UNUSABLE
+        return unknown(setting, state, 0, _MASKS[size])
     return _load_bytes(setting, state, frame, known.lo, size)
 
 
@@ -357,10 +394,13 @@ def _load_bytes(setting: Setting, state: State, frame: Frame, offset: int, size:
         content = cell[1]
         if not isinstance(content, Term):
             break  # a part of a pointer: some number
-        shifted = compute(setting, state, WordOp(OpKind.RSH), (content, constant(8 * (offset - start))))
+        shifted = compute(setting, state, _RSH, (content, constant(8 * (offset - start))))
         return truncate(setting, state, shifted, 8 * size)
     assembled = _assemble(setting, state, frame, offset, size)
-    return unknown(setting, state, 0, mask(8 * size)) if assembled is None else assembled
+    return unknown(setting, state, 0, _MASKS[size]) if assembled is None else assembled
+
+
+_NO_CELL: Final = 0, UNUSABLE
 
 
 def _assemble(setting: Setting, state: State, frame: Frame, offset: int, size: int) -> Term | None:
@@ -368,15 +408,15 @@ def _assemble(setting: Setting, state: State, frame: Frame, offset: int, size: i
     parts: list[tuple[int, Term]] = []
     at = offset
     while at < offset + size:
-        width, content = frame.cells.get(at, (0, Special.UNUSABLE))
+        width, content = frame.cells.get(at, _NO_CELL)
         if not isinstance(content, Term) or at + width > offset + size:
             return None
         parts.append((8 * (at - offset), content))
         at += width
     result = ZERO
     for shift, content in parts:
-        shifted = compute(setting, state, WordOp(OpKind.LSH), (content, constant(shift)))
-        result = compute(setting, state, WordOp(OpKind.OR), (result, shifted))
+        shifted = compute(setting, state, _LSH, (content, constant(shift)))
+        result = compute(setting, state, _OR, (result, shifted))
     return result
 
 
@@ -388,43 +428,51 @@ def store(setting: Setting, state: State, value: Value, size: int, content: Valu
 
     Only stacks are tracked: what is stored elsewhere may be changed by others and is loaded as unknown.
     """
-    if not isinstance(value, Pointer) or value.region.kind is not RegionKind.STACK:
+    if not isinstance(value, Pointer) or value.region.kind is not STACK:
         return
     frame = _frame(state, value)
-    known = state.facts.range(value.offset)
-    lo, hi = min(known.lo, STACK_SIZE), min(known.hi + size, STACK_SIZE)
-    if known.lo != known.hi:
+    offset = value.offset
+    if offset[0] == NO_SYMBOL:
+        at = last = offset[1]
+    else:
+        at, last = state.facts.range(offset)
+    lo, hi = min(at, STACK_SIZE), min(last + size, STACK_SIZE)
+    if at != last:
         frame.weaken(lo, hi)
         if not isinstance(content, Term):
             # It is in one of the aligned slots, or in none.
-            frame.put(dict.fromkeys(range(-(-lo // 8) * 8, hi - 7, 8), (8, Special.UNUSABLE)))
+            frame.put(dict.fromkeys(range(-(-lo // 8) * 8, hi - 7, 8), (8, UNUSABLE)))
         return
-    left = _left_over(setting, state, frame, lo, hi)
-    frame.clobber(lo, hi)
-    if left:
-        frame.put(left)
+    touched = frame.touched(lo, hi)
+    if touched and (touched[0] != lo or frame.cells[lo][0] != hi - lo):
+        left = _left_over(setting, state, frame, lo, hi, touched)
+        frame.clobber(lo, hi)
+        if left:
+            frame.put(left)
     if lo + size > STACK_SIZE:
         return
-    frame.initialised |= mask(size) << lo
+    frame.initialised |= ((1 << size) - 1) << lo
     if isinstance(content, Term):
-        frame.put({lo: (size, truncate(setting, state, content, 8 * size))})
+        frame.set(lo, (size, truncate(setting, state, content, 8 * size)))
     elif size == 8 and lo % 8 == 0:
         # Provenance is kept for aligned slots only, as in the interpreter.
-        frame.put({lo: (8, content)})
+        frame.set(lo, (8, content))
 
 
-def _left_over(setting: Setting, state: State, frame: Frame, lo: int, hi: int) -> dict[int, tuple[int, Value]]:
+def _left_over(
+    setting: Setting, state: State, frame: Frame, lo: int, hi: int, touched: Sequence[int]
+) -> dict[int, tuple[int, Value]]:
     """What is left of the numbers that lie partly in the bytes ``lo..hi`` (exclusive), as cells outside of these."""
     left: dict[int, tuple[int, Value]] = {}
-    for start in range(max(lo - 7, 0), hi):
-        size, content = frame.cells.get(start, (0, ZERO))
+    for start in touched:
+        size, content = frame.cells[start]
         end = start + size
-        if end <= lo or not isinstance(content, Term):
+        if not isinstance(content, Term):
             continue
         if start < lo:
             left[start] = lo - start, truncate(setting, state, content, 8 * (lo - start))
         if end > hi:
-            upper = compute(setting, state, WordOp(OpKind.RSH), (content, constant(8 * (hi - start))))
+            upper = compute(setting, state, _RSH, (content, constant(8 * (hi - start))))
             left[hi] = end - hi, truncate(setting, state, upper, 8 * (end - hi))
     return left
 
@@ -434,7 +482,7 @@ def overwrite(state: State, pointer: Pointer, size: Range, certain: bool) -> Non
 
     What it does not write was initialised before.
     """
-    if pointer.region.kind is not RegionKind.STACK:
+    if pointer.region.kind is not STACK:
         return
     frame = _frame(state, pointer)
     known = state.facts.range(pointer.offset)

@@ -60,6 +60,7 @@ class Setting:
         )
         self.definitions = Definitions(masks_of(program))
         self.last = 0
+        self._values: dict[Region, tuple[MapSpec, bool, bool]] = {}
         self.counts_turns = counts_turns
 
     def fresh(self) -> Symbol:
@@ -77,6 +78,13 @@ class Setting:
                 raise Unsupported(f"map {spec.name}: the definition of its inner maps is not known")
             return spec.inner
         return spec
+
+    def values_of(self, region: Region) -> tuple[MapSpec, bool, bool]:
+        """:meth:`map_of`, :meth:`may_read` and :meth:`may_write`, looked up once."""
+        found = self._values.get(region)
+        if found is None:
+            found = self._values[region] = self.map_of(region), self.may_read(region), self.may_write(region)
+        return found
 
     def map_region(self, index: int) -> Region:
         """The handle of a map of the program.  Raises Unsupported for a map the program does not have."""

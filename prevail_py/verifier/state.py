@@ -73,6 +73,21 @@ class Frame:
         """Add cells, or replace them; what else overlaps them must have been clobbered."""
         self._own().update(cells)
 
+    def set(self, offset: int, cell: tuple[int, Value]) -> None:
+        """Likewise for one cell."""
+        self._own()[offset] = cell
+
+    def touched(self, lo: int, hi: int) -> list[int]:
+        """Where the cells start that have some of the bytes ``lo..hi`` (exclusive), ascending."""
+        cells = self.cells
+        if not cells:
+            return []
+        cell = cells.get(lo)
+        if cell is not None and lo + cell[0] == hi:
+            return [lo]  # cells do not overlap
+        first = lo - 7 if lo > 7 else 0
+        return [start for start in range(first, hi) if start in cells and start + cells[start][0] > lo]
+
     def clobber(self, lo: int, hi: int) -> None:
         """Forget the values of the bytes ``lo..hi`` (exclusive); whether they were initialised stays."""
         cells = self.cells
