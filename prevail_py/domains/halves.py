@@ -29,6 +29,10 @@ __all__ = [
     "Halves",
     "Size",
     "apply",
+    "at_least",
+    "at_least_signed",
+    "at_most",
+    "at_most_signed",
     "backward",
     "contains",
     "reduce",
@@ -471,21 +475,21 @@ def restrict(size: Size, comparison: Comparison, width: int, a: Halves, b: Halve
             new_x = bounds.without(x, umin_, half) if umin_ == umax_ else x
             new_y = bounds.without(y, umin, half) if umin == umax else y
         case "<":
-            new_x, new_y = _at_most(x, umax_ - 1, half), _at_least(y, umin + 1, half)
+            new_x, new_y = at_most(x, umax_ - 1, half), at_least(y, umin + 1, half)
         case "<=":
-            new_x, new_y = _at_most(x, umax_, half), _at_least(y, umin, half)
+            new_x, new_y = at_most(x, umax_, half), at_least(y, umin, half)
         case ">":
-            new_x, new_y = _at_least(x, umin_ + 1, half), _at_most(y, umax - 1, half)
+            new_x, new_y = at_least(x, umin_ + 1, half), at_most(y, umax - 1, half)
         case ">=":
-            new_x, new_y = _at_least(x, umin_, half), _at_most(y, umax, half)
+            new_x, new_y = at_least(x, umin_, half), at_most(y, umax, half)
         case "s<":
-            new_x, new_y = _at_most_signed(x, smax_ - 1, half), _at_least_signed(y, smin + 1, half)
+            new_x, new_y = at_most_signed(x, smax_ - 1, half), at_least_signed(y, smin + 1, half)
         case "s<=":
-            new_x, new_y = _at_most_signed(x, smax_, half), _at_least_signed(y, smin, half)
+            new_x, new_y = at_most_signed(x, smax_, half), at_least_signed(y, smin, half)
         case "s>":
-            new_x, new_y = _at_least_signed(x, smin_ + 1, half), _at_most_signed(y, smax - 1, half)
+            new_x, new_y = at_least_signed(x, smin_ + 1, half), at_most_signed(y, smax - 1, half)
         case "s>=":
-            new_x, new_y = _at_least_signed(x, smin_, half), _at_most_signed(y, smax, half)
+            new_x, new_y = at_least_signed(x, smin_, half), at_most_signed(y, smax, half)
         case "&":
             new_x, new_y = _overlapping(x, y, half), _overlapping(y, x, half)
         case "!&":
@@ -506,29 +510,32 @@ def _with(size: Size, a: Halves, width: int, old: Bounds, new: Bounds) -> Halves
     return _within(size, *a, width, new)
 
 
-def _at_most(a: Bounds, most: int, half: int) -> Bounds:
-    """The words of ``a`` of unsigned value at most ``most``; likewise the three below."""
+def at_most(a: Bounds, most: int, half: int) -> Bounds:
+    """The words of ``a`` of unsigned value at most ``most``; ``a`` where that is no news, like the next three."""
     umin, umax, smin, smax = a
     if umax <= most:
         return a
     return bounds.sync(umin, most, smin, smax, half) if umin <= most else bounds.empty(half)
 
 
-def _at_least(a: Bounds, least: int, half: int) -> Bounds:
+def at_least(a: Bounds, least: int, half: int) -> Bounds:
+    """The words of unsigned value at least ``least``."""
     umin, umax, smin, smax = a
     if umin >= least:
         return a
     return bounds.sync(least, umax, smin, smax, half) if umax >= least else bounds.empty(half)
 
 
-def _at_most_signed(a: Bounds, most: int, half: int) -> Bounds:
+def at_most_signed(a: Bounds, most: int, half: int) -> Bounds:
+    """The words of signed value at most ``most``."""
     umin, umax, smin, smax = a
     if smax <= most:
         return a
     return bounds.sync(umin, umax, smin, most, half) if smin <= most else bounds.empty(half)
 
 
-def _at_least_signed(a: Bounds, least: int, half: int) -> Bounds:
+def at_least_signed(a: Bounds, least: int, half: int) -> Bounds:
+    """The words of signed value at least ``least``."""
     umin, umax, smin, smax = a
     if smin >= least:
         return a

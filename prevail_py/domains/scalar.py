@@ -270,6 +270,48 @@ class Scalar:
             x, y = bits.restrict(comparison, width, x, y)
         return self._both(other, a, b, x, y)
 
+    def restrict_to(self, comparison: Comparison, value: int) -> Self:
+        """The first of :meth:`restrict` with the constant ``value``, on whole words: what a branch mostly learns.
+
+        Bottom where no word is left, and ``self`` where that is no news.
+        """
+        size, full = self.SIZE, self.full
+        umin, umax, smin, smax = full
+        half = size.half
+        if umin > umax:
+            return self
+        kind = comparison._value_
+        if kind == "==":
+            if not self.contains(value):
+                return self._bottom  # type: ignore[no-any-return]
+            return self if umin == umax else self.constant(value)
+        if kind == "!=":
+            known, mask = self.value, self.mask
+            if mask & (mask - 1) == 0 and (known ^ value) & ~mask == 0:  # one other word at most
+                return self.constant(value ^ mask) if mask else self._bottom
+            new = bounds.without(full, value, half)
+        elif kind[0] == "s":
+            signed = value - half - half if value >= half else value
+            if kind == "s<":
+                new = full if smax < signed else halves.at_most_signed(full, signed - 1, half)
+            elif kind == "s<=":
+                new = full if smax <= signed else halves.at_most_signed(full, signed, half)
+            elif kind == "s>":
+                new = full if smin > signed else halves.at_least_signed(full, signed + 1, half)
+            else:
+                new = full if smin >= signed else halves.at_least_signed(full, signed, half)
+        elif kind == "<":
+            new = full if umax < value else halves.at_most(full, value - 1, half)
+        elif kind == "<=":
+            new = full if umax <= value else halves.at_most(full, value, half)
+        elif kind == ">":
+            new = full if umin > value else halves.at_least(full, value + 1, half)
+        elif kind == ">=":
+            new = full if umin >= value else halves.at_least(full, value, half)
+        else:
+            return self.restrict(comparison, self.constant(value), size.width)[0]
+        return self if new is full else self._reduced(new, self.low, self.value, self.mask)
+
     def _both(self, other: Self, a: Halves, b: Halves, x: Bits, y: Bits) -> tuple[Self, Self]:
         """Both sides with new bounds and bits; both bottom if either is."""
         first, second = self._narrowed(a, x), other._narrowed(b, y)

@@ -241,10 +241,11 @@ class ScalarZones:
                 return True
         self._words[symbol] = word
         changed.append(symbol)
-        definition = self._definitions.get(symbol) if depth else None
-        if definition is None:
-            return True
-        op, args = definition
+        return not depth or symbol not in self._definitions or self._follow(symbol, word, depth, changed)
+
+    def _follow(self, symbol: Symbol, word: Scalar, depth: int, changed: list[Symbol]) -> bool:
+        """What the operands were, of which a symbol of the value ``word`` was computed; False on contradiction."""
+        op, args = self._definitions[symbol]
         operands = [self._word(arg) for arg in args]
         narrowed = operands[0].backward(op, word, *operands[1:])
         for arg, before, after in zip(args, operands, narrowed, strict=True):
@@ -391,11 +392,17 @@ class ScalarZones:
             return self
         if a == b:
             return self.bottom() if comparison in _IRREFLEXIVE else self
+        if width == 64:
+            if b[0] == NO_SYMBOL:
+                if a[0] != NO_SYMBOL:
+                    return self._assume_constant(comparison, a, b[1])
+            elif a[0] == NO_SYMBOL:
+                return self._assume_constant(comparison.swapped, b, a[1])
         left, right = self._word(a), self._word(b)
         new_left, new_right = left.restrict(comparison, right, width)
         if new_left.full[0] > new_left.full[1]:
             return self.bottom()
-        two = a.symbol != NO_SYMBOL and b.symbol != NO_SYMBOL and width == 64
+        two = a[0] != NO_SYMBOL and b[0] != NO_SYMBOL and width == 64
         if new_left is left and new_right is right and not two:
             return self
         draft, changed = self._draft(), list[Symbol]()
@@ -407,6 +414,24 @@ class ScalarZones:
         ):
             return draft
         return self.bottom()
+
+    def _assume_constant(self, comparison: Comparison, term: Term, value: int) -> Self:
+        """Learn how a term that is no constant compares with one."""
+        word = self._word(term)
+        new = word.restrict_to(comparison, value)
+        if new is word:
+            return self
+        if new.full[0] > new.full[1]:
+            return self.bottom()
+        draft, changed = self._draft(), list[Symbol]()
+        symbol, offset = term
+        if offset:
+            learnt = draft._learn(term, new, _BACKWARD_DEPTH, changed)
+        else:
+            draft._words[symbol] = new
+            changed.append(symbol)
+            learnt = symbol not in draft._definitions or draft._follow(symbol, new, _BACKWARD_DEPTH, changed)
+        return draft if learnt and (not changed or draft._settle(changed)) else self.bottom()
 
     def _compared(self, comparison: Comparison, a: Term, b: Term, changed: list[Symbol]) -> bool:
         """Relate two compared symbols in a draft, where neither sum can wrap; False on contradiction."""

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from time import process_time
@@ -72,11 +71,14 @@ WITH_EQUALITIES: Final = f"{DEFAULT}*equalities"
 
 def _has_loops(program: Program) -> bool:
     """Whether something may be done again: a jump leads back, or a function is given to a helper that calls it."""
-    return any(
-        (isinstance(instruction, Jump | Branch | MayGoto) and target(pc, instruction) <= pc)
-        or (isinstance(instruction, LoadImmediate64) and instruction.pseudo is Pseudo.FUNCTION)
-        for pc, instruction in enumerate(program.code)
-    )
+    for pc, instruction in enumerate(program.code):
+        match instruction:
+            case Branch() | Jump() | MayGoto():
+                if target(pc, instruction) <= pc:
+                    return True
+            case LoadImmediate64(pseudo=Pseudo.FUNCTION):
+                return True
+    return False
 
 
 def verify(
@@ -105,20 +107,12 @@ def verify(
         raise ValueError("disjuncts and budget must be at least 1")
     if budget is None:
         budget = default_budget(len(program.code))
-    with _collector_paused():
-        return _verify(program, facts(domain), disjuncts, budget, policy_of(policy), termination, smt)
-
-
-@contextmanager
-def _collector_paused() -> Iterator[None]:
-    """Without the cyclic garbage collector, which would go through all states again and again: a quarter of the time.
-
-    States hold no cycles, so memory is given back without it.
-    """
+    # Without the cyclic garbage collector, which would go through all states again and again: a quarter of the time.
+    # States hold no cycles, so memory is given back without it.
     enabled = gc.isenabled()
     gc.disable()
     try:
-        yield
+        return _verify(program, facts(domain), disjuncts, budget, policy_of(policy), termination, smt)
     finally:
         if enabled:
             gc.enable()
@@ -269,8 +263,9 @@ class _Attempt:
 
     def _assumptions(self) -> tuple[str, ...]:
         """What the verdict takes for granted beyond ``docs/safety.md`` and what loading found out about the host."""
-        if any(isinstance(i, Call) and i.helper == _TAIL_CALL for i in self.setting.program.code):
-            return ("programs reached by tail calls are verified",)
+        for instruction in self.setting.program.code:
+            if instruction.__class__ is Call and instruction.helper == _TAIL_CALL:
+                return ("programs reached by tail calls are verified",)
         return ()
 
 

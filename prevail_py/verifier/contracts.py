@@ -88,6 +88,19 @@ _UNMODELLED: Final = {
 }
 
 
+_PLAIN_MEMORY: Final = frozenset(
+    kind.value
+    for kind in (
+        ArgKind.MAP_KEY,
+        ArgKind.MAP_VALUE_UNINIT,
+        ArgKind.MAP_VALUE_OR_NULL,
+        ArgKind.FIXED_MEM,
+        *(kind for kind in ArgKind if HelperArg(kind).is_sized_memory),
+    )
+)
+"""Arguments of which nothing matters but the memory.  In Python 3.11 texts are hashed much faster than members."""
+
+
 class ArgumentViolation(NamedTuple):
     """A violation and the register it is about."""
 
@@ -100,6 +113,12 @@ def prototype_of(setting: Setting, helper: int) -> HelperPrototype | None:
 
     Raises Unsupported for a prototype that has no model.
     """
+    if helper not in setting.prototypes:
+        setting.prototypes[helper] = _prototype(setting, helper)
+    return setting.prototypes[helper]
+
+
+def _prototype(setting: Setting, helper: int) -> HelperPrototype | None:
     prototype = setting.platform.helper(helper, setting.program.program_type)
     if prototype is None or _unavailable(setting, helper):
         return None
@@ -201,6 +220,8 @@ def _extent(setting: Setting, state: State, prototype: HelperPrototype, index: i
 def _argument(
     setting: Setting, state: State, prototype: HelperPrototype, index: int, arg: HelperArg, value: Value
 ) -> Violation | None:
+    if arg.kind._value_ in _PLAIN_MEMORY:
+        return _memory_argument(setting, state, prototype, index, arg, value)
     match arg.kind:
         case ArgKind.ANYTHING:
             if prototype.name == "bpf_get_local_storage" and value != ZERO:

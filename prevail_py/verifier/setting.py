@@ -7,7 +7,7 @@ from typing import Final
 
 from prevail_py.domains.lattice import Facts, Symbol
 from prevail_py.objects.program import MapSpec, Program
-from prevail_py.platforms.model import MapType, Platform, ProgramType
+from prevail_py.platforms.model import HelperPrototype, MapType, Platform, ProgramType
 from prevail_py.verifier.definitions import Definitions, masks_of
 from prevail_py.verifier.policy import STRICT, Policy
 from prevail_py.verifier.values import Region, RegionKind
@@ -40,7 +40,8 @@ class Setting:
     ``definitions`` records how each symbol was computed, to know what is worth keeping of a state.  What a state may
     conclude from a definition is for its facts to say: it may cover other states, of which the definition is not true.
     ``last`` is the newest symbol.  ``counts_turns`` is set where helpers that call a function in a loop are to be
-    analysed turn by turn (``callbacks.py``), which not every program needs.
+    analysed turn by turn (``callbacks.py``), which not every program needs.  ``prototypes`` are those of the helpers
+    that were met, None where the program may not call one.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class Setting:
         )
         self.definitions = Definitions(masks_of(program))
         self.last = 0
+        self.prototypes: dict[int, HelperPrototype | None] = {}
         self._values: dict[Region, tuple[MapSpec, bool, bool]] = {}
         self.counts_turns = counts_turns
 

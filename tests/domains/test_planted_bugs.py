@@ -22,7 +22,7 @@ from prevail_py.words import OpKind, WordOp
 Plant = Callable[[pytest.MonkeyPatch], None]
 
 _at_most, _reduce, _apply, _restrict, _within = (
-    halves._at_most, halves.reduce, halves.apply, halves.restrict, halves._within,
+    halves.at_most, halves.reduce, halves.apply, halves.restrict, halves._within,
 )  # fmt: skip
 _sdiv = arithmetic._sdiv
 
@@ -101,7 +101,7 @@ BUGS: dict[str, tuple[Any, Plant]] = {
     "sign extension loses the sign": (Interval, function(halves, "_sign_extend", lambda a, source, width: a)),
     "less-than is off by one": (
         Interval,
-        function(halves, "_at_most", lambda a, most, half: _at_most(a, most - 1, half)),
+        function(halves, "at_most", lambda a, most, half: _at_most(a, most - 1, half)),
     ),
     "join is meet": (Interval, function(Interval, "join", Interval.meet)),
     "join forgets the bits of one side": (
