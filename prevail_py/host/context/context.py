@@ -14,12 +14,12 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
+from prevail_py.host import hooks
 from prevail_py.host.context.admission import Admissions
 from prevail_py.host.context.model import Hosted, HostedLink, HostedMap, HostedProgram, HostError, Peer, uses
 from prevail_py.host.context.store import Store
 from prevail_py.host.context.world import LiveEnvironment
 from prevail_py.host.gate import SoundnessError, require_sound
-from prevail_py.host.hooks import find_hook, hook_for
 from prevail_py.host.token import program_tag
 from prevail_py.vm.engines import EngineError
 from prevail_py.vm.engines import engine as find_engine
@@ -31,6 +31,7 @@ from prevail_py.vm.maps.targets import MapOfMaps, ProgramArray
 if TYPE_CHECKING:
     from prevail_py.host.canonical import Plain
     from prevail_py.host.context.session import Session
+    from prevail_py.host.hooks import Hook
     from prevail_py.objects.program import MapSpec, Program
     from prevail_py.vm.interpreter import Execution
 
@@ -39,7 +40,7 @@ __all__ = ["ENGINES", "ExecutionContext"]
 _LOG: Final = logging.getLogger(__name__)
 
 ENGINES: Final = ("jit", "jit-O0", "source", "interpreter")
-"""What programs may be loaded into; the kernel has maps of its own."""
+"""What programs may be loaded into, unless told otherwise."""
 
 MAX_OBJECTS: Final = 1 << 16
 MAX_MEMORY: Final = 1 << 30
@@ -52,7 +53,8 @@ class ExecutionContext:
     """Holds programs, maps and links; use :meth:`session` to get at them.  To be closed, or used in ``with``.
 
     ``store`` is a SQLite file that keeps what is pinned; it is read at once, and each pinned program is verified again.
-    ``admissions`` says whom to believe, ``cpus`` how many values per-CPU maps have (all runs are on the first CPU).
+    ``admissions`` says whom to believe, ``cpus`` how many values per-CPU maps have (all runs are on the first CPU),
+    ``engines`` what programs may be loaded into.
     """
 
     def __init__(
@@ -61,12 +63,14 @@ class ExecutionContext:
         store: str | os.PathLike[str] | None = None,
         admissions: Admissions | None = None,
         cpus: int = 1,
+        engines: Sequence[str] = ENGINES,
     ) -> None:
         """Raises :class:`HostError` and OSError where the store cannot be used."""
         self.lock: Final = threading.RLock()
         self.records: Final = threading.Condition(self.lock)
         self.admissions: Final = admissions or Admissions()
         self.environment: Final = LiveEnvironment(cpus=cpus)
+        self.engines: Final = tuple(engines)
         self.started: Final = time.time_ns()
         self.maps: Final[dict[int, HostedMap]] = {}
         self.programs: Final[dict[int, HostedProgram]] = {}
@@ -74,6 +78,7 @@ class ExecutionContext:
         self.pins: Final[dict[str, Hosted]] = {}
         self.sessions: Final[set[Session]] = set()
         self.not_restored: dict[str, str] = {}
+        self._hooks: dict[str, Hook] = {}
         self._next: Final = {"map": 1, "program": 1, "link": 1}
         self._memory = 0
         self._closed = False
@@ -230,8 +235,8 @@ class ExecutionContext:
 
         To be called without the lock: verification may take its time.  Raises :class:`HostError`.
         """
-        if engine not in ENGINES:
-            raise HostError(errno.EINVAL, f"no engine {engine!r} (there are: {', '.join(ENGINES)})")
+        if engine not in self.engines:
+            raise HostError(errno.EINVAL, f"no engine {engine!r} (there are: {', '.join(self.engines)})")
         key = self.admissions.admit(program, [each.map for each in maps], token)
         try:
             loaded = find_engine(engine).load(program)
@@ -318,7 +323,7 @@ class ExecutionContext:
 
         Nobody refers to the link yet, unless it is ``held``.
         """
-        found = hook_for(program.program) if hook is None else find_hook(hook)
+        found = self.hook_for(program.program) if hook is None else self.hook(hook)
         if found is None or not found.accepts(program.program):
             what = "no hook here" if hook is None else f"hook {hook!r}"
             raise HostError(errno.EOPNOTSUPP, f"{what} takes {program.program.program_type or 'plain'} programs")
@@ -344,6 +349,23 @@ class ExecutionContext:
             if held:
                 self.retain(link)
         return link
+
+    def hook(self, name: str) -> Hook | None:
+        """The hook of this name: one for the life of the context."""
+        if name not in self._hooks:
+            maker = hooks.hooks().get(name)
+            if maker is None:
+                return None
+            self._hooks[name] = maker()
+        return self._hooks[name]
+
+    def hook_for(self, program: Program) -> Hook | None:
+        """The first hook that takes a program."""
+        for name in hooks.hooks():
+            hook = self.hook(name)
+            if hook is not None and hook.accepts(program):
+                return hook
+        return None
 
     def _runner(self, link: HostedLink) -> Callable[..., Execution | None]:
         def run(*, packet: bytes | None = None, context: bytes | None = None) -> Execution | None:

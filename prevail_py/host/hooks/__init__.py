@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from prevail_py.objects.program import Program
     from prevail_py.vm.interpreter import Execution
 
-__all__ = ["BUILT_IN", "GROUP", "Attachment", "Hook", "Passive", "Runner", "find_hook", "hook_for", "hooks"]
+__all__ = ["BUILT_IN", "GROUP", "Attachment", "Hook", "Passive", "Runner", "hooks"]
 
 GROUP: Final = "prevail_py.hooks"
 
@@ -103,18 +103,3 @@ def _loader(entry_point: EntryPoint) -> Callable[[], Hook]:
         return hook
 
     return make
-
-
-def find_hook(name: str) -> Hook | None:
-    """The hook of this name."""
-    maker = hooks().get(name)
-    return None if maker is None else maker()
-
-
-def hook_for(program: Program) -> Hook | None:
-    """The first hook that takes a program."""
-    for maker in hooks().values():
-        hook = maker()
-        if hook.accepts(program):
-            return hook
-    return None

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from prevail_py.host.context.context import ExecutionContext
-from prevail_py.host.hooks import find_hook, hook_for, hooks
+from prevail_py.host.hooks import hooks
 from prevail_py.objects.text import assemble
 from tests.host.context.tools import COUNTER, DROP, PASS, info, load, refused
 
@@ -95,11 +95,12 @@ def test_a_hook_of_another_package(context: ExecutionContext, bells: list[Any]) 
     assert (context.links, context.programs, context.maps) == ({}, {}, {})
 
 
-def test_the_names_of_this_package_are_taken(bells: list[Any]) -> None:
-    assert find_hook("sock_addr").__class__.__name__ == "SockAddrHook"
-    assert find_hook("nowhere") is None
+def test_the_names_of_this_package_are_taken(context: ExecutionContext, bells: list[Any]) -> None:
+    assert context.hook("sock_addr").__class__.__name__ == "SockAddrHook"
+    assert context.hook("nowhere") is None
+    assert context.hook("bell") is context.hook("bell")
     assert "bell" in hooks()
-    assert hook_for(replace(PASS, program_type="tracepoint")) is None
+    assert context.hook_for(replace(PASS, program_type="tracepoint")) is None
 
 
 def test_links_that_the_hook_holds(context: ExecutionContext, bells: list[Any]) -> None:

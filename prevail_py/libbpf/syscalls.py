@@ -1,0 +1,480 @@
+"""The functions of libbpf's ``bpf.h``: those that take descriptors."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable
+from ctypes import c_uint32
+from dataclasses import replace
+from typing import Any
+
+from prevail_py.host.context.model import Connection, HostError
+from prevail_py.host.service.programs import from_map, from_program, to_map
+from prevail_py.isa.decode import DecodeError, decode
+from prevail_py.isa.instructions import Instruction, LoadImmediate64, Pseudo
+from prevail_py.libbpf.backend import current
+from prevail_py.libbpf.errors import number, refuse
+from prevail_py.libbpf.info import bpf_link_info, bpf_map_info, bpf_prog_info, bpf_test_run_opts
+from prevail_py.libbpf.names import libbpf_bpf_attach_type_str, libbpf_bpf_prog_type_str
+from prevail_py.objects.program import MapSpec, Program
+from prevail_py.objects.text import subprograms_of
+from prevail_py.platforms import platform
+
+__all__ = [
+    "BPF_ANY",
+    "BPF_EXIST",
+    "BPF_NOEXIST",
+    "bpf_link_create",
+    "bpf_link_detach",
+    "bpf_link_get_fd_by_id",
+    "bpf_link_get_next_id",
+    "bpf_link_update",
+    "bpf_map_create",
+    "bpf_map_delete_batch",
+    "bpf_map_delete_elem",
+    "bpf_map_delete_elem_flags",
+    "bpf_map_get_fd_by_id",
+    "bpf_map_get_next_id",
+    "bpf_map_get_next_key",
+    "bpf_map_lookup_and_delete_batch",
+    "bpf_map_lookup_and_delete_elem",
+    "bpf_map_lookup_and_delete_elem_flags",
+    "bpf_map_lookup_batch",
+    "bpf_map_lookup_elem",
+    "bpf_map_lookup_elem_flags",
+    "bpf_map_update_batch",
+    "bpf_map_update_elem",
+    "bpf_obj_get",
+    "bpf_obj_get_info_by_fd",
+    "bpf_obj_pin",
+    "bpf_prog_attach",
+    "bpf_prog_detach",
+    "bpf_prog_detach2",
+    "bpf_prog_get_fd_by_id",
+    "bpf_prog_get_next_id",
+    "bpf_prog_load",
+    "bpf_prog_test_run_opts",
+    "close",
+    "default_engine",
+]
+
+BPF_ANY, BPF_NOEXIST, BPF_EXIST = 0, 1, 2
+
+
+def close(fd: int) -> int:
+    """Close a descriptor of the backend, as ``close(2)`` closes the kernel's."""
+    return _done(lambda: current().call("close", handle=fd))
+
+
+@number
+def _done(action: Callable[[], Any]) -> int:
+    action()
+    return 0
+
+
+def default_engine() -> str:
+    """Native code where there is LLVM, else generated Python."""
+    from importlib.util import find_spec
+
+    return "jit" if find_spec("llvmlite") is not None else "source"
+
+
+# Maps. ----------
+
+
+@number
+def bpf_map_create(
+    map_type: int,
+    map_name: str | None,
+    key_size: int,
+    value_size: int,
+    max_entries: int,
+    *,
+    map_flags: int = 0,
+    inner_map_fd: int | None = None,
+    map_extra: int = 0,
+) -> int:
+    """A descriptor of a new map."""
+    inner = None if inner_map_fd is None else spec_of(current(), inner_map_fd)
+    spec = MapSpec(map_name or "", map_type, key_size, value_size, max_entries, map_flags, inner, extra=map_extra)
+    return create(current(), spec)
+
+
+def create(backend: Connection, spec: MapSpec) -> int:
+    """A handle to a new map.  Raises OSError."""
+    handle: int = backend.call("map_create", spec=from_map(spec))
+    return handle
+
+
+def spec_of(backend: Connection, fd: int) -> MapSpec:
+    """The definition of a map.  Raises OSError."""
+    found = backend.call("info", handle=fd)
+    if found["kind"] != "map":
+        raise refuse(errno.EINVAL, f"descriptor {fd} is no map")
+    return to_map(found["spec"])
+
+
+def bpf_map_lookup_elem(fd: int, key: bytes, value: bytearray) -> int:
+    """Put the value with ``key`` into ``value``."""
+    return bpf_map_lookup_elem_flags(fd, key, value, 0)
+
+
+@number
+def bpf_map_lookup_elem_flags(fd: int, key: bytes, value: bytearray, flags: int) -> int:
+    """The same with flags."""
+    return fill(value, current().call("map_lookup", handle=fd, key=bytes(key), flags=flags, value=bytes(value)))
+
+
+@number
+def bpf_map_update_elem(fd: int, key: bytes, value: bytes, flags: int = BPF_ANY) -> int:
+    """Set an element.  The value in a program array or map of maps is a descriptor, in four bytes."""
+    current().call("map_update", handle=fd, key=bytes(key), value=bytes(value), flags=flags)
+    return 0
+
+
+def bpf_map_delete_elem(fd: int, key: bytes) -> int:
+    """Remove an element."""
+    return bpf_map_delete_elem_flags(fd, key, 0)
+
+
+@number
+def bpf_map_delete_elem_flags(fd: int, key: bytes, flags: int) -> int:
+    """The same; there are no flags."""
+    if flags:
+        raise refuse(errno.EINVAL)
+    current().call("map_delete", handle=fd, key=bytes(key))
+    return 0
+
+
+@number
+def bpf_map_get_next_key(fd: int, key: bytes | None, next_key: bytearray) -> int:
+    """Put the key after ``key`` into ``next_key``; -ENOENT after the last."""
+    return fill(next_key, current().call("map_next_key", handle=fd, key=None if key is None else bytes(key)))
+
+
+def bpf_map_lookup_and_delete_elem(fd: int, key: bytes, value: bytearray) -> int:
+    """Look an element up and remove it."""
+    return bpf_map_lookup_and_delete_elem_flags(fd, key, value, 0)
+
+
+@number
+def bpf_map_lookup_and_delete_elem_flags(fd: int, key: bytes, value: bytearray, flags: int) -> int:
+    """The same with flags."""
+    return fill(value, current().call("map_take", handle=fd, key=bytes(key), flags=flags))
+
+
+def fill(target: bytearray, data: bytes) -> int:
+    """Put a result where the caller wants it: 0.  Raises OSError where it does not fit."""
+    if len(target) < len(data):
+        raise refuse(errno.EFAULT, f"{len(data)} bytes do not fit into {len(target)}")
+    target[: len(data)] = data
+    return 0
+
+
+@number
+def bpf_map_lookup_batch(
+    fd: int, in_batch: bytes | None, out_batch: bytearray, keys: bytearray, values: bytearray, count: c_uint32
+) -> int:
+    """Up to ``count`` elements, from where ``in_batch`` (an earlier ``out_batch``) says; -ENOENT with the last ones.
+
+    ``count`` is then the number of those that were found.
+    """
+    at = 0 if in_batch is None else int.from_bytes(in_batch[:4], "little")
+    wanted, count.value = count.value, 0
+    found = current().call("map_lookup_batch", handle=fd, at=at, count=wanted)
+    fill(keys, b"".join(found["keys"]))
+    fill(values, b"".join(found["values"]))
+    count.value = len(found["keys"])
+    if found["next"] is None:
+        raise refuse(errno.ENOENT, "these are the last")
+    return fill(out_batch, found["next"].to_bytes(4, "little"))
+
+
+@number
+def bpf_map_lookup_and_delete_batch(
+    fd: int, in_batch: bytes | None, out_batch: bytearray, keys: bytearray, values: bytearray, count: c_uint32
+) -> int:
+    """The same, and removes them: always the first ones that are left."""
+    result = bpf_map_lookup_batch(fd, None, out_batch, keys, values, count)
+    if result not in (0, -errno.ENOENT):
+        return result
+    if count.value:
+        size = spec_of(current(), fd).key_size
+        current().call("map_delete_batch", handle=fd, keys=_split(keys, size, count.value))
+    return result
+
+
+@number
+def bpf_map_update_batch(fd: int, keys: bytes, values: bytes, count: c_uint32, *, elem_flags: int = 0) -> int:
+    """Set ``count`` elements; it is then the number of those that were."""
+    wanted, count.value = count.value, 0
+    if wanted == 0:
+        return 0
+    spec = spec_of(current(), fd)
+    arguments = {
+        "keys": _split(keys, spec.key_size, wanted),
+        "values": _split(values, _width(current(), spec), wanted),
+    }
+    count.value = current().call("map_update_batch", handle=fd, flags=elem_flags, **arguments)
+    if count.value < wanted:  # what was wrong with the next one
+        current().call("map_update", handle=fd, key=arguments["keys"][count.value],
+                       value=arguments["values"][count.value], flags=elem_flags)  # fmt: skip
+    return 0
+
+
+@number
+def bpf_map_delete_batch(fd: int, keys: bytes, count: c_uint32) -> int:
+    """Remove ``count`` elements; it is then the number of those that were."""
+    wanted, count.value = count.value, 0
+    if wanted == 0:
+        return 0
+    count.value = current().call(
+        "map_delete_batch", handle=fd, keys=_split(keys, spec_of(current(), fd).key_size, wanted)
+    )
+    if count.value < wanted:
+        raise refuse(errno.ENOENT, "no element has the next key")
+    return 0
+
+
+def _width(backend: Connection, spec: MapSpec) -> int:
+    """Bytes of a value as user space sees it: those of all CPUs, each padded, where they have one each."""
+    kind = platform().map_type(spec.type)
+    if kind is None or not kind.per_cpu:
+        return spec.value_size
+    cpus: int = backend.call("status")["cpus"]
+    return (spec.value_size + -spec.value_size % 8) * cpus
+
+
+def _split(data: bytes | bytearray, size: int, count: int) -> list[bytes]:
+    if len(data) < size * count:
+        raise refuse(errno.EFAULT, f"{count} times {size} bytes are more than {len(data)}")
+    return [bytes(data[place * size : (place + 1) * size]) for place in range(count)]
+
+
+# Programs. ----------
+
+
+@number
+def bpf_prog_load(
+    prog_type: int,
+    prog_name: str | None,
+    license: str,
+    insns: bytes,
+    insn_cnt: int | None = None,
+    *,
+    expected_attach_type: int | None = None,
+    log_buf: bytearray | None = None,
+) -> int:
+    """A descriptor of a program, verified by the backend; ``insns`` are encoded and refer to maps by descriptors."""
+    type_name = libbpf_bpf_prog_type_str(prog_type)
+    if type_name is None:
+        raise refuse(errno.EINVAL, f"no program type {prog_type}")
+    try:
+        code, fds = _relocate(decode(bytes(insns)[: None if insn_cnt is None else 8 * insn_cnt]))
+    except DecodeError as error:
+        raise refuse(errno.EINVAL, str(error)) from None
+    attach = "" if expected_attach_type is None else libbpf_bpf_attach_type_str(expected_attach_type) or ""
+    name = prog_name or "main"
+    program = Program(
+        name, type_name, type_name, code, subprograms=tuple(subprograms_of(code, name)), licence=license,
+        expected_attach_type=attach,
+    )  # fmt: skip
+    try:
+        return load(current(), program, fds)
+    except HostError as error:
+        if log_buf:
+            fill_text(log_buf, error.log or str(error.strerror))
+        raise
+
+
+def _relocate(code: tuple[Instruction | None, ...]) -> tuple[tuple[Instruction | None, ...], list[int]]:
+    """Descriptors in the code become places in a list of them."""
+    kinds = {Pseudo.MAP_FD: Pseudo.MAP_INDEX, Pseudo.MAP_VALUE: Pseudo.MAP_INDEX_VALUE}
+    fds: list[int] = []
+    out = []
+    for instruction in code:
+        if isinstance(instruction, LoadImmediate64) and instruction.pseudo in kinds:
+            if instruction.low not in fds:
+                fds.append(instruction.low)
+            instruction = replace(instruction, low=fds.index(instruction.low), pseudo=kinds[Pseudo(instruction.pseudo)])
+        out.append(instruction)
+    return tuple(out), fds
+
+
+def load(backend: Connection, program: Program, maps: list[int], *, engine: str = "", file: str = "") -> int:
+    """A handle to a program that uses these maps, defined as the backend has them.  Raises OSError."""
+    specs = tuple(spec_of(backend, fd) for fd in maps)
+    handle: int = backend.call(
+        "program_load",
+        program=from_program(replace(program, maps=specs)),
+        maps=list(maps),
+        engine=engine or default_engine(),
+        file=file,
+    )
+    return handle
+
+
+def fill_text(target: bytearray, text: str) -> None:
+    """As much of a text as there is room for, terminated."""
+    data = text.encode(errors="replace")[: len(target) - 1] + b"\0"
+    target[: len(data)] = data
+
+
+@number
+def bpf_prog_test_run_opts(prog_fd: int, opts: bpf_test_run_opts) -> int:
+    """Run a program: ``opts`` holds input and result."""
+    result = current().call(
+        "program_run", handle=prog_fd, packet=opts.data_in, context=opts.ctx_in, repeat=max(opts.repeat, 1)
+    )
+    opts.retval, opts.data_out, opts.ctx_out = result["value"], result["packet"], result["context"]
+    opts.duration = result["nanoseconds"]
+    return 0
+
+
+# Any object. ----------
+
+
+def bpf_obj_pin(fd: int, pathname: str) -> int:
+    """Pin an object."""
+    return _done(lambda: current().call("pin", handle=fd, path=pathname))
+
+
+@number
+def bpf_obj_get(pathname: str) -> int:
+    """A descriptor of what is pinned there."""
+    handle: int = current().call("open_pin", path=pathname)
+    return handle
+
+
+@number
+def bpf_obj_get_info_by_fd(bpf_fd: int, info: bpf_prog_info | bpf_map_info | bpf_link_info) -> int:
+    """Fill ``info``, which is of the kind that the object is."""
+    found = current().call("info", handle=bpf_fd)
+    kinds = {bpf_prog_info: "program", bpf_map_info: "map", bpf_link_info: "link"}
+    if kinds.get(type(info)) != found["kind"]:
+        raise refuse(errno.EINVAL, f"descriptor {bpf_fd} is a {found['kind']}")
+    info.fill(found)
+    return 0
+
+
+@number
+def _next(kind: str, start_id: int, next_id: c_uint32) -> int:
+    next_id.value = current().call("next_id", kind=kind, after=start_id)
+    return 0
+
+
+@number
+def _by_id(kind: str, id: int) -> int:
+    handle: int = current().call("open_id", kind=kind, id=id)
+    return handle
+
+
+def bpf_prog_get_next_id(start_id: int, next_id: c_uint32) -> int:
+    """The lowest number above ``start_id`` that a program has; -ENOENT after the last."""
+    return _next("program", start_id, next_id)
+
+
+def bpf_map_get_next_id(start_id: int, next_id: c_uint32) -> int:
+    """The same of maps."""
+    return _next("map", start_id, next_id)
+
+
+def bpf_link_get_next_id(start_id: int, next_id: c_uint32) -> int:
+    """The same of links."""
+    return _next("link", start_id, next_id)
+
+
+def bpf_prog_get_fd_by_id(id: int) -> int:
+    """A descriptor of the program with this number."""
+    return _by_id("program", id)
+
+
+def bpf_map_get_fd_by_id(id: int) -> int:
+    """A descriptor of the map with this number."""
+    return _by_id("map", id)
+
+
+def bpf_link_get_fd_by_id(id: int) -> int:
+    """A descriptor of the link with this number."""
+    return _by_id("link", id)
+
+
+# Links. ----------
+
+
+@number
+def bpf_link_create(
+    prog_fd: int, target_fd: int, attach_type: int = 0, *, parameters: dict[str, Any] | None = None
+) -> int:
+    """A descriptor of a link: of XDP to the interface with the number ``target_fd``.
+
+    ``parameters`` are for hooks that want others.
+    """
+    return attach(current(), prog_fd, parameters if parameters is not None else {"ifindex": target_fd})
+
+
+def attach(backend: Connection, prog_fd: int, parameters: dict[str, Any], *, held: bool = False) -> int:
+    """A handle to a link.  Raises OSError."""
+    handle: int = backend.call("link_create", program=prog_fd, hook=None, parameters=parameters, held=held)
+    return handle
+
+
+def bpf_link_detach(link_fd: int) -> int:
+    """Take the program of a link from its hook."""
+    return _done(lambda: current().call("link_detach", link=link_fd))
+
+
+def bpf_link_update(link_fd: int, new_prog_fd: int) -> int:
+    """Let a link call another program."""
+    return _done(lambda: current().call("link_update", link=link_fd, program=new_prog_fd))
+
+
+@number
+def bpf_prog_attach(prog_fd: int, target: int, type: int = 0, flags: int = 0) -> int:
+    """Attach for good, without a descriptor.  A host has no cgroups: ``target`` is the number of an interface."""
+    if flags:
+        raise refuse(errno.EINVAL, "no flags are known here")
+    current().call("close", handle=attach(current(), prog_fd, {"ifindex": target} if target else {}, held=True))
+    return 0
+
+
+def bpf_prog_detach(target: int, type: int = 0) -> int:
+    """Detach what :func:`bpf_prog_attach` attached there."""
+    return bpf_prog_detach2(None, target, type)
+
+
+@number
+def bpf_prog_detach2(prog_fd: int | None, target: int, type: int = 0) -> int:
+    """The same, of this program only."""
+    wanted = None if prog_fd is None else current().call("info", handle=prog_fd)["id"]
+    for found in link_infos(current()):
+        ours = found["held"] and found["parameters"].get("ifindex", 0) == target
+        if ours and wanted in (None, found["program"]):
+            with_link(current(), found["id"], lambda handle: current().call("link_detach", link=handle))
+            return 0
+    raise refuse(errno.ENOENT, "nothing is attached there")
+
+
+def link_infos(backend: Connection) -> list[dict[str, Any]]:
+    """What is known about each link."""
+    found: list[dict[str, Any]] = []
+    after = 0
+    while True:
+        try:
+            after = backend.call("next_id", kind="link", after=after)
+            handle = backend.call("open_id", kind="link", id=after)
+        except HostError as error:
+            if error.errno == errno.ENOENT:
+                return found
+            raise
+        found.append(backend.call("info", handle=handle))
+        backend.call("close", handle=handle)
+
+
+def with_link(backend: Connection, id: int, action: Callable[[int], Any]) -> None:
+    """Do something to the link with this number."""
+    handle = backend.call("open_id", kind="link", id=id)
+    try:
+        action(handle)
+    finally:
+        backend.call("close", handle=handle)
