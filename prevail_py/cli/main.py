@@ -25,6 +25,7 @@ from prevail_py.cli import (
     disasm,
     doctor,
     hostd,
+    include_dir,
     inventory,
     prove,
     run,
@@ -61,6 +62,7 @@ COMMANDS: tuple[Command, ...] = (
     prove,
     verifierd,
     hostd,
+    include_dir,
     doctor,
     version,
 )

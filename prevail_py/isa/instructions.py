@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum, IntEnum
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from prevail_py.words import Comparison
 
 __all__ = [
+    "ASSERTION_MARK",
     "AddressSpaceCast",
     "Alu",
     "AluOp",
@@ -44,6 +45,10 @@ __all__ = [
     "StoreRelease",
     "slots_of",
 ]
+
+
+ASSERTION_MARK: Final = 0x70726576_61696C21
+"""The constant that ``prevail_assert`` of ``prevail.h`` loads where its condition does not hold, and nobody else."""
 
 
 class Register(IntEnum):
@@ -182,6 +187,11 @@ class LoadImmediate64:
     def value(self) -> int:
         """The unsigned 64-bit constant made of both halves."""
         return (self.low & 0xFFFFFFFF) | (self.high & 0xFFFFFFFF) << 32
+
+    @property
+    def is_assertion(self) -> bool:
+        """Whether it is what ``prevail_assert`` executes where its condition does not hold."""
+        return self.pseudo is Pseudo.IMMEDIATE and self.value == ASSERTION_MARK
 
 
 @dataclass(frozen=True, slots=True)

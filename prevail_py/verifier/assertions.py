@@ -52,6 +52,7 @@ __all__ = [
     "Mode",
     "NoLeak",
     "Result",
+    "UserAssertion",
     "assertions_of",
 ]
 
@@ -73,6 +74,7 @@ class AssertionKind(Enum):
     RETURN_RANGE = "return-range"
     CALL_DEPTH = "call-depth"
     UNRELEASED_REFERENCE = "unreleased-reference"
+    USER_ASSERTION = "user-assertion"
     UNSUPPORTED = "unsupported"
 
 
@@ -150,8 +152,22 @@ class Result:
     """R0 is a number in the range the program type allows and no reference is left, where the main program ends."""
 
 
+@dataclass(frozen=True, slots=True)
+class UserAssertion:
+    """The condition of a ``prevail_assert`` holds: its failure, which is what the instruction marks, is not reached."""
+
+
 Assertion: TypeAlias = (
-    Initialised | FramePointer | Access | NoLeak | Arithmetic | HelperContract | CallDepth | Result | LegacyLoad
+    Initialised
+    | FramePointer
+    | Access
+    | NoLeak
+    | Arithmetic
+    | HelperContract
+    | CallDepth
+    | Result
+    | LegacyLoad
+    | UserAssertion
 )
 
 
@@ -191,7 +207,7 @@ def assertions_of(instruction: Instruction) -> tuple[Assertion, ...]:
             written = _written(src) if fetch and op is not AtomicOp.CMPXCHG else []
             return (*reads, Access(base, offset, size, Mode.ATOMIC), NoLeak(base, src, size), *written)
         case LoadImmediate64(dst):
-            return tuple(_written(dst))
+            return (*((UserAssertion(),) if instruction.is_assertion else ()), *_written(dst))
         case AddressSpaceCast(dst, src):
             return (*_read(src), *_written(dst))
         case Branch(_, _, dst, src):

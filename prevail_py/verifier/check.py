@@ -24,6 +24,7 @@ from prevail_py.verifier.assertions import (
     LegacyLoad,
     NoLeak,
     Result,
+    UserAssertion,
 )
 from prevail_py.verifier.contracts import contract_violations
 from prevail_py.verifier.regions import Violation, offset_by, sign_extended, violation
@@ -84,6 +85,8 @@ def _decide(setting: Setting, state: State, assertion: Assertion) -> list[tuple[
             if len(state.frames) < MAX_FRAMES:
                 return []
             return [(Violation(AssertionKind.CALL_DEPTH, f"more than {MAX_FRAMES} nested calls"), ())]
+        case UserAssertion():
+            return [(Violation(AssertionKind.USER_ASSERTION, "an assertion of the program may not hold"), ())]
         case LegacyLoad(index):
             return _legacy_load(setting, state, index)
         case Result():

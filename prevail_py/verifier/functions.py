@@ -19,6 +19,7 @@ from prevail_py.isa.instructions import (
     Exit,
     Immediate,
     Instruction,
+    LoadImmediate64,
     LoadPacket,
     MayGoto,
 )
@@ -28,6 +29,7 @@ from prevail_py.verifier.callbacks import calls_back
 from prevail_py.verifier.contracts import TAIL_CALL
 from prevail_py.verifier.obvious import Attempt, attempt_of, initialised
 from prevail_py.verifier.setting import Setting
+from prevail_py.verifier.state import State
 from prevail_py.verifier.transfer import Condition, Effect, branch_of, effect_of
 from prevail_py.words import mask
 
@@ -128,10 +130,12 @@ def prepare(setting: Setting, graph: FunctionGraph) -> Function:
     for block in blocks:
         last = code[block.last]
         branch = last if isinstance(last, Branch) else None
+        # A run that comes to a failed assertion ends there.
+        ends = any(isinstance(step, LoadImmediate64) and step.is_assertion for step in map(code.__getitem__, block.pcs))
         ways = [
             Way(
                 edge.target,
-                None if branch is None else branch_of(branch, edge.taken is True),
+                _way(branch, edge.taken is True) if not ends else _never,
                 dead[edge.target],
                 live.stack[edge.target],
                 edge.target == 0 or len(incoming[edge.target]) > 1,
@@ -142,6 +146,14 @@ def prepare(setting: Setting, graph: FunctionGraph) -> Function:
         around = tuple(ways), tuple(incoming[block.id])
         prepared.append(Prepared(block, steps, *around, isinstance(last, Exit), _are_plain(steps)))
     return Function(graph, order, tuple(prepared), _looping(order), _thresholds(setting, graph))
+
+
+def _way(branch: Branch | None, taken: bool) -> Condition | None:
+    return None if branch is None else branch_of(branch, taken)
+
+
+def _never(state: State) -> bool:
+    return False
 
 
 def _are_plain(steps: tuple[Step, ...]) -> bool:

@@ -64,7 +64,7 @@ def attempt_of(setting: Setting, pc: int, instruction: Instruction) -> Attempt |
         case Store():
             return _store(setting, instruction)
         case LoadImmediate64(dst=dst):
-            value = None if dst is _R10 else wide_value(setting, pc, instruction)
+            value = None if dst is _R10 or instruction.is_assertion else wide_value(setting, pc, instruction)
             return None if value is None else _always(int(dst), value)
         case Jump():
             return _nothing

@@ -94,6 +94,8 @@ def step(machine: Machine, code: Code) -> int | None:
             _atomic(machine, instruction, code.operations[pc])
         # Wide loads: section 5.4
         case LoadImmediate64(dst):
+            if instruction.is_assertion:
+                raise Fault(TrapKind.USER_ASSERTION, "an assertion of the program does not hold")
             machine.next_pc = pc + 2
             machine.write(dst, *_wide(machine, instruction))
         case AddressSpaceCast():

@@ -31,6 +31,7 @@ class TrapKind(Enum):
     RETURN_RANGE = "return-range"
     CALL_DEPTH = "call-depth"
     UNRELEASED_REFERENCE = "unreleased-reference"
+    USER_ASSERTION = "user-assertion"
     UNSUPPORTED = "unsupported"
 
 

@@ -28,6 +28,7 @@ from prevail_py.verifier.assertions import (
     Mode,
     NoLeak,
     Result,
+    UserAssertion,
 )
 from prevail_py.verifier.check import findings
 from prevail_py.verifier.contracts import (
@@ -77,6 +78,8 @@ class _Conditions:
             case Result():
                 return self._result()
             case Initialised() | FramePointer() | NoLeak() | Arithmetic() | CallDepth() | LegacyLoad():
+                return self.encoder.true()
+            case UserAssertion():
                 return self.encoder.true()
             case _:
                 assert_never(assertion)

@@ -248,6 +248,8 @@ def _instruction(e: Emitter, at: Site, instruction: _Ordinary) -> None:
             access.store(e, at, base, offset, size, src)
         case Atomic():
             access.atomic(e, at, instruction)
+        case LoadImmediate64() if instruction.is_assertion:
+            e.reference(at, ())  # a trap
         case LoadImmediate64(dst, pseudo=Pseudo.IMMEDIATE) if dst != Register.R10:
             e.set(dst, constant(instruction.value), constant(NUMBER))
         case LoadImmediate64(dst):

@@ -75,7 +75,7 @@ def local(w: Writer, at: Site, callee: int) -> list[str]:
 def wide(w: Writer, at: Site, instruction: LoadImmediate64) -> list[str]:
     """``dst = imm64``, or a pointer to a map, to a map's first value, or to a function."""
     dst, index = instruction.dst, instruction.low
-    if dst == Register.R10:
+    if dst == Register.R10 or instruction.is_assertion:
         return w.reference(at)
     if instruction.pseudo is Pseudo.IMMEDIATE:
         return [f"r{dst} = {instruction.value}", *w.set_provenance(at.state, dst, "None")]

@@ -1,0 +1,11 @@
+"""Headers for C programs: ``prevail.h`` has assertions (``docs/functional.md``)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+__all__ = ["FOLDER"]
+
+FOLDER: Final = Path(__file__).parent
+"""The folder to be given to the compiler with ``-I``."""
