@@ -24,6 +24,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--allow", metavar="UID", type=int, action="append", default=[], help="a user who may do everything"
     )
     parser.add_argument("--read", metavar="UID", type=int, action="append", default=[], help="a user who may only look")
+    parser.add_argument(
+        "--wire",
+        metavar="A,B",
+        action="append",
+        default=[],
+        help="join two interfaces, for XDP programs; tap:NAME is one",
+    )
     parser.add_argument("--cpus", metavar="N", type=positive, default=1, help="how many values per-CPU maps have (1)")
     parser.add_argument(
         "--verifier-key", metavar="FILE", help="also believe tokens of the verifier with this public key"
@@ -50,6 +57,7 @@ def run(arguments: argparse.Namespace) -> int:
         from prevail_py.host.context.admission import Admissions
         from prevail_py.host.context.context import ExecutionContext
         from prevail_py.host.context.server import Server
+        from prevail_py.host.hooks.live_xdp import XdpHook
         from prevail_py.host.service import Verifier
         from prevail_py.host.trust import read_key
     except ModuleNotFoundError as error:
@@ -74,7 +82,14 @@ def run(arguments: argparse.Namespace) -> int:
             unconfined=arguments.unconfined,
         )
         key = None if arguments.verifier_key is None else read_key(arguments.verifier_key)
-        with ExecutionContext(store=store, admissions=Admissions(start, key), cpus=arguments.cpus) as context:
+        xdp = XdpHook()
+        for each in arguments.wire:
+            one, comma, other = each.partition(",")
+            if not comma:
+                raise InputError(f"--wire: two interfaces with a comma between them, not {each!r}")
+            xdp.wire(one, other)
+        admissions = Admissions(start, key)
+        with ExecutionContext(store=store, admissions=admissions, cpus=arguments.cpus, ready=(xdp,)) as context:
             server = Server(context, path, users=arguments.allow, readers=arguments.read)
             server.stop_at_signals()
             print(f"listening at {path}", flush=True)

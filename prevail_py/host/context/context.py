@@ -54,7 +54,8 @@ class ExecutionContext:
 
     ``store`` is a SQLite file that keeps what is pinned; it is read at once, and each pinned program is verified again.
     ``admissions`` says whom to believe, ``cpus`` how many values per-CPU maps have (all runs are on the first CPU),
-    ``engines`` what programs may be loaded into.
+    ``engines`` what programs may be loaded into.  ``ready`` are hooks that were made before, with wires, say, that
+    links in the store need.
     """
 
     def __init__(
@@ -64,6 +65,7 @@ class ExecutionContext:
         admissions: Admissions | None = None,
         cpus: int = 1,
         engines: Sequence[str] = ENGINES,
+        ready: Sequence[Hook] = (),
     ) -> None:
         """Raises :class:`HostError` and OSError where the store cannot be used."""
         self.lock: Final = threading.RLock()
@@ -78,7 +80,7 @@ class ExecutionContext:
         self.pins: Final[dict[str, Hosted]] = {}
         self.sessions: Final[set[Session]] = set()
         self.not_restored: dict[str, str] = {}
-        self._hooks: dict[str, Hook] = {}
+        self._hooks: dict[str, Hook] = {hook.name: hook for hook in ready}
         self._next: Final = {"map": 1, "program": 1, "link": 1}
         self._memory = 0
         self._closed = False
@@ -105,6 +107,9 @@ class ExecutionContext:
         for attachment in attachments:
             if attachment is not None:
                 attachment.detach()
+        for hook in self._hooks.values():
+            if isinstance(hook, hooks.Closing):
+                hook.close()
         self.admissions.close()
         if self._store is not None:
             self._store.close()

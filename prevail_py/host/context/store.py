@@ -93,7 +93,9 @@ class Store:
         rows, contents = _rows(context)
         kept_pins = [row for row in self._kept_rows if row[0] == "pin" and not _taken(row, context)]
         if kept_pins:
-            rows += kept_pins + [row for row in self._kept_rows if row[0] != "pin"]
+            rows += kept_pins + [row for row in self._kept_rows if row[0] in ("map", "program")]
+        programs = {values[0] for table, values in rows if table == "program"}
+        rows += [row for row in self._kept_rows if row[0] == "link" and row[1][3] in programs]
         written = dict(self._written)
         try:
             with closing(self._database.cursor()) as cursor:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from importlib import import_module
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from prevail_py.objects.program import Program
     from prevail_py.vm.interpreter import Execution
 
-__all__ = ["BUILT_IN", "GROUP", "Attachment", "Hook", "Passive", "Runner", "hooks"]
+__all__ = ["BUILT_IN", "GROUP", "Attachment", "Closing", "Hook", "Passive", "Runner", "hooks"]
 
 GROUP: Final = "prevail_py.hooks"
 
@@ -59,6 +59,13 @@ class Hook(Protocol):
         ...
 
 
+@runtime_checkable
+class Closing(Protocol):
+    """What a hook may offer beside: to give everything back when its host ends."""
+
+    def close(self) -> None: ...
+
+
 class Passive:
     """An attachment that waits to be called by whoever holds the link (the call ``link_invoke``)."""
 
@@ -71,6 +78,7 @@ class Passive:
 
 
 BUILT_IN: Final[Mapping[str, str]] = {
+    "xdp": "prevail_py.host.hooks.live_xdp:XdpHook",
     "sock_addr": "prevail_py.host.hooks.sock_addr:SockAddrHook",
 }
 """By name: module and class."""
