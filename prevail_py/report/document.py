@@ -50,6 +50,8 @@ def _program(verdict: Verdict, invariants: bool, explain: bool) -> dict[str, Any
         ],
         "failures": [_failure(verdict, failure, explain) for failure in verdict.failures],
     }
+    if verdict.witness is not None:
+        document["witness"] = verdict.witness.document()
     if verdict.termination is not None:
         document["termination"] = {
             "proved": verdict.termination.is_proved,

@@ -48,7 +48,10 @@ def verdict_text(path: str, verdict: Verdict, explain: bool = False) -> str:
     headline = f"{Path(path).name}: {verdict.program.name}: {verdict.kind.value}"
     if verdict.reason:
         headline += f": {verdict.reason}"
-    return "\n\n".join([headline, *(failure_text(verdict, failure, explain) for failure in verdict.failures)])
+    parts = [headline]
+    if verdict.witness is not None:
+        parts.append("\n".join(f"  {line}" for line in f"witness: {verdict.witness}".splitlines()))
+    return "\n\n".join([*parts, *(failure_text(verdict, failure, explain) for failure in verdict.failures)])
 
 
 def failure_text(verdict: Verdict, failure: Failure, explain: bool = False) -> str:

@@ -21,10 +21,10 @@ import z3
 from prevail_py.cfg.builder import build
 from prevail_py.cfg.graph import ControlFlowGraph
 from prevail_py.objects.program import Program
-from prevail_py.research.oracle import Scenario
 from prevail_py.research.packets import MTU_LENGTH
 from prevail_py.research.paths import SIZE, Input, InputKind, Lookup, Trace
 from prevail_py.research.shadow import trace
+from prevail_py.vm.scenario import Scenario
 
 __all__ = ["steer"]
 

@@ -9,7 +9,7 @@ that executes little proves little.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, MutableMapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from random import Random
@@ -22,37 +22,18 @@ from prevail_py.research.packets import packets
 from prevail_py.verifier.policy import STRICT
 from prevail_py.verifier.verdict import Verdict
 from prevail_py.vm.context import takes_packet
-from prevail_py.vm.environment import Environment
-from prevail_py.vm.interpreter import Execution, Observer, run
 from prevail_py.vm.machine import Machine
-from prevail_py.vm.maps import Map, MapError, create_map, create_maps, has_values
-from prevail_py.vm.maps.devices import XdpSocket, XdpSocketMap
-from prevail_py.vm.maps.targets import MapOfMaps
 from prevail_py.vm.outcome import TrapKind, Trapped
+from prevail_py.vm.scenario import Scenario, play
 
-__all__ = ["Report", "Scenario", "examine"]
+__all__ = ["Report", "examine"]
 
-_FUEL: Final = 20_000
 _KEYED_HELPERS: Final = frozenset({1, 2, 3})
 """Map lookup, update and delete: R1 is the map, R2 points to the key."""
 
 _MAX_KEYS: Final = 64
 _MAX_VIOLATIONS: Final = 10
 _MAX_STARTS: Final = 4
-
-
-@dataclass(frozen=True, slots=True)
-class Scenario:
-    """One input: everything a run depends on.
-
-    ``contents`` holds (index of the map, key, value) to be stored before the run; for per-CPU maps the value goes to
-    every CPU.  ``context`` is the scalar part of the context, None for the default.
-    """
-
-    packet: bytes | None
-    contents: tuple[tuple[int, bytes, bytes], ...] = ()
-    seed: int = 0
-    context: bytes | None = None
 
 
 @dataclass(slots=True)
@@ -147,7 +128,7 @@ class _Oracle:
     def run(self, scenario: Scenario) -> bool:
         """Run once; True where a block was entered for the first time."""
         before = len(self.report.covered)
-        execution = execute(self.program, scenario, (self._observe,))
+        execution = play(self.program, scenario, (self._observe,))
         self.report.runs += 1
         self.report.steps += execution.steps
         if isinstance(execution.outcome, Trapped):
@@ -216,42 +197,6 @@ def _value(random: Random, size: int) -> bytes:
             return bytes([random.choice((0, 1, 2, 4, 8, 16, 255))]) * size
         case _:
             return random.randbytes(size)
-
-
-def execute(program: Program, scenario: Scenario, observers: Sequence[Observer] = ()) -> Execution:
-    """Run ``program`` on ``scenario`` in the reference interpreter."""
-    environment = Environment(seed=scenario.seed)
-    maps = create_maps(program.maps, environment)
-    for index, key, value in scenario.contents:
-        _fill(maps[index], key, value)
-    return run(
-        program,
-        packet=scenario.packet,
-        context=scenario.context,
-        maps=maps,
-        environment=environment,
-        fuel=_FUEL,
-        observers=observers,
-    )
-
-
-def _fill(target: Map, key: bytes, value: bytes) -> None:
-    """Store one element; a map that cannot take it (a key out of range, another kind of entries) stays as it is."""
-    if isinstance(target, MapOfMaps):
-        content: object = create_map(target.spec.inner) if target.spec.inner is not None else None
-    elif isinstance(target, XdpSocketMap):
-        content = XdpSocket(int.from_bytes(value[:4], "little"))
-    elif has_values(target):
-        known = platform().map_type(target.spec.type)
-        content = [value] * target.cpus if known is not None and known.per_cpu else value
-    else:
-        content = None
-    if content is None or not isinstance(target, MutableMapping):
-        return
-    try:
-        target[key] = content
-    except MapError:
-        return
 
 
 if __name__ == "__main__":

@@ -14,8 +14,8 @@ from typing import Final, NamedTuple
 
 import z3
 
-from prevail_py.research.oracle import Scenario
 from prevail_py.verifier.smt.algebra import Predicate, Word, Z3Algebra
+from prevail_py.vm.scenario import Scenario
 
 __all__ = ["SIZE", "Condition", "Input", "InputKind", "Lookup", "Term", "Trace"]
 

@@ -47,7 +47,6 @@ from prevail_py.isa.instructions import (
 from prevail_py.isa.semantics import immediate_word, load_op
 from prevail_py.objects.program import Program
 from prevail_py.platforms.model import FieldKind
-from prevail_py.research.oracle import Scenario, execute
 from prevail_py.research.paths import SIZE, Condition, Input, InputKind, Lookup, Term, Trace
 from prevail_py.verifier.smt.algebra import Predicate, Word, Z3Algebra
 from prevail_py.vm.machine import Frame, Machine
@@ -55,6 +54,7 @@ from prevail_py.vm.maps import has_values
 from prevail_py.vm.maps.array import ArrayMap
 from prevail_py.vm.maps.targets import MapOfMaps
 from prevail_py.vm.memory import Region, RegionKind
+from prevail_py.vm.scenario import Scenario, play
 from prevail_py.words import INT, WordOp, compare, evaluate
 
 __all__ = ["Shadow", "trace"]
@@ -70,7 +70,7 @@ _SOME_ADDRESS: Final = 1 << 48  # what a look-up that failed would have returned
 def trace(program: Program, scenario: Scenario, context: z3.Context, limit: int = 1000) -> Trace:
     """Run ``program`` on ``scenario``; the shadow is no longer followed after ``limit`` conditions."""
     result = Trace(scenario, Z3Algebra(context), sizes=tuple(spec.value_size for spec in program.maps))
-    execute(program, scenario, (Shadow(program, result, limit),))
+    play(program, scenario, (Shadow(program, result, limit),))
     return result
 
 

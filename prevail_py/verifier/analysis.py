@@ -31,6 +31,7 @@ from prevail_py.verifier.verdict import Failure, Invariants, Verdict, VerdictKin
 
 if TYPE_CHECKING:
     from prevail_py.verifier.explain import Explanation
+    from prevail_py.verifier.witness import Witness
     from prevail_py.vm.machine import Machine
 
 __all__ = ["BUDGET", "DISJUNCTS", "verify"]
@@ -225,13 +226,22 @@ class _Attempt:
         from prevail_py.verifier.smt.discharge import discharge
 
         found = discharge(self._fixpoint, self._faithful)
-        if found is None:
-            return verdict
-        if found.alarms:
-            return replace(verdict, discharged=found.discharged)
+        if found is None or found.alarms:
+            discharged = () if found is None else found.discharged
+            witness = self._witness()
+            kind = VerdictKind.UNKNOWN if witness is None else VerdictKind.UNSAFE
+            return replace(verdict, kind=kind, discharged=discharged, witness=witness)
         # Behind a failure that is none the invariants of the fixpoint may be wrong, those of the execution are not.
         invariants = verdict.invariants if self._faithful else _invariants(found.execution.found)
         return replace(verdict, kind=VerdictKind.SAFE, failures=(), discharged=found.discharged, invariants=invariants)
+
+    def _witness(self) -> Witness | None:
+        """Inputs on which the program traps, if some are found; the interpreter knows the default policy only."""
+        if self._fixpoint is None or self.setting.policy is not STRICT:
+            return None
+        from prevail_py.verifier.smt.search import find_witness
+
+        return find_witness(self._fixpoint)
 
     def _line(self, pc: int) -> SourceLine | None:
         return self.setting.program.line_at(pc)

@@ -47,7 +47,7 @@ from prevail_py.verifier.values import (
     Value,
 )
 
-__all__ = ["BudgetExhausted", "CallString", "Checker", "Fixpoint", "Loop", "ended_early"]
+__all__ = ["BudgetExhausted", "CallString", "Checker", "Fixpoint", "Loop", "Solving", "ended_early"]
 
 _JOINS_BEFORE_WIDENING: Final = 1
 _DESCENDING_ROUNDS: Final = 2
@@ -95,7 +95,7 @@ class _Passed:
 
 
 @dataclass(slots=True)
-class _Solving:
+class Solving:
     """One function being solved from the states ``entry``: what was found so far, by block, and by (block, edge)."""
 
     function: Function
@@ -200,11 +200,11 @@ class Fixpoint:
     def _solve(self, graph: FunctionGraph, calls: CallString, entry: list[State], final: bool) -> list[State]:
         """The states at the exits of a function entered with ``entry``; with ``final``, check and keep invariants."""
         function = self._function(graph)
-        solving = _Solving(function, calls, entry)
+        solving = Solving(function, calls, entry)
         self._run(solving, 0, len(function.order.order), final)
         return [state for node in sorted(solving.exits) for state in solving.exits[node]]
 
-    def _run(self, solving: _Solving, position: int, stop: int, final: bool) -> None:
+    def _run(self, solving: Solving, position: int, stop: int, final: bool) -> None:
         """Visit the blocks from ``position`` to ``stop`` of the order, and iterate the components among them."""
         order, ends = solving.function.order.order, solving.function.order.ends
         open_components: list[_Component] = []
@@ -232,7 +232,7 @@ class Fixpoint:
             self._visit(solving, node, final and _is_last(open_components))
             position += 1
 
-    def _measure(self, solving: _Solving, start: int, end: int) -> None:
+    def _measure(self, solving: Solving, start: int, end: int) -> None:
         """Look for bounds on the loops among the blocks from ``start`` to ``end`` of the order, which are solved."""
         order = solving.function.order
         for position in range(start, end):
@@ -251,7 +251,7 @@ class Fixpoint:
                 unbounded = known[0] is None or found[0] is None
                 self.loops[loop] = (None, "") if unbounded else max(known, found)
 
-    def _turn(self, solving: _Solving, position: int, head_states: list[State]) -> list[State] | None:
+    def _turn(self, solving: Solving, position: int, head_states: list[State]) -> list[State] | None:
         """The states on the edges back to a head, after one turn from ``head_states``; None for two entries."""
         function = solving.function
         head, end = function.order.order[position], function.order.ends[position]
@@ -259,7 +259,7 @@ class Fixpoint:
         for node in inside:
             if not all(function.order.contains(head, source) for source, _ in function.blocks[node].incoming):
                 return None
-        turn = _Solving(function, solving.calls, [])
+        turn = Solving(function, solving.calls, [])
         turn.entries[head] = head_states
         self._visit(turn, head, final=False)
         self._run(turn, position + 1, end, final=False)
@@ -270,19 +270,19 @@ class Fixpoint:
             for state in turn.outs.get((source, edge), ())
         ]
 
-    def _check_again(self, solving: _Solving, node: int) -> None:
+    def _check_again(self, solving: Solving, node: int) -> None:
         """Check a block of a component that turned out to be solved only after the block's last visit."""
         prepared = solving.function.blocks[node]
         self._keep(solving, prepared)
         for state in solving.entries[node]:
             self._execute(prepared, state, solving.calls, final=True)
 
-    def _keep(self, solving: _Solving, prepared: Prepared) -> None:
+    def _keep(self, solving: Solving, prepared: Prepared) -> None:
         # Once for each state with which the function is called.
         place = solving.calls, prepared.block.start
         self.invariants.setdefault(place, []).extend(solving.entries[prepared.block.id])
 
-    def _gather(self, solving: _Solving, node: int, outside_only: bool = False) -> list[State]:
+    def _gather(self, solving: Solving, node: int, outside_only: bool = False) -> list[State]:
         """The states that reach ``node``, merged; for the head of a component, from outside of it only."""
         function, outs = solving.function, solving.outs
         arriving = list(solving.entry) if node == 0 else []
@@ -322,7 +322,7 @@ class Fixpoint:
         if self.steps > self.budget:
             raise BudgetExhausted
 
-    def _iterate_again(self, solving: _Solving, component: _Component) -> bool:
+    def _iterate_again(self, solving: Solving, component: _Component) -> bool:
         """Whether the component needs another pass; its head's entry has then been changed."""
         function, head = solving.function, component.head
         if component.rounds == 0:
@@ -350,7 +350,7 @@ class Fixpoint:
 
     # One block ----------------------------------------------------------------------------------------------------
 
-    def _visit(self, solving: _Solving, node: int, final: bool) -> None:
+    def _visit(self, solving: Solving, node: int, final: bool) -> None:
         prepared = solving.function.blocks[node]
         entries = solving.entries[node]
         if node in solving.function.looping:
@@ -374,7 +374,7 @@ class Fixpoint:
             exits = [state for result in passed for state in result.exits]
             solving.exits[node] = self._merged(exits) if exits else exits
 
-    def _pass(self, solving: _Solving, prepared: Prepared, entry: State, final: bool) -> _Passed:
+    def _pass(self, solving: Solving, prepared: Prepared, entry: State, final: bool) -> _Passed:
         """Execute a block and send what comes out along its edges."""
         ways = prepared.ways
         passed = _Passed(entry, [[] for _ in ways], [])

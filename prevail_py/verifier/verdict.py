@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from prevail_py.objects.region_facts import RegionFacts
     from prevail_py.verifier.explain import Explanation
     from prevail_py.verifier.termination import Termination
+    from prevail_py.verifier.witness import Witness
     from prevail_py.vm.machine import Machine
 
 __all__ = ["Discharged", "Failure", "Invariants", "Verdict", "VerdictKind"]
@@ -154,7 +155,8 @@ class Verdict:
     ``termination`` says whether the program ends, where that was asked for; it is no part of SAFE.
     ``assumptions`` lists facts about the host on which the verdict rests, and what a ``policy`` other than ``strict``
     allows (:mod:`prevail_py.verifier.policy`).
-    ``discharged`` lists what the solver proved: SAFE rests on it where it is not empty.
+    ``discharged`` lists what the solver proved: SAFE rests on it where it is not empty.  ``witness`` has the inputs on
+    which an UNSAFE program was seen to trap.
     """
 
     kind: VerdictKind
@@ -169,6 +171,7 @@ class Verdict:
     invariants: Invariants = field(default_factory=_no_invariants, compare=False, repr=False)
     termination: Termination | None = None
     discharged: tuple[Discharged, ...] = ()
+    witness: Witness | None = None
     explainer: Callable[[Failure], Explanation] | None = field(default=None, compare=False, repr=False)
     prover: Callable[[], RegionFacts] | None = field(default=None, compare=False, repr=False)
 
@@ -207,11 +210,16 @@ class Verdict:
 
     def __str__(self) -> str:
         reason = f": {self.reason}" if self.reason else ""
-        return "\n".join([f"{self.program.name}: {self.kind}{reason}", *(f"  {failure}" for failure in self.failures)])
+        lines = [f"{self.program.name}: {self.kind}{reason}"]
+        if self.witness is not None:
+            lines.append(f"  witness: {self.witness.headline}")
+        return "\n".join([*lines, *(f"  {failure}" for failure in self.failures)])
 
     def _repr_html_(self) -> str:
         reason = f" {escape(self.reason)}" if self.reason else ""
         head = f"<p>{badge(str(self.kind), _MOODS[self.kind])} <b>{escape(self.program.name)}</b>{reason}</p>"
+        if self.witness is not None:
+            head += self.witness._repr_html_()
         head += "".join(f"<p>assumed: {escape(fact)}</p>" for fact in self.assumptions)
         if not self.failures:
             return head

@@ -122,7 +122,8 @@ class Environment:
     is not the program's, by address: of the kernel, or of user space where addresses are below 2**47.
     ``cookie`` is what the program was attached with.  ``socket_options`` are those that were set or can be got, by
     (level, name), ``bound`` the address (a ``struct sockaddr``) that the program bound its socket to, and
-    ``hook_result`` the error that the operation which called a cgroup hook will return.
+    ``hook_result`` the error that the operation which called a cgroup hook will return.  ``randoms`` are the random
+    numbers that come before those that follow from the seed.
 
     ``log`` receives what the program prints, one entry per call; ``clones`` and ``signals`` what it sent.
     """
@@ -147,6 +148,7 @@ class Environment:
     socket_options: dict[tuple[int, int], bytes] = field(default_factory=dict)
     bound: bytes | None = None
     hook_result: int = 0
+    randoms: tuple[int, ...] = ()
     log: list[str] = field(default_factory=list)
     clones: list[Clone] = field(default_factory=list)
     signals: list[int] = field(default_factory=list)
@@ -165,7 +167,10 @@ class Environment:
         return self.now
 
     def random_u32(self) -> int:
-        """The next pseudo-random unsigned 32-bit number."""
+        """The next random unsigned 32-bit number: of ``randoms`` while there are some, then a pseudo-random one."""
+        if self.randoms:
+            number, self.randoms = self.randoms[0] & 0xFFFFFFFF, self.randoms[1:]
+            return number
         return self._random.getrandbits(32)
 
     def draw(self, count: int) -> tuple[object, bytes]:

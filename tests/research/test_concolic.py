@@ -16,11 +16,12 @@ from prevail_py.objects.elf import load_object
 from prevail_py.objects.program import MapSpec, Program
 from prevail_py.research import shadow
 from prevail_py.research.concolic import steer
-from prevail_py.research.oracle import Scenario, examine, execute
+from prevail_py.research.oracle import examine
 from prevail_py.verifier import verify
 from prevail_py.verifier.smt.algebra import Z3Algebra
 from prevail_py.vm.machine import Machine
 from prevail_py.vm.outcome import Trapped
+from prevail_py.vm.scenario import Scenario, play
 
 MAPS = (MapSpec("values", 2, 4, 16, 4), MapSpec("table", 1, 4, 8, 16), MapSpec("data", 2, 4, 8, 1, initial=bytes(8)))
 
@@ -168,7 +169,7 @@ def visited(program: Program, scenario: Scenario) -> set[int]:
     def observe(machine: Machine) -> None:
         slots.add(machine.pc)
 
-    execute(program, scenario, (observe,))
+    play(program, scenario, (observe,))
     return slots
 
 
@@ -194,7 +195,7 @@ def test_steering_reaches_what_chance_does_not(name: str) -> None:
 
 def test_steering_finds_a_violation_that_chance_does_not() -> None:
     code, here = program(PROGRAMS["magic numbers"] + "\nr0 = *(u64 *)(r7 - 8)")
-    outcomes = [execute(code, scenario).outcome for scenario in steer(code, NOTHING, frozenset({here}))]
+    outcomes = [play(code, scenario).outcome for scenario in steer(code, NOTHING, frozenset({here}))]
     assert Trapped in map(type, outcomes)
 
 

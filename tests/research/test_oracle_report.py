@@ -16,8 +16,9 @@ from prevail_py.objects.elf import load_object
 from prevail_py.objects.program import Program
 from prevail_py.research import concolic, oracle_report
 from prevail_py.research.concolic import steer
-from prevail_py.research.oracle import Report, Scenario, examine
+from prevail_py.research.oracle import Report, examine
 from prevail_py.verifier import verify
+from prevail_py.vm.scenario import Scenario
 
 SAFE = [(name, program) for name, e in examples.EXAMPLES.items() if e.safe for program in e.programs]
 TC = str(examples.path("tc_classifier"))

@@ -12,13 +12,13 @@ from prevail_py import examples
 from prevail_py.isa.assembler import assemble_text
 from prevail_py.objects.elf import load_object
 from prevail_py.objects.program import MapSpec, Program
-from prevail_py.research.oracle import Scenario, execute
 from prevail_py.research.packets import packets
 from prevail_py.research.paths import SIZE, Condition, Input, InputKind, Term, Trace
 from prevail_py.research.shadow import Shadow, trace
 from prevail_py.verifier.smt.algebra import Z3Algebra
 from prevail_py.vm.machine import Machine
 from prevail_py.vm.outcome import Returned
+from prevail_py.vm.scenario import Scenario, play
 
 MAPS = (MapSpec("values", 2, 4, 16, 4), MapSpec("table", 1, 4, 8, 16))
 
@@ -219,7 +219,7 @@ class Follower:
 
 def follow(program: Program, scenario: Scenario) -> Follower:
     follower = Follower(program, scenario)
-    execute(program, scenario, (follower,))
+    play(program, scenario, (follower,))
     follower.differences += [
         f"slot {condition.pc}: {condition.holds}"
         for condition in follower.trace.conditions
@@ -237,7 +237,7 @@ def differences(program: Program) -> list[str]:
 
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_terms_are_the_words_of_the_run(name: str) -> None:
-    outcomes = {type(execute(program(name), scenario).outcome) for scenario in scenarios()}
+    outcomes = {type(play(program(name), scenario).outcome) for scenario in scenarios()}
     assert outcomes == {Returned}  # so that all of the program is looked at
     assert differences(program(name)) == []
 

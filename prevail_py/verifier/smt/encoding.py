@@ -44,8 +44,10 @@ class Encoder:
     the order of the calls alone, so that the same calls make the same queries.
     """
 
-    def __init__(self, context: z3.Context | None = None) -> None:
+    def __init__(self, context: z3.Context | None = None, prefix: str = "") -> None:
+        """``prefix`` begins the names of constants, to tell those of several encoders in one context apart."""
         self.context = z3.Context() if context is None else context
+        self.prefix = prefix
         self.algebra = Z3Algebra(self.context)
         self._conditions: dict[int, Predicate] = {}
         self._symbols: dict[tuple[int, Symbol], Word] = {}
@@ -92,7 +94,7 @@ class Encoder:
 
     def _fresh(self, name: str) -> str:
         self._names += 1
-        return f"{name}.{self._names}"
+        return f"{self.prefix}{name}.{self._names}"
 
     def _symbol(self, event: Event, symbol: Symbol) -> Word:
         """What a symbol stands for after an event: looked up backwards."""

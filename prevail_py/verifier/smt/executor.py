@@ -36,7 +36,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
-from prevail_py.domains.lattice import Facts
+from prevail_py.domains.lattice import Facts, constant
 from prevail_py.isa.instructions import (
     Atomic,
     Call,
@@ -45,13 +45,14 @@ from prevail_py.isa.instructions import (
     Instruction,
     Load,
     LoadAcquire,
+    LoadPacket,
     Register,
     Store,
     StoreRelease,
 )
 from prevail_py.verifier.assertions import Assertion, assertions_of
 from prevail_py.verifier.check import findings
-from prevail_py.verifier.fixpoint import CallString, Fixpoint, ended_early
+from prevail_py.verifier.fixpoint import CallString, Fixpoint, Solving, ended_early
 from prevail_py.verifier.functions import Prepared
 from prevail_py.verifier.merge import Merge, merge, signature
 from prevail_py.verifier.regions import offset_by
@@ -59,7 +60,8 @@ from prevail_py.verifier.setting import Setting, Unsupported
 from prevail_py.verifier.smt.history import Called, Loaded, Remembering, Start, Stored, history_of, record
 from prevail_py.verifier.state import State
 from prevail_py.verifier.transfer import operand
-from prevail_py.verifier.values import Pointer, RegionKind, Value
+from prevail_py.verifier.values import NEVER_NULL, Pointer, Region, RegionKind, Value
+from prevail_py.words import Comparison
 
 __all__ = ["Execution", "Moment", "execute"]
 
@@ -88,8 +90,8 @@ class Execution:
 
     ``moments`` are those with open assertions, ``ends`` those at which the main program returns, both in the order of
     execution.  ``setting`` gives meaning to the states.  ``steps`` counts abstract steps, as for a fixpoint.
-    ``resumed`` tells whether it rests on invariants of the fixpoint: there are loops.  ``found`` answers what the states
-    are in front of any slot, as after a fixpoint.
+    ``resumed`` tells whether it rests on invariants of the fixpoint: there are loops.  ``found`` tells what the states
+    are in front of any slot, as after a fixpoint.  ``entry`` is the state in which the program starts.
     """
 
     setting: Setting
@@ -98,17 +100,25 @@ class Execution:
     steps: int
     resumed: bool
     found: Fixpoint
+    entry: State
 
 
-def execute(fixpoint: Fixpoint, budget: int | None = None) -> Execution:
+def execute(fixpoint: Fixpoint, budget: int | None = None, turns: int | None = None) -> Execution:
     """Execute the program of a fixpoint that has run.
+
+    With ``turns`` loops are not cut: each is gone through as often, at most, every time it is entered, one turn after
+    the other.  What takes more turns is left out, so such an execution shows what may happen and proves nothing.
 
     Raises BudgetExhausted where that takes more than ``budget`` abstract steps (that of the fixpoint, by default), and
     Unsupported like the fixpoint.
     """
-    region = _Region(fixpoint, fixpoint.budget if budget is None else budget)
+    allowed = fixpoint.budget if budget is None else budget
+    region = _Region(fixpoint, allowed) if turns is None else _Unrolled(fixpoint, allowed, turns)
     region.run()
-    return Execution(region.setting, tuple(region.moments), tuple(region.ends), region.steps, region.resumed, region)
+    assert region.entry is not None
+    return Execution(
+        region.setting, tuple(region.moments), tuple(region.ends), region.steps, region.resumed, region, region.entry
+    )
 
 
 class _Region(Fixpoint):
@@ -131,6 +141,11 @@ class _Region(Fixpoint):
         self.moments: list[Moment] = []
         self.ends: list[Moment] = []
         self.resumed = False
+        self.entry: State | None = None
+
+    def _initial(self) -> State:
+        self.entry = super()._initial()
+        return self.entry.copy()
 
     def _started(self, states: Sequence[State], calls: CallString, pc: int) -> list[State]:
         """States of the fixpoint as places to start from."""
@@ -142,7 +157,7 @@ class _Region(Fixpoint):
             started.append(now)
         return started
 
-    def _run(self, solving, position: int, stop: int, final: bool) -> None:  # type: ignore[no-untyped-def]
+    def _run(self, solving: Solving, position: int, stop: int, final: bool) -> None:
         order, ends = solving.function.order.order, solving.function.order.ends
         for place in range(position, stop):
             node = order[place]
@@ -215,6 +230,58 @@ class _Region(Fixpoint):
             self.moments.append(Moment(calls, pc, instruction, state.copy(), left))
 
 
+class _Unrolled(_Region):
+    """An execution that goes through each loop a bounded number of times, and leaves out what takes more."""
+
+    def __init__(self, found: Fixpoint, budget: int, turns: int) -> None:
+        super().__init__(found, budget)
+        self._turns = turns
+
+    def _run(self, solving: Solving, position: int, stop: int, final: bool) -> None:
+        order, ends = solving.function.order.order, solving.function.order.ends
+        place = position
+        while place < stop:
+            if ends[place] > place:
+                self._go_round(solving, place, ends[place])
+                place = ends[place]
+            else:
+                solving.entries[order[place]] = self._gather(solving, order[place])
+                self._visit(solving, order[place], True)
+                place += 1
+
+    def _go_round(self, solving: Solving, place: int, end: int) -> None:
+        function = solving.function
+        inside = function.order.order[place:end]
+        head = inside[0]
+        leaving: dict[tuple[int, int], list[State]] = {}
+        exits: dict[int, list[State]] = {}
+        entries = self._gather(solving, head, outside_only=True)
+        for _ in range(self._turns):
+            if not entries:
+                break
+            for node in inside:
+                for edge in range(len(function.blocks[node].ways)):
+                    solving.outs.pop((node, edge), None)
+            solving.entries[head] = entries
+            self._visit(solving, head, True)
+            self._run(solving, place + 1, end, True)
+            again: list[State] = []
+            for node in inside:
+                exits.setdefault(node, []).extend(solving.exits.get(node, ()))
+                for edge, way in enumerate(function.blocks[node].ways):
+                    states = solving.outs.get((node, edge), [])
+                    if way.target == head:
+                        again += states
+                    elif way.target not in inside:
+                        leaving.setdefault((node, edge), []).extend(states)
+            entries = self._merged(again)
+        for node in inside:
+            for edge in range(len(function.blocks[node].ways)):
+                solving.outs[node, edge] = leaving.get((node, edge), [])
+            if solving.calls:
+                solving.exits[node] = self._merged(exits.get(node, ()))
+
+
 def _unchecked(pc: int, assertions: Sequence[Assertion], state: State) -> None:
     raise AssertionError("an execution notes what is open by itself")
 
@@ -248,6 +315,8 @@ def _noted(pc: int, instruction: Instruction, before: State) -> _Note | None:
             return _note_store(pc, _outside(before, base, offset), size, None)
         case Call(helper):
             return _note_call(pc, helper, before.copy())
+        case LoadPacket(size, offset, None) if offset >= 0:
+            return _note_legacy(pc, offset, size)
         case _:
             return None
 
@@ -264,6 +333,17 @@ def _note_load(pc: int, address: Pointer | None, size: int, signed: bool, dst: R
     if address is None:
         return None
     return lambda after: record(after, Loaded(history_of(after), pc, address, size, signed, after.registers[dst]))
+
+
+def _note_legacy(pc: int, offset: int, size: int) -> _Note:
+    address = Pointer(Region(RegionKind.PACKET), NEVER_NULL, constant(offset))
+
+    def note(after: State) -> None:
+        # Where the packet has no such bytes the function has ended.
+        after.facts = after.facts.assume(Comparison.ULE, constant(offset + size), after.packet_size)
+        record(after, Loaded(history_of(after), pc, address, size, False, after.registers[0], True))
+
+    return note
 
 
 def _note_store(pc: int, address: Pointer | None, size: int, content: Value | None) -> _Note | None:

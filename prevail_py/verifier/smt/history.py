@@ -105,7 +105,10 @@ class Join(_Numbered):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Loaded(_Numbered):
-    """``size`` bytes were loaded from memory that is no stack, and gave ``result``; says nothing of its value."""
+    """``size`` bytes were loaded from memory that is no stack, and gave ``result``; says nothing of its value.
+
+    ``swapped``: by a legacy load, in network byte order.
+    """
 
     before: Event
     pc: int
@@ -113,6 +116,7 @@ class Loaded(_Numbered):
     size: int
     signed: bool
     result: Value
+    swapped: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)

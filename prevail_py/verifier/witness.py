@@ -1,0 +1,152 @@
+"""Witnesses: inputs on which a program violates an assertion, replayed in the reference interpreter.
+
+Nothing is a witness that did not trap there: :func:`witness_of` runs the inputs and gives one only then.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from html import escape
+from typing import Any
+
+from prevail_py._render import Table, badge
+from prevail_py.isa.disassembler import disassemble
+from prevail_py.isa.encode import encode
+from prevail_py.objects.program import MapSpec, Program
+from prevail_py.vm.outcome import Trap, TrapKind, Trapped
+from prevail_py.vm.scenario import Scenario, play
+
+__all__ = ["Witness", "witness_of"]
+
+
+@dataclass(frozen=True, slots=True)
+class Witness:
+    """``inputs`` make ``program`` end in ``trap``: the proof that it is unsafe.
+
+    ``inputs`` are the packet, the contents of maps before the run, the scalar part of the context and the random
+    numbers that the program gets (:class:`~prevail_py.vm.scenario.Scenario`).
+    """
+
+    program: Program = field(repr=False)
+    inputs: Scenario
+    trap: Trap
+
+    def replay(self) -> Trapped:
+        """The run again.  Raises AssertionError where it does not end in the same trap."""
+        outcome = play(self.program, self.inputs).outcome
+        assert outcome == Trapped(self.trap), f"the witness gives {outcome}"
+        assert isinstance(outcome, Trapped)
+        return outcome
+
+    @property
+    def packet(self) -> bytes | None:
+        """The packet, None for programs that run on none."""
+        return self.inputs.packet
+
+    def __str__(self) -> str:
+        return "\n".join([self.headline, *(f"{name:8} {text}" for name, text in self._rows())])
+
+    @property
+    def headline(self) -> str:
+        """Where the run ends, and in what."""
+        line = self.program.line_at(self.trap.pc)
+        where = f"{line}" if line else f"slot {self.trap.pc}"
+        return f"{where}: {self.trap.kind.value}: {self.trap.message}"
+
+    def _rows(self) -> list[tuple[str, str]]:
+        inputs = self.inputs
+        rows = []
+        if inputs.packet is not None:
+            shown = inputs.packet.hex() if any(inputs.packet) else ("all zero" if inputs.packet else "")
+            rows.append(("packet", f"{len(inputs.packet)} bytes{': ' if shown else ''}{shown}"))
+        if inputs.context is not None:
+            rows.append(("context", inputs.context.hex()))
+        for index, key, value in inputs.contents:
+            rows.append(("map", f"{self.program.maps[index].name}[{key.hex()}] = {value.hex()}"))
+        if inputs.randoms:
+            rows.append(("random", ", ".join(map(str, inputs.randoms))))
+        return rows
+
+    def _repr_html_(self) -> str:
+        instruction = self.program.code[self.trap.pc]
+        text = "" if instruction is None else disassemble(instruction, self.trap.pc)
+        rows = (*self._rows(), ("code", f"{self.trap.pc}: {text}"))
+        table = Table(("input", "value"), tuple(rows))
+        return f"<p>{badge('UNSAFE', 'bad')} {escape(self.headline)}</p>{table._repr_html_()}"
+
+    def document(self) -> dict[str, Any]:
+        """The witness as JSON has it; bytes are hexadecimal."""
+        inputs, trap = self.inputs, self.trap
+        return {
+            "trap": {"kind": trap.kind.value, "pc": trap.pc, "message": trap.message, "address": trap.address},
+            "packet": None if inputs.packet is None else inputs.packet.hex(),
+            "context": None if inputs.context is None else inputs.context.hex(),
+            "maps": [{"map": index, "key": key.hex(), "value": value.hex()} for index, key, value in inputs.contents],
+            "randoms": list(inputs.randoms),
+            "seed": inputs.seed,
+        }
+
+    def pytest(self) -> str:
+        """A test file that needs nothing but this package: it replays the witness.
+
+        The program is in it as bytecode, so that it stays what it was.
+        """
+        return _TEST.format(
+            name=self.program.name,
+            headline=" ".join(self.headline.split()).replace("\\", "/").replace('"', "'"),
+            function="".join(letter if letter.isalnum() else "_" for letter in self.program.name).lower(),
+            code=encode(self.program.code).hex(),
+            program=_text_of(
+                self.program, ("name", "section", "program_type", "expected_attach_type", "licence", "hook")
+            ),
+            maps="".join(f"        {_map_text(spec)},\n" for spec in self.program.maps),
+            inputs=repr(self.inputs),
+            kind=self.trap.kind.name,
+            pc=self.trap.pc,
+        )
+
+
+def witness_of(program: Program, inputs: Scenario) -> Witness | None:
+    """The witness that ``inputs`` are; None where their run does not trap.
+
+    What the interpreter does not implement is nobody's fault and no witness.
+    """
+    outcome = play(program, inputs).outcome
+    if not isinstance(outcome, Trapped) or outcome.trap.kind is TrapKind.UNSUPPORTED:
+        return None
+    return Witness(program, inputs, outcome.trap)
+
+
+_TEST = '''"""A witness that {name} is unsafe.
+
+{headline}
+"""
+
+from prevail_py.isa.decode import decode
+from prevail_py.objects.program import MapSpec, Program
+from prevail_py.vm.outcome import Trapped, TrapKind
+from prevail_py.vm.scenario import Scenario, play
+
+PROGRAM = Program(
+    code=decode(bytes.fromhex("{code}")),
+    maps=(
+{maps}    ),
+{program})
+INPUTS = {inputs}
+
+
+def test_{function}_traps() -> None:
+    outcome = play(PROGRAM, INPUTS).outcome
+    assert isinstance(outcome, Trapped)
+    assert (outcome.trap.kind, outcome.trap.pc) == (TrapKind.{kind}, {pc})
+'''
+
+
+def _text_of(program: Program, names: tuple[str, ...]) -> str:
+    return "".join(f"    {name}={getattr(program, name)!r},\n" for name in names)
+
+
+def _map_text(spec: MapSpec) -> str:
+    shown = {each.name: getattr(spec, each.name) for each in fields(spec) if each.repr and each.name != "inner"}
+    inner = "" if spec.inner is None else f", inner={_map_text(spec.inner)}"
+    return f"MapSpec({', '.join(f'{name}={value!r}' for name, value in shown.items())}{inner})"
