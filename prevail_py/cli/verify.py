@@ -6,6 +6,7 @@ import argparse
 import json
 import sys
 from contextlib import ExitStack
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prevail_py.cli.support import (
@@ -17,6 +18,7 @@ from prevail_py.cli.support import (
     add_program_argument,
     add_service_argument,
     add_target_arguments,
+    bad_input,
     choose,
     open_object,
     positive,
@@ -60,6 +62,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=None,
         help="do not ask the solver what the domains leave open",
     )
+    parser.add_argument(
+        "--witness-out", metavar="DIR", help="write a test file and a capture for each program that is UNSAFE"
+    )
     add_policy_argument(parser)
     add_service_argument(parser)
 
@@ -84,6 +89,8 @@ def run(arguments: argparse.Namespace) -> int:
                 code = EXIT_INPUT
                 continue
             printer.verified(path, verdicts)
+            if arguments.witness_out is not None:
+                _write_witnesses(arguments.witness_out, path, verdicts)
             if code == EXIT_OK and not all(verdict.is_safe for verdict in verdicts):
                 code = EXIT_NOT_SAFE
     printer.finish()
@@ -131,6 +138,22 @@ def _verify(programs: list[Program], label: str | None, options: dict[str, Any])
     from prevail_py.verifier import verify
 
     return [verify(program, **options) for program in (track(programs, label) if label else programs)]
+
+
+def _write_witnesses(folder: str, path: str, verdicts: list[Verdict]) -> None:
+    """For each program that is UNSAFE, a file that pytest runs, and its packet as a capture."""
+    from prevail_py.host.capture import Captured, CaptureWriter
+
+    with bad_input(folder):
+        for verdict in verdicts:
+            if verdict.witness is None:
+                continue
+            stem = Path(folder) / f"test_{Path(path).stem}_{verdict.program.name}"
+            stem.parent.mkdir(parents=True, exist_ok=True)
+            stem.with_suffix(".py").write_text(verdict.witness.pytest(), encoding="utf-8")
+            if verdict.witness.packet is not None:
+                with CaptureWriter(stem.with_suffix(".pcap")) as capture:
+                    capture.write(Captured(0, verdict.witness.packet))
 
 
 class _Documents:

@@ -231,9 +231,16 @@ class _Attempt:
             witness = self._witness()
             kind = VerdictKind.UNKNOWN if witness is None else VerdictKind.UNSAFE
             return replace(verdict, kind=kind, discharged=discharged, witness=witness)
-        # Behind a failure that is none the invariants of the fixpoint may be wrong, those of the execution are not.
-        invariants = verdict.invariants if self._faithful else _invariants(found.execution.found)
-        return replace(verdict, kind=VerdictKind.SAFE, failures=(), discharged=found.discharged, invariants=invariants)
+        # Behind a failure that is none the fixpoint may be wrong about what is stored where, the execution is not.
+        proved = found.execution.found
+        return replace(
+            verdict,
+            kind=VerdictKind.SAFE,
+            failures=(),
+            discharged=found.discharged,
+            invariants=_invariants(proved),
+            prover=partial(region_facts, proved, verdict.termination),
+        )
 
     def _witness(self) -> Witness | None:
         """Inputs on which the program traps, if some are found; the interpreter knows the default policy only."""

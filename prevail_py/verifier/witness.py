@@ -5,9 +5,9 @@ Nothing is a witness that did not trap there: :func:`witness_of` runs the inputs
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from html import escape
-from typing import Any
+from typing import Any, Final
 
 from prevail_py._render import Table, badge
 from prevail_py.isa.disassembler import disassemble
@@ -16,7 +16,7 @@ from prevail_py.objects.program import MapSpec, Program
 from prevail_py.vm.outcome import Trap, TrapKind, Trapped
 from prevail_py.vm.scenario import Scenario, play
 
-__all__ = ["Witness", "witness_of"]
+__all__ = ["Witness", "simplified", "witness_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +115,36 @@ def witness_of(program: Program, inputs: Scenario) -> Witness | None:
     if not isinstance(outcome, Trapped) or outcome.trap.kind is TrapKind.UNSUPPORTED:
         return None
     return Witness(program, inputs, outcome.trap)
+
+
+def simplified(witness: Witness) -> Witness:
+    """A witness of the same trap at the same slot, with zeros and defaults wherever that changes nothing."""
+    inputs = witness.inputs
+    if inputs.context is not None:
+        witness = _tried(witness, replace(inputs, context=None))
+    for element in inputs.contents if len(inputs.contents) <= _MOST_TRIES else ():
+        kept = tuple(each for each in witness.inputs.contents if each != element)
+        witness = _tried(witness, replace(witness.inputs, contents=kept))
+    packet = inputs.packet
+    if packet is None or not any(packet):
+        return witness
+    plain = _tried(witness, replace(witness.inputs, packet=bytes(len(packet))))
+    if plain is not witness or len(packet) > _MOST_TRIES:
+        return plain
+    for place, byte in enumerate(packet):
+        now = witness.inputs.packet
+        if byte and now is not None:
+            witness = _tried(witness, replace(witness.inputs, packet=now[:place] + b"\0" + now[place + 1 :]))
+    return witness
+
+
+_MOST_TRIES: Final = 128
+
+
+def _tried(witness: Witness, inputs: Scenario) -> Witness:
+    other = witness_of(witness.program, inputs)
+    same = other is not None and (other.trap.kind, other.trap.pc) == (witness.trap.kind, witness.trap.pc)
+    return other if other is not None and same else witness
 
 
 _TEST = '''"""A witness that {name} is unsafe.

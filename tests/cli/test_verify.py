@@ -51,7 +51,7 @@ def test_brief_leaves_the_failures_out(capsys: pytest.CaptureFixture[str]) -> No
     text = capsys.readouterr().out
     assert main(["verify", "--brief", UNSAFE]) == 1
     brief = capsys.readouterr().out
-    assert brief.endswith("\n1 program: 1 UNKNOWN\n")
+    assert brief.endswith("\n1 program: 1 UNSAFE\n")
     assert _without_seconds(text).startswith(_without_seconds(brief))
 
 

@@ -14,6 +14,9 @@ from prevail_py.isa.decode import DecodeError, decode
 from prevail_py.isa.encode import EncodeError, encode
 from prevail_py.objects.program import MapSpec, Program, SourceLine, Subprogram
 from prevail_py.verifier.verdict import Discharged, Failure, Verdict, VerdictKind
+from prevail_py.verifier.witness import Witness
+from prevail_py.vm.outcome import Trap, TrapKind
+from prevail_py.vm.scenario import Scenario
 
 __all__ = [
     "MessageError",
@@ -129,6 +132,22 @@ def from_verdict(verdict: Verdict) -> Plain:
         "assumptions": list(verdict.assumptions),
         "policy": verdict.policy,
         "discharged": [_from_discharged(each) for each in verdict.discharged],
+        "witness": None if verdict.witness is None else _from_witness(verdict.witness),
+    }
+
+
+def _from_witness(witness: Witness) -> Plain:
+    inputs, trap = witness.inputs, witness.trap
+    return {
+        "packet": inputs.packet,
+        "contents": [list(each) for each in inputs.contents],
+        "seed": inputs.seed,
+        "context": inputs.context,
+        "randoms": list(inputs.randoms),
+        "kind": trap.kind.name,
+        "pc": trap.pc,
+        "message": trap.message,
+        "address": trap.address,
     }
 
 
@@ -159,6 +178,18 @@ _VERDICT: Final = {
     "assumptions": list,
     "policy": str,
     "discharged": list,
+    "witness": dict,
+}
+_WITNESS: Final = {
+    "packet": bytes,
+    "contents": list,
+    "seed": int,
+    "context": bytes,
+    "randoms": list,
+    "kind": str,
+    "pc": int,
+    "message": str,
+    "address": int,
 }
 _DISCHARGED: Final = {"calls": list, "pc": int, "assertion": str, "rlimit": int}
 _FAILURE: Final = {"pc": int, "assertion": str, "message": str, "line": list, "state": str, "needed": str}
@@ -166,12 +197,13 @@ _FAILURE: Final = {"pc": int, "assertion": str, "message": str, "line": list, "s
 
 def to_verdict(value: Plain) -> Verdict:
     """The verdict that ``value`` describes.  Raises :class:`MessageError`."""
-    got = fields_of(value, _VERDICT)
+    got = fields_of(value, _VERDICT, optional=("witness",))
     if got["kind"] not in VerdictKind.__members__:
         raise MessageError(f"no verdict is called {got['kind']!r}")
+    program = to_program(got["program"])
     return Verdict(
         VerdictKind[got["kind"]],
-        to_program(got["program"]),
+        program,
         tuple(map(_to_failure, got["failures"])),
         got["reason"],
         got["microseconds"] / 1e6,
@@ -180,7 +212,25 @@ def to_verdict(value: Plain) -> Verdict:
         _texts(got["assumptions"]),
         got["policy"],
         discharged=tuple(map(_to_discharged, got["discharged"])),
+        witness=None if got["witness"] is None else _to_witness(program, got["witness"]),
     )
+
+
+def _to_witness(program: Program, value: Plain) -> Witness:
+    got = fields_of(value, _WITNESS, optional=("packet", "context", "address"))
+    if got["kind"] not in TrapKind.__members__:
+        raise MessageError(f"no trap is called {got['kind']!r}")
+    contents = [_row(each, (int, bytes, bytes)) for each in got["contents"]]
+    if not all(type(number) is int for number in got["randoms"]):
+        raise MessageError("randoms: not a list of numbers")
+    inputs = Scenario(
+        got["packet"],
+        tuple((index, key, value) for index, key, value in contents),
+        got["seed"],
+        got["context"],
+        tuple(got["randoms"]),
+    )
+    return Witness(program, inputs, Trap(TrapKind[got["kind"]], got["pc"], got["message"], got["address"]))
 
 
 def _to_discharged(value: Plain) -> Discharged:

@@ -39,7 +39,7 @@ PROTOCOL: Final = 1
 MAX_PAYLOAD: Final = 32 << 20
 _BALLAST: Final = 4 << 20
 
-_WARM: Final = ("platforms", "objects", "cfg", "domains", "verifier")
+_WARM: Final = ("platforms", "objects", "cfg", "domains", "vm.helpers", "vm.maps", "verifier")
 _CODECS: Final = ("ascii", "latin-1", "utf-8", "utf-16", "utf-32", "unicode_escape", "raw_unicode_escape")
 _WARM_EXAMPLES: Final = ("xdp_firewall", "unsafe_null")
 

@@ -36,7 +36,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
-from prevail_py.domains.lattice import Facts, constant
+from prevail_py.domains.lattice import NO_SYMBOL, Facts, constant
 from prevail_py.isa.instructions import (
     Atomic,
     Call,
@@ -339,8 +339,9 @@ def _note_legacy(pc: int, offset: int, size: int) -> _Note:
     address = Pointer(Region(RegionKind.PACKET), NEVER_NULL, constant(offset))
 
     def note(after: State) -> None:
-        # Where the packet has no such bytes the function has ended.
-        after.facts = after.facts.assume(Comparison.ULE, constant(offset + size), after.packet_size)
+        if after.packet_size.symbol != NO_SYMBOL:
+            # Where the packet has no such bytes the function has ended.
+            after.facts = after.facts.assume(Comparison.ULE, constant(offset + size), after.packet_size)
         record(after, Loaded(history_of(after), pc, address, size, False, after.registers[0], True))
 
     return note

@@ -30,7 +30,7 @@ from prevail_py.verifier.smt.history import Called, Event, Join, Loaded, Start, 
 from prevail_py.verifier.smt.memory import CONTEXT, PACKET, RANDOM, OwnMemory, contents_of, present_in
 from prevail_py.verifier.smt.violations import violated
 from prevail_py.verifier.values import Pointer, RegionKind
-from prevail_py.verifier.witness import Witness, witness_of
+from prevail_py.verifier.witness import Witness, simplified, witness_of
 from prevail_py.vm.context import takes_packet
 from prevail_py.vm.machine import Machine
 from prevail_py.vm.scenario import Scenario, play
@@ -109,7 +109,7 @@ class _Search:
                 inputs = self._inputs(model, events)
                 found = witness_of(self.program, inputs)
                 if found is not None:
-                    return found
+                    return simplified(found)
                 more = list(self._answers(model, events, inputs))
                 if not more:
                     break

@@ -9,6 +9,7 @@ import pytest
 import z3
 
 from prevail_py.domains.lattice import Facts, Term
+from prevail_py.objects.region_facts import Place
 from prevail_py.objects.text import assemble
 from prevail_py.research.suite import pairs
 from prevail_py.verifier import Verdict, VerdictKind, verify
@@ -159,3 +160,68 @@ def test_an_assumption_that_is_too_strong_is_found_out(monkeypatch: pytest.Monke
 
     monkeypatch.setattr(Encoder, "_known", stronger)
     assert _unsafe_called_safe()
+
+
+TWO_KINDS = """
+    r6 = r1
+    r8 = *(u32 *)(r6 + 12)
+    r9 = *(u32 *)(r6 + 16)
+    r7 = r10
+    r7 += -8
+    r1 = 5
+    *(u64 *)(r10 - 8) = r1
+    r0 = r8
+    r0 *= r8
+    if r0 != 50 goto use
+    r7 = r6
+use:
+    r2 = 1
+    *(u64 *)(r7 + 0) = r2
+    r3 = *(u64 *)(r10 - 8)
+    r0 = 0
+    if r3 {other} 5 goto out
+    r0 = *(u8 *)(r10 - 16)
+out:
+    exit
+"""
+"""No number has the square 50: R7 points to the stack, and what is stored through it replaces what was there."""
+
+
+def test_what_the_fixpoint_does_not_follow_behind_a_failure_is_executed() -> None:
+    assert verify(assemble(TWO_KINDS.format(other="!="))).is_safe
+    assert not verify(assemble(TWO_KINDS.format(other="=="))).is_safe
+    facts = verify(assemble(TWO_KINDS.format(other="!="))).region_facts()
+    assert facts.pointers[12, 7].place is not Place.CONTEXT
+
+
+LOOP_BEHIND = """
+    r6 = r1
+    r8 = *(u32 *)(r6 + 12)
+    r7 = r10
+    r7 += -8
+    r1 = 5
+    *(u64 *)(r10 - 8) = r1
+    r0 = r8
+    r0 *= r8
+    if r0 != 50 goto use
+    r7 = 0
+use:
+    r2 = 1
+    *(u64 *)(r7 + 0) = r2
+    r4 = *(u32 *)(r6 + 16)
+again:
+    r3 = *(u64 *)(r10 - 8)
+    r0 = 0
+    if r3 == 5 goto safe
+    r0 = *(u8 *)(r10 - 16)
+safe:
+    r4 += -1
+    if r4 s> 0 goto again
+    exit
+"""
+
+
+def test_invariants_that_rest_on_a_failure_are_not_relied_upon() -> None:
+    """Whatever the fixpoint made of R7, the byte that nobody wrote is read."""
+    assert not verify(assemble(LOOP_BEHIND)).is_safe
+    assert not verify(assemble(LOOP_BEHIND), disjuncts=1).is_safe
