@@ -193,6 +193,33 @@ class Equalities:
             return self
         return type(self)(kept, _of(kept, self._ranges), self._bottom)
 
+    # Calls --------------------------------------------------------------------------------------------------------
+
+    def renamed(self, names: Mapping[Symbol, Symbol]) -> Self:
+        """The same of other symbols."""
+        terms = {symbol: Term(name, 0) for symbol, name in names.items()}
+        return type(self)(
+            tuple(_substitute(equation, terms) for equation in self._equations),
+            {names.get(symbol, symbol): known for symbol, known in self._ranges.items()},
+            self._bottom,
+        )
+
+    def meet(self, other: Self) -> Self:
+        """What both know together, as many equations as are kept."""
+        if self._bottom or other._bottom:
+            return self if self._bottom else other
+        kept = list(self._equations)
+        for equation in other._equations:
+            if len(kept) < _MAX_EQUATIONS and _reduce(equation, kept) != ((), 0):
+                kept.append(equation)
+        ranges = dict(self._ranges)
+        for symbol, (lo, hi) in other._ranges.items():
+            mine = ranges.get(symbol, _FULL)
+            ranges[symbol] = Range(max(lo, mine.lo), min(hi, mine.hi))
+        if any(lo > hi for lo, hi in ranges.values()):
+            return type(self)(bottom=True)
+        return type(self)(tuple(kept), _of(kept, ranges))
+
     # Lattice ------------------------------------------------------------------------------------------------------
 
     def _carried(self, phis: Sequence[Phi], right: bool, other: Self) -> Iterator[Equation]:

@@ -60,6 +60,14 @@ class FactsProduct:
         gone = frozenset(dead)
         return type(self)(tuple(member.forget(gone) for member in self.members))
 
+    def renamed(self, names: Mapping[Symbol, Symbol]) -> Self:
+        members: tuple[Any, ...] = self.members
+        return type(self)(tuple(member.renamed(names) for member in members))
+
+    def meet(self, other: Self) -> Self:
+        members: tuple[Any, ...] = self.members
+        return type(self)(tuple(a.meet(b) for a, b in zip(members, other.members, strict=True)))
+
     def range(self, term: Term, width: int = 64, signed: bool = False) -> Range:
         if term.symbol == NO_SYMBOL:
             return self.members[0].range(term, width, signed)

@@ -15,7 +15,20 @@ from typing import NamedTuple, Protocol, Self, TypeAlias
 
 from prevail_py.words import Comparison, WordOp
 
-__all__ = ["NO_SYMBOL", "Definition", "Facts", "Phi", "Range", "Symbol", "Term", "Word", "constant", "matched"]
+__all__ = [
+    "NO_SYMBOL",
+    "Definition",
+    "Facts",
+    "Framing",
+    "Phi",
+    "Range",
+    "Symbol",
+    "Term",
+    "Word",
+    "constant",
+    "matched",
+    "renamed_definition",
+]
 
 Symbol: TypeAlias = int
 NO_SYMBOL: Symbol = 0
@@ -44,6 +57,11 @@ def matched(term: Term, match: Mapping[Symbol, Term]) -> Term:
     """``term`` with its symbol replaced as ``match`` says; a symbol that is not in it stays."""
     found = match.get(term.symbol)
     return term if found is None else Term(found.symbol, found.offset + term.offset & 0xFFFFFFFFFFFFFFFF)
+
+
+def renamed_definition(definition: Definition, names: Mapping[Symbol, Symbol]) -> Definition:
+    """``definition`` with its operands' symbols replaced as ``names`` says; one that is not in it stays."""
+    return definition[0], tuple([Term(names.get(symbol, symbol), offset) for symbol, offset in definition[1]])
 
 
 class Range(NamedTuple):
@@ -150,4 +168,23 @@ class Facts(Protocol):
 
     def contains(self, valuation: Mapping[Symbol, int]) -> bool:
         """Whether these unsigned values of (some of) the symbols are allowed: the concretization, on ints."""
+        ...
+
+
+class Framing(Facts, Protocol):
+    """What facts can do, in addition, that may be taken apart at a call and put together again (``summaries.py``).
+
+    A domain without it is sound as well: its programs are analysed by inlining calls.
+    """
+
+    def renamed(self, names: Mapping[Symbol, Symbol]) -> Self:
+        """The same of other symbols; those that are not in ``names`` stay, and no two become one."""
+        ...
+
+    def meet(self, other: Self) -> Self:
+        """What both know together: a symbol that both speak of stands for the same word.
+
+        Every valuation that both allow is allowed; that no other is need not be.  Where both know how a symbol was
+        computed, that is what ``other`` knows.
+        """
         ...

@@ -10,7 +10,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Generic, Self, TypeVar
 
-from prevail_py.domains.lattice import NO_SYMBOL, Definition, Phi, Range, Symbol, Term, Word, matched
+from prevail_py.domains.lattice import (
+    NO_SYMBOL,
+    Definition,
+    Phi,
+    Range,
+    Symbol,
+    Term,
+    Word,
+    matched,
+    renamed_definition,
+)
 from prevail_py.words import INT, Comparison, OpKind, WordOp, evaluate
 
 __all__ = ["NonRelational", "computes", "is_computed"]
@@ -183,6 +193,30 @@ class NonRelational(Generic[W]):
         if self._learn(words, Term(symbol, 0), self._between(lo, hi, signed), _BACKWARD_DEPTH):
             return self._with(words)
         return self._contradiction()
+
+    def renamed(self, names: Mapping[Symbol, Symbol]) -> Self:
+        """The same of other symbols."""
+        return type(self)(
+            self._word,
+            {names.get(symbol, symbol): word for symbol, word in self._words.items()},
+            {
+                names.get(symbol, symbol): renamed_definition(known, names)
+                for symbol, known in self._definitions.items()
+            },
+            self._bottom,
+        )
+
+    def meet(self, other: Self) -> Self:
+        """What both know together."""
+        if self._bottom or other._bottom:
+            return self if self._bottom else other
+        words = dict(self._words)
+        for symbol, theirs in other._words.items():
+            mine = words.get(symbol)
+            word = words[symbol] = theirs if mine is None else mine.meet(theirs)
+            if word.is_bottom():
+                return self._contradiction()
+        return self._with(words, {**self._definitions, **other._definitions})
 
     def _merge(self, other: Self, phis: Sequence[Phi], combine: Callable[[W, W], W]) -> Self:
         words: dict[Symbol, W] = {}

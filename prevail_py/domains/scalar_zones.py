@@ -26,7 +26,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, Self, TypeAlias
 
 from prevail_py.domains import bounds
-from prevail_py.domains.lattice import NO_SYMBOL, Definition, Phi, Range, Symbol, Term, matched
+from prevail_py.domains.lattice import NO_SYMBOL, Definition, Phi, Range, Symbol, Term, matched, renamed_definition
 from prevail_py.domains.nonrelational import computes, is_computed
 from prevail_py.domains.scalar import Scalar
 from prevail_py.words import Comparison, OpKind, WordOp, to_signed
@@ -506,6 +506,44 @@ class ScalarZones:
                             upper.setdefault(u, {})[v] = c + d
                             lower.setdefault(v, {})[u] = c + d
         return type(self)(words, definitions, upper, lower, subtractions)
+
+    # Calls -------------------------------------------------------------------------------------------------------
+
+    def renamed(self, names: Mapping[Symbol, Symbol]) -> Self:
+        """The same of other symbols."""
+        name = names.get
+
+        def related(bounds: Related) -> Related:
+            return {name(u, u): {name(v, v): c for v, c in others.items()} for u, others in bounds.items()}
+
+        return type(self)(
+            {name(symbol, symbol): word for symbol, word in self._words.items()},
+            {name(symbol, symbol): renamed_definition(known, names) for symbol, known in self._definitions.items()},
+            related(self._upper),
+            related(self._lower),
+            {name(z, z): (name(x, x), name(y, y), c) for z, (x, y, c) in self._subtractions.items()},
+            self._bottom,
+        )
+
+    def meet(self, other: Self) -> Self:
+        """What both know together."""
+        if self._bottom or other._bottom:
+            return self if self._bottom else other
+        draft, changed = self._draft(), list[Symbol]()
+        for symbol, theirs in other._words.items():
+            mine = draft._words.get(symbol)
+            if mine is theirs:
+                continue
+            word = theirs if mine is None else mine.meet(theirs)
+            if word.full[0] > word.full[1]:
+                return self.bottom()
+            draft._words[symbol] = word
+            changed.append(symbol)
+        draft._definitions = {**self._definitions, **other._definitions}
+        draft._subtractions = {**other._subtractions, **self._subtractions}
+        related = all(draft._relate(u, v, c, changed) for u, others in other._upper.items() for v, c in others.items())
+        # A bound of this side may be between words of which the other knows more.
+        return draft if related and draft._settle(changed) else self.bottom()
 
     # Lattice -----------------------------------------------------------------------------------------------------
 

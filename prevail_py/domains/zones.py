@@ -358,6 +358,30 @@ class Zones:
         }
         return type(self)(edges, ranges, subtractions)
 
+    # Calls -------------------------------------------------------------------------------------------------------
+
+    def renamed(self, names: Mapping[Symbol, Symbol]) -> Self:
+        """The same of other symbols."""
+        name = names.get
+        return type(self)(
+            {(name(u, u), name(v, v)): c for (u, v), c in self._edges.items()},
+            {name(symbol, symbol): known for symbol, known in self._ranges.items()},
+            {name(z, z): (name(x, x), name(y, y), c) for z, (x, y, c) in self._subtractions.items()},
+            self._bottom,
+        )
+
+    def meet(self, other: Self) -> Self:
+        """What both know together."""
+        if self._bottom or other._bottom:
+            return self if self._bottom else other
+        result = type(self)(self._edges, self._ranges, {**other._subtractions, **self._subtractions})
+        for symbol, (lo, hi) in other._ranges.items():
+            known = result._range(symbol)
+            result = result._with_range(symbol, max(lo, known.lo), min(hi, known.hi))
+            if result._bottom:
+                return result
+        return result._add((u, v, c) for (u, v), c in other._edges.items())
+
     # Lattice -----------------------------------------------------------------------------------------------------
 
     def _candidates(self, phis: Sequence[Phi], right: bool) -> set[tuple[Symbol, Symbol]]:

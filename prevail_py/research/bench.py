@@ -39,6 +39,7 @@ FAMILIES: Final[dict[str, Callable[[int], Program]]] = {
     "loop (body)": families.long_loop,
     "loops in sequence": families.loops_in_sequence,
     "calls": families.calls,
+    "call tree": families.call_tree,
 }
 SIZES: Final = (256, 512, 1024, 2048, 4096)
 

@@ -7,13 +7,13 @@ into the 16-bit limit of their offsets.
 >>> straight_line(3).instruction_count
 8
 >>> sorted(FAMILIES)[:3]
-['bounds_checks', 'calls', 'diamonds']
+['bounds_checks', 'call_tree', 'calls']
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from itertools import cycle, islice
+from itertools import accumulate, cycle, islice
 from typing import Final
 
 from prevail_py.isa.instructions import (
@@ -37,6 +37,7 @@ __all__ = [
     "FAMILIES",
     "MAX_NESTING",
     "bounds_checks",
+    "call_tree",
     "calls",
     "diamonds",
     "long_loop",
@@ -232,6 +233,26 @@ def calls(n: int) -> Program:
     return _program(name, [*code, *callee], (Subprogram(name, 0, end), Subprogram("mask", end, end + len(callee))))
 
 
+def call_tree(n: int) -> Program:
+    """``n`` calls of a subprogram that calls the next one twice, and so on for six levels: 127 calls in each.
+
+    Each call is passed the result of the one before.
+    """
+    _check(n)
+    once: list[Instruction] = [CallLocal(0), _set(R1, R0)]
+    leaf: list[Instruction] = [_set(R0, R1), _alu(AluOp.AND, R0, 0xFF), _alu(AluOp.ADD, R0, 1), Exit()]
+    functions = [[_SCALAR, _set(R1, R2), *once * n, *_return(_XDP_PASS)], *[[*once * 2, Exit()]] * 6, leaf]
+    starts = list(accumulate(map(len, functions), initial=0))
+    code: list[Instruction] = []
+    for function, following in zip(functions, starts[1:], strict=True):
+        for instruction in function:
+            calls = isinstance(instruction, CallLocal)
+            code.append(CallLocal(following - len(code) - 1) if calls else instruction)
+    name = f"call_tree_{n}"
+    names = [name, *[f"level_{level}" for level in range(1, len(functions))]]
+    return _program(name, code, tuple(map(Subprogram, names, starts, starts[1:])))
+
+
 FAMILIES: Final[Mapping[str, Callable[[int], Program]]] = {
     family.__name__: family
     for family in (
@@ -244,6 +265,7 @@ FAMILIES: Final[Mapping[str, Callable[[int], Program]]] = {
         loops_in_sequence,
         nested_loops,
         calls,
+        call_tree,
     )
 }
 """Every family by name."""

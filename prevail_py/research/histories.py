@@ -265,7 +265,38 @@ def sides_are_included_in_their_join(random: Random, top: Callable[[], Any]) -> 
     assert joined.leq(joined, {})
 
 
+def calls_are_sound(random: Random, top: Callable[[], Any]) -> None:
+    """Two pasts of the same runs, one of them under other names, are taken back to the first names and added up."""
+    before = History(random, top, 2)
+    before.go(random.randrange(4, 10))
+    inside, outside = before.fork(before.runs, before.next), before.fork(before.runs, before.next)
+    inside.go(random.randrange(2, 6))
+    outside.runs = [{**run, **mine} for run, mine in zip(outside.runs, inside.runs, strict=True)]
+    outside.next = inside.next
+    outside.go(random.randrange(2, 6))
+    names = {symbol: symbol + 1000 for symbol in {s for run in inside.runs for s in run}}
+    away = inside.facts.renamed(names)
+    for run in inside.runs:
+        assert away.contains({names[symbol]: word for symbol, word in run.items()})
+    assert not away.symbols() & set(names)
+    back = away.renamed({theirs: mine for mine, theirs in names.items()})
+    assert back.leq(inside.facts, {}), "renamed twice is the same"
+    assert inside.facts.leq(back, {}), "renamed twice is the same"
+    both = back.meet(outside.facts)
+    for run in outside.runs:
+        # What one side has forgotten may be bound anew on the other only under a new name.
+        assert both.contains(run)
+    for symbol in outside.symbols():
+        for signed in (False, True):
+            known = both.range(Term(symbol, 0), 64, signed)
+            for side in (inside.facts, outside.facts):
+                wide = side.range(Term(symbol, 0), 64, signed)
+                assert wide.lo <= known.lo, "nothing is lost"
+                assert known.hi <= wide.hi, "nothing is lost"
+
+
 PROPERTIES: Final[dict[str, Callable[[Random, Callable[[], Any]], object]]] = {
+    "calls": calls_are_sound,
     "operations": operations_are_sound,
     "merges": merges_are_sound,
     "merges with bottom": merges_with_bottom_are_sound,

@@ -90,6 +90,7 @@ def verify(
     policy: str = STRICT.name,
     termination: bool = False,
     smt: bool = True,
+    summaries: bool = True,
 ) -> Verdict:
     """Prove that ``program`` is safe in the sense of ``docs/safety.md``, or say what is missing.
 
@@ -99,7 +100,8 @@ def verify(
     names what is held against a program beyond the safety of memory (:mod:`prevail_py.verifier.policy`), and only
     verdicts under the default one open the gate; ``termination`` asks for bounds on loops, too.  Where the domains
     leave something unproved the solver is asked (:mod:`prevail_py.verifier.smt.discharge`), unless ``smt`` is False.
-    The same arguments give the same verdict, ``seconds`` apart.
+    Without ``summaries`` each call of a subprogram is analysed for itself.  The same arguments give the same verdict,
+    ``seconds`` apart.
 
     Raises ValueError for an unknown domain or policy or a number below 1.  Programs that cannot be analysed are no
     error: they get UNSUPPORTED with a reason.
@@ -113,7 +115,7 @@ def verify(
     enabled = gc.isenabled()
     gc.disable()
     try:
-        return _verify(program, facts(domain), disjuncts, budget, policy_of(policy), termination, smt)
+        return _verify(program, facts(domain), disjuncts, budget, policy_of(policy), termination, smt, summaries)
     finally:
         if enabled:
             gc.enable()
@@ -127,6 +129,7 @@ def _verify(
     rules: Policy,
     measures: bool,
     smt: bool,
+    summaries: bool,
 ) -> Verdict:
     start = process_time()
     if program.unsupported:
@@ -149,7 +152,7 @@ def _verify(
     for number, (bound, top) in enumerate(attempts):
         allowed = min(budget - steps, retry)
         counts_turns = number > 0 or bound > 1
-        attempt = _Attempt(Setting(program, host, top, rules, counts_turns), bound, allowed, measures)
+        attempt = _Attempt(Setting(program, host, top, rules, counts_turns, summaries), bound, allowed, measures)
         found = attempt.verdict()
         steps += found.steps
         # An attempt that ran out of budget says less than the failures of the one before.
@@ -164,7 +167,16 @@ def _verify(
             retry = max(_RETRY_FACTOR * steps, _RETRY_STEPS)
     assert verdict is not None
     if smt and last is not None and verdict.kind is VerdictKind.UNKNOWN and not verdict.reason:
-        verdict = last.settled(verdict)
+        proves = not last.shares_loops()
+        if not proves:
+            # For a proof the solver starts from the heads of loops, where it needs all that holds for each call.
+            inlined = last.inlined()
+            again = inlined.verdict()
+            steps += again.steps
+            if not again.reason:
+                verdict, last, proves = again, inlined, True
+        if verdict.kind is VerdictKind.UNKNOWN:
+            verdict = last.settled(verdict, proves)
     assumptions = (*verdict.program.assumptions, *verdict.assumptions, *([rules.about] if rules.about else []))
     return replace(verdict, steps=steps, seconds=process_time() - start, policy=rules.name, assumptions=assumptions)
 
@@ -219,13 +231,26 @@ class _Attempt:
             prover=partial(region_facts, fixpoint, termination),
         )
 
-    def settled(self, verdict: Verdict) -> Verdict:
-        """The verdict of this attempt, UNKNOWN, after the solver was asked about its failures."""
+    def shares_loops(self) -> bool:
+        """Whether the invariant of some loop was found for one call and serves others (``summaries.py``)."""
+        return self._fixpoint is not None and self._fixpoint.summaries is not None and self._fixpoint.shared_loops
+
+    def inlined(self) -> _Attempt:
+        """The same analysis, in which each call is analysed for itself."""
+        old = self.setting
+        setting = Setting(old.program, old.platform, old.top, old.policy, old.counts_turns, summaries=False)
+        return _Attempt(setting, self.disjuncts, self.budget, self.measures)
+
+    def settled(self, verdict: Verdict, proves: bool) -> Verdict:
+        """The verdict of this attempt, UNKNOWN, after the solver was asked about its failures.
+
+        It is only asked for inputs on which the program traps, where it ``proves`` nothing.
+        """
         if self._fixpoint is None:
             return verdict
         from prevail_py.verifier.smt.discharge import discharge
 
-        found = discharge(self._fixpoint, self._faithful)
+        found = discharge(self._fixpoint, self._faithful) if proves else None
         if found is None or found.alarms:
             discharged = () if found is None else found.discharged
             witness = self._witness()

@@ -34,6 +34,7 @@ from prevail_py.verifier.partition import MANY, add_state, constants_of
 from prevail_py.verifier.scalars import unknown
 from prevail_py.verifier.setting import MAX_PACKET_SIZE, METADATA_OFFSETS, Setting, Unsupported
 from prevail_py.verifier.state import Frame, State
+from prevail_py.verifier.summaries import Summaries, can_frame
 from prevail_py.verifier.termination import measure
 from prevail_py.verifier.values import (
     MAX_FRAMES,
@@ -132,6 +133,10 @@ class Fixpoint:
         self._functions: dict[int, Function] = {}
         self.measures = measures
         self.loops: dict[Loop, tuple[int | None, str]] = {}
+        # Loops are measured for each call string, so that nothing can be shared.
+        framed = setting.summaries and not measures and can_frame(setting.top())
+        self.summaries: Summaries | None = Summaries(setting) if framed else None
+        self.shared_loops = False
         self._demands: dict[int, tuple[tuple[Assertion, ...], tuple[int, ...]]] = {}
 
     def run(self) -> None:
@@ -142,7 +147,14 @@ class Fixpoint:
         self._solve(self.graph.entry, (), [self._initial()], final=True)
 
     def states_before(self, call_string: CallString, pc: int) -> list[State]:
-        """The states in which slot ``pc`` may be executed: recomputed from the head of its block."""
+        """The states in which slot ``pc`` may be executed: recomputed from the head of its block.
+
+        Where the function was analysed for another call string only, they say nothing of what is hidden from it.
+        """
+        sharing = [call_string] if self.summaries is None else self.summaries.sharing(call_string)
+        return [state for calls in sharing for state in self._states_before(calls, pc)]
+
+    def _states_before(self, call_string: CallString, pc: int) -> list[State]:
         block = self.graph.block_of(pc)
         states = self.invariants.get((call_string, block.start), [])
         start = 0
@@ -203,6 +215,16 @@ class Fixpoint:
         solving = Solving(function, calls, entry)
         self._run(solving, 0, len(function.order.order), final)
         return [state for node in sorted(solving.exits) for state in solving.exits[node]]
+
+    def _through(self, graph: FunctionGraph, calls: CallString, entry: list[State], final: bool) -> list[State]:
+        """:meth:`_solve` for a function that is called: what was found for another call is used again."""
+        if self.summaries is None or not self._function(graph).shared:
+            return self._solve(graph, calls, entry, final)
+        self._spend(len(entry))
+        self.shared_loops |= self._function(graph).repeats
+        return self.summaries.exits(
+            graph.index, calls, entry, final, lambda states: self._solve(graph, calls, states, final)
+        )
 
     def _run(self, solving: Solving, position: int, stop: int, final: bool) -> None:
         """Visit the blocks from ``position`` to ``stop`` of the order, and iterate the components among them."""
@@ -488,7 +510,7 @@ class Fixpoint:
             self._add(entry, inner)
         if not entry:
             return []
-        returned = [state.copy() for state in self._solve(callee, (*calls, pc), entry, final)]
+        returned = [state.copy() for state in self._through(callee, (*calls, pc), entry, final)]
         for state in returned:
             leave_frame(state)
         return [state.copy() for state in self._merged(returned)]
@@ -501,7 +523,7 @@ class Fixpoint:
         self.limited |= not self.setting.counts_turns
 
         def body(function: int, entry: list[State], final: bool) -> list[State]:
-            return self._solve(self.graph.function_at(function), (*calls, pc), entry, final)
+            return self._through(self.graph.function_at(function), (*calls, pc), entry, final)
 
         def thresholds(function: int) -> Sequence[int]:
             return self._function(self.graph.function_at(function)).thresholds

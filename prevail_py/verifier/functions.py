@@ -6,6 +6,7 @@ up: instructions are decoded to closures, edges know what is dead behind them.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from typing import Final, NamedTuple
 
@@ -36,6 +37,9 @@ from prevail_py.words import mask
 __all__ = ["Function", "Prepared", "Step", "Way", "demands_of", "is_tail_call", "prepare"]
 
 _MAX_THRESHOLDS: Final = 64
+
+_LEAST_SHARED: Final = 16
+"""Instructions of straight code that take as long as looking for a summary and applying it."""
 
 
 class Step:
@@ -103,13 +107,19 @@ class Prepared(NamedTuple):
 
 
 class Function(NamedTuple):
-    """A function, ready to be solved.  ``looping`` has the blocks that lie in some component of the order."""
+    """A function, ready to be solved.  ``looping`` has the blocks that lie in some component of the order.
+
+    ``shared`` says whether what is found of it for one call is kept for others: not where that takes longer.
+    ``repeats`` says whether it has a loop, or a call of a helper that is one.
+    """
 
     graph: FunctionGraph
     order: Wto
     blocks: tuple[Prepared, ...]
     looping: frozenset[int]
     thresholds: tuple[int, ...]
+    shared: bool
+    repeats: bool
 
 
 def prepare(setting: Setting, graph: FunctionGraph) -> Function:
@@ -119,7 +129,7 @@ def prepare(setting: Setting, graph: FunctionGraph) -> Function:
     if len(blocks) == 1 and not blocks[0].edges:
         steps = tuple([_step(setting, pc) for pc in blocks[0].pcs])
         alone = Prepared(blocks[0], steps, (), (), isinstance(code[blocks[0].last], Exit), _are_plain(steps))
-        return Function(graph, order, (alone,), frozenset(), ())
+        return Function(graph, order, (alone,), frozenset(), (), *_called((alone,), frozenset()))
     live = liveness(graph, setting.program, setting.platform)
     incoming: list[list[tuple[int, int]]] = [[] for _ in blocks]
     for block in blocks:
@@ -145,7 +155,16 @@ def prepare(setting: Setting, graph: FunctionGraph) -> Function:
         steps = tuple([_step(setting, pc) for pc in block.pcs])
         around = tuple(ways), tuple(incoming[block.id])
         prepared.append(Prepared(block, steps, *around, isinstance(last, Exit), _are_plain(steps)))
-    return Function(graph, order, tuple(prepared), _looping(order), _thresholds(setting, graph))
+    looping = _looping(order)
+    thresholds = _thresholds(setting, graph)
+    return Function(graph, order, tuple(prepared), looping, thresholds, *_called(prepared, looping))
+
+
+def _called(blocks: Sequence[Prepared], looping: frozenset[int]) -> tuple[bool, bool]:
+    """Whether the function is worth sharing between calls, and whether something repeats in it."""
+    calls = [step.call for block in blocks if not block.is_plain for step in block.steps if step.call is not None]
+    shared = bool(looping or calls) or sum(len(block.steps) for block in blocks) >= _LEAST_SHARED
+    return shared, bool(looping) or any(isinstance(call, Call) for call in calls)
 
 
 def _way(branch: Branch | None, taken: bool) -> Condition | None:

@@ -40,8 +40,9 @@ class Setting:
     ``definitions`` records how each symbol was computed, to know what is worth keeping of a state.  What a state may
     conclude from a definition is for its facts to say: it may cover other states, of which the definition is not true.
     ``last`` is the newest symbol.  ``counts_turns`` is set where helpers that call a function in a loop are to be
-    analysed turn by turn (``callbacks.py``), which not every program needs.  ``prototypes`` are those of the helpers
-    that were met, None where the program may not call one.
+    analysed turn by turn (``callbacks.py``), which not every program needs; ``summaries`` where what is found of a
+    function for one call may serve another (``summaries.py``).  ``prototypes`` are those of the helpers that were met,
+    None where the program may not call one.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class Setting:
         top: Callable[[], Facts],
         policy: Policy = STRICT,
         counts_turns: bool = False,
+        summaries: bool = True,
     ) -> None:
         self.program = program
         self.platform = platform
@@ -64,6 +66,7 @@ class Setting:
         self.prototypes: dict[int, HelperPrototype | None] = {}
         self._values: dict[Region, tuple[MapSpec, bool, bool]] = {}
         self.counts_turns = counts_turns
+        self.summaries = summaries
 
     def fresh(self) -> Symbol:
         """A symbol that was never used before."""

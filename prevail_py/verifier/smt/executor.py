@@ -132,7 +132,7 @@ class _Region(Fixpoint):
             known = top()
             return Remembering(known, Start(known))
 
-        setting = Setting(old.program, old.platform, remembering, old.policy, old.counts_turns)
+        setting = Setting(old.program, old.platform, remembering, old.policy, old.counts_turns, summaries=False)
         # Invariants of the fixpoint are taken over with their symbols: new ones must be others.
         setting.last = old.last
         setting.definitions = old.definitions
