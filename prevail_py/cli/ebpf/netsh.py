@@ -1,0 +1,449 @@
+"""The commands of ``netsh ebpf``: their arguments, their columns, their words (``libs/ebpfnetsh`` there)."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+from prevail_py.cli.ebpf.grammar import Command, Tag
+from prevail_py.cli.support import EXIT_NOT_SAFE, EXIT_OK, InputError, bad_input
+from prevail_py.host.context.model import HostError
+
+if TYPE_CHECKING:
+    from prevail_py.cli.ebpf.shell import Shell
+    from prevail_py.objects.elf import ObjectFile
+    from prevail_py.objects.program import Program
+
+__all__ = ["NETSH", "show_table"]
+
+Arguments = Mapping[str, Any]
+
+_LEVELS: Final = ("normal", "informational", "verbose")
+_BOOLEAN: Final = ("any", "yes", "no")
+_MODES: Final = {"jit": "JIT", "jit-O0": "JIT", "source": "SOURCE", "interpreter": "INTERPRET"}
+
+
+# Programs. ----------
+
+
+def add_program(shell: Shell, given: Arguments) -> int:
+    """Open, load, pin, attach."""
+    from prevail_py.libbpf.objects import open_object
+    from prevail_py.libbpf.syscalls import attach, default_engine
+    from prevail_py.platforms import platform
+
+    path = given["filename"]
+    with bad_input(path), open(path, "rb"):
+        pass
+    obj = open_object(path, path, shell.session)
+    if not obj.programs:
+        raise InputError(f"{path}: no program")
+    first = obj.programs[0]
+    if "type" in given:
+        found = platform().program_type_of_section(given["type"])
+        if found is None:
+            raise InputError(f"ebpf: type={given['type']}: no programs are in a section of this name")
+        first.change(program_type=found[0], expected_attach_type=found[1])
+    engine = "interpreter" if given.get("execution") == "interpret" else default_engine()
+    for program in obj.programs:
+        program.engine = engine
+    pinned = given.get("pinned", "first")
+    paths: list[str] = []
+    try:
+        obj.load()
+        if pinned == "first":
+            place = given.get("pinpath") or first.program.name
+            shell.session.call("pin", handle=first.fd, path=place)
+            paths.append(place)
+        elif pinned == "all":
+            for program in obj.programs:
+                directory = f"{given['pinpath'].rstrip('/')}/" if given.get("pinpath") else ""
+                place = directory + program.program.name
+                shell.session.call("pin", handle=program.fd, path=place)
+                paths.append(place)
+        if "interface" in given:
+            attach(shell.session, first.fd, _interface(given["interface"]), held=True)
+    except HostError:
+        for each in paths:
+            shell.session.call("unpin", path=each)
+        obj.close()
+        raise
+    id = shell.session.call("info", handle=first.fd)["id"]
+    if shell.json:
+        return shell.show({"id": id})
+    print(f"Loaded with ID {id}")
+    return EXIT_OK  # the handles stay until this command, or the prompt, ends
+
+
+def _interface(text: str) -> dict[str, Any]:
+    """By name or number; a name is for the host to know, whose network namespace may be another."""
+    return {"ifindex": int(text)} if text.isdecimal() else {"interface": text}
+
+
+def delete_program(shell: Shell, given: Arguments) -> int:
+    """Unpin, detach."""
+    id = given["id"]
+    info = _existing(shell, id)
+    for path in info["pins"]:
+        shell.session.call("unpin", path=path)
+        if not shell.json:
+            print(f"Unpinned {id} from {path}")
+    _detach(shell, id)
+    try:
+        left = shell.info("program", id)
+    except HostError:
+        return EXIT_OK
+    holders = [f"{pid} ({name})" for pid, _, name, handles, _ in shell.session.call("sessions") if handles]
+    print(f"Program {id} is still loaded: {left['references']} references; {', '.join(holders) or 'no process'}")
+    return EXIT_OK
+
+
+def set_program(shell: Shell, given: Arguments) -> int:
+    """Attach or detach, pin or unpin."""
+    if given.keys() <= {"id"}:
+        raise InputError("ebpf: set program: attached, pinpath or interface is wanted")
+    id = given["id"]
+    info = _existing(shell, id)
+    with shell.open("program", id) as handle:
+        if given.get("attached", "no") != "" and ("interface" in given or "attached" in given):
+            parameters = _interface(given["interface"]) if "interface" in given else {}
+            link = shell.session.call("link_create", program=handle, hook=None, parameters=parameters, held=True)
+            shell.session.call("close", handle=link)
+        elif "attached" in given and not _detach(shell, id):
+            raise HostError(errno.ENOENT, f"program {id} is not attached")
+        if given.get("pinpath"):
+            shell.session.call("pin", handle=handle, path=given["pinpath"])
+        elif "pinpath" in given:
+            for path in info["pins"]:
+                shell.session.call("unpin", path=path)
+                print(f"Unpinned {id} from {path}")
+    return EXIT_OK
+
+
+def _existing(shell: Shell, id: int) -> dict[str, Any]:
+    try:
+        return shell.info("program", id)
+    except HostError as error:
+        if error.errno != errno.ENOENT:
+            raise
+        raise HostError(errno.ENOENT, "Program not found") from None
+
+
+def _detach(shell: Shell, id: int) -> int:
+    """How many links were detached."""
+    done = 0
+    for link in shell.objects("link"):
+        if link["program"] == id and link["attached"]:
+            with shell.open("link", link["id"]) as handle:
+                shell.session.call("link_detach", link=handle)
+            done += 1
+    return done
+
+
+def show_programs(shell: Shell, given: Arguments) -> int:
+    """The table, or a block for each."""
+    level = given.get("level", "verbose" if "id" in given else "normal")
+    rows = [info for info in shell.objects("program") if _wanted(info, given)]
+    if shell.json:
+        return shell.show(rows)
+    if level != "verbose":
+        lines = []
+        for info in rows:
+            line = f"{info['id']:6}  {len(info['pins']):4}  {info['links']:5}  {_MODES.get(info['engine'], '?'):9}  "
+            lines.append(line + f"{info['program_type']:13}  {info['name']}")
+            if level == "informational":
+                average = info["run_time"] // info["run_count"] if info["run_count"] else 0
+                lines.append(f"        runs {info['run_count']}, {average} ns each, file {info['file'] or '-'}")
+        return show_table(
+            (
+                "    ID  Pins  Links  Mode       Type           Name",
+                "======  ====  =====  =========  =============  ====================",
+            ),
+            lines,
+        )
+    for info in rows:
+        maps = info["maps"]
+        print()
+        print(f"ID             : {info['id']}")
+        print(f"File name      : {info['file']}")
+        print(f"Section        : {info['section']}")
+        print(f"Name           : {info['name']}")
+        print(f"Program type   : {info['program_type']}")
+        print(f"Mode           : {_MODES.get(info['engine'], '?')}")
+        print(f"# map IDs      : {len(maps)}")
+        for number, id in enumerate(maps):
+            print(f"{'map IDs        : ' if number == 0 else ' ' * 17}{id}")
+        print(f"# pinned paths : {len(info['pins'])}")
+        print(f"# links        : {info['links']}")
+        print(f"# runs         : {info['run_count']}")
+        print(f"Time in runs   : {info['run_time']} ns")
+        print(f"Tag            : {info['tag']}")
+        if info["broken"]:
+            print(f"Broken         : {info['broken']}")
+    return EXIT_OK
+
+
+def _wanted(info: Mapping[str, Any], given: Arguments) -> bool:
+    from prevail_py.platforms import platform
+
+    if "type" in given:
+        found = platform().program_type_of_section(given["type"])
+        if found is None or found[0] != info["program_type"]:
+            return False
+    for tag, count in (("attached", info["links"]), ("pinned", len(info["pins"]))):
+        if given.get(tag, "any") != "any" and (given[tag] == "yes") != bool(count):
+            return False
+    by_text = (("filename", "file"), ("section", "section"), ("id", "id"))
+    return all(info[name] == given[tag] for tag, name in by_text if tag in given)
+
+
+def show_table(header: tuple[str, ...], lines: list[str]) -> int:
+    """A table as netsh prints it: an empty line, the header, the rows."""
+    print("", *header, *lines, sep="\n")
+    return EXIT_OK
+
+
+# Pins, maps, links, processes. ----------
+
+
+def pin(kind: str, shell: Shell, given: Arguments) -> int:
+    """Under its own name unless told otherwise."""
+    info = shell.info(kind, given["id"])
+    name = info["name"] if kind == "program" else info["spec"]["name"]
+    with shell.open(kind, given["id"]) as handle:
+        shell.session.call("pin", handle=handle, path=given.get("pinpath") or name)
+    return EXIT_OK
+
+
+def unpin(kind: str, shell: Shell, given: Arguments) -> int:
+    """From its own name unless told otherwise."""
+    info = shell.info(kind, given["id"])
+    name = given.get("pinpath") or (info["name"] if kind == "program" else info["spec"]["name"])
+    if name not in info["pins"]:
+        raise HostError(errno.ENOENT, f"{kind} {given['id']} is not pinned at {name}")
+    shell.session.call("unpin", path=name)
+    return EXIT_OK
+
+
+def show_maps(shell: Shell, given: Arguments) -> int:
+    """The table."""
+    from prevail_py.libbpf.names import libbpf_bpf_map_type_str
+
+    rows = shell.objects("map")
+    if shell.json:
+        return shell.show(rows)
+    lines = []
+    for info in rows:
+        spec = info["spec"]
+        kind = libbpf_bpf_map_type_str(spec["type"]) or str(spec["type"])
+        sizes = f"{spec['key_size']:6}{spec['value_size']:7}{spec['max_entries']:9}"
+        lines.append(f"{info['id']:7}  {kind:>18}{sizes}{0:7}{len(info['pins']):6}  {spec['name']}")
+    return show_table(
+        (
+            "                              Key  Value      Max  Inner",
+            "     ID            Map Type  Size   Size  Entries     ID  Pins  Name",
+            "=======  ==================  ====  =====  =======  =====  ====  ========",
+        ),
+        lines,
+    )
+
+
+def show_links(shell: Shell, given: Arguments) -> int:
+    """The table."""
+    rows = shell.objects("link")
+    if shell.json:
+        return shell.show(rows)
+    return show_table(
+        ("   Link  Program  Attach", "     ID       ID  Type", "=======  =======  ============="),
+        [f"{info['id']:7}{info['program']:9}  {info['attach_type']}" for info in rows],
+    )
+
+
+def show_pins(shell: Shell, given: Arguments) -> int:
+    """The table."""
+    rows = shell.session.call("pins")
+    if shell.json:
+        return shell.show([{"path": path, "kind": kind, "id": id} for path, kind, id in rows])
+    return show_table(
+        ("     ID     Type  Path", "=======  =======  =============="),
+        [f"{id:7}  {kind.capitalize():>7}  {path}" for path, kind, id in rows],
+    )
+
+
+def show_processes(shell: Shell, given: Arguments) -> int:
+    """The table: who is connected, this command aside."""
+    import os
+
+    rows = [row for row in shell.session.call("sessions") if row[0] != os.getpid()]
+    if shell.json:
+        return shell.show([{"pid": pid, "uid": uid, "name": name, "handles": held} for pid, uid, name, held, _ in rows])
+    return show_table(("  PID  Name", "=====  =============="), [f"{pid:5}  {name}" for pid, _, name, _, _ in rows])
+
+
+# Object files. ----------
+
+
+def _loaded(path: str) -> ObjectFile:
+    from prevail_py.objects.elf import load_object
+
+    with bad_input(path):
+        return load_object(path)
+
+
+def _chosen(path: str, loaded: ObjectFile, given: Arguments) -> list[Program]:
+    """The programs of the section, or of the first one."""
+    programs = list(loaded.programs.values())
+    section = given.get("section") or (programs[0].section if programs else "")
+    found = [each for each in programs if each.section == section]
+    if not found:
+        raise InputError(f"{path}: no program in section {section!r}" if section else f"{path}: no program")
+    return found
+
+
+def show_disassembly(shell: Shell, given: Arguments) -> int:
+    """The programs of one section."""
+    from prevail_py.objects.text import disassemble
+
+    path = given["filename"]
+    texts = {each.name: disassemble(each) for each in _chosen(path, _loaded(path), given)}
+    if shell.json:
+        return shell.show(texts)
+    print("\n\n".join(texts.values()))
+    return EXIT_OK
+
+
+def show_sections(shell: Shell, given: Arguments) -> int:
+    """Sections with programs, and the maps."""
+    from prevail_py.libbpf.names import libbpf_bpf_map_type_str
+
+    path = given["filename"]
+    loaded = _loaded(path)
+    rows = [each for each in loaded.programs.values() if given.get("section") in (None, each.section)]
+    if shell.json:
+        return shell.show(
+            [{"section": each.section, "type": each.program_type, "size": 8 * len(each.code)} for each in rows]
+        )
+    if given.get("level", "verbose" if "section" in given else "normal") == "normal":
+        show_table(
+            (
+                "                                    Size",
+                "             Section       Type  (bytes)",
+                "====================  =========  =======",
+            ),
+            [f"{each.section:>20}  {each.program_type:>9}  {8 * len(each.code):7}" for each in rows],
+        )
+    else:
+        for each in rows:
+            print(f"\nSection      : {each.section}\nProgram Type : {each.program_type}")
+            print(f"Size         : {8 * len(each.code)} bytes\ninstructions : {each.instruction_count}")
+            print(f"subprograms  : {len(each.subprograms)}\nmaps         : {len(each.maps)}")
+    lines = []
+    for spec in loaded.maps:
+        kind = libbpf_bpf_map_type_str(spec.type) or str(spec.type)
+        lines.append(f"{kind:>18}{spec.key_size:6}{spec.value_size:7}{spec.max_entries:9}  {spec.name}")
+    return show_table(
+        (
+            "                     Key  Value      Max",
+            "          Map Type  Size   Size  Entries  Name",
+            "==================  ====  =====  =======  ========",
+        ),
+        lines,
+    )
+
+
+def show_verification(shell: Shell, given: Arguments) -> int:
+    """Verify in this process; 1 where a program is not SAFE."""
+    from dataclasses import replace
+
+    from prevail_py.platforms import platform
+    from prevail_py.report.document import object_document
+    from prevail_py.report.text import verdict_text
+    from prevail_py.verifier import verify
+
+    path = given["filename"]
+    programs = _chosen(path, _loaded(path), given)
+    if "type" in given:
+        found = platform().program_type_of_section(given["type"])
+        if found is None:
+            raise InputError(f"ebpf: type={given['type']}: no programs are in a section of this name")
+        programs = [replace(each, program_type=found[0], expected_attach_type=found[1]) for each in programs]
+    verdicts = [verify(each, termination=True) for each in programs]
+    if shell.json:
+        shell.show(object_document(path, verdicts))
+    else:
+        for verdict in verdicts:
+            if not verdict.is_safe:
+                print(verdict_text(path, verdict))
+            if given.get("level") == "verbose":
+                print(verdict.invariants)
+            if verdict.is_safe:
+                print(f"Verification of {verdict.program.name} succeeded")
+            if verdict.is_safe and verdict.termination is not None:
+                print(verdict.termination)
+    return EXIT_OK if all(verdict.is_safe for verdict in verdicts) else EXIT_NOT_SAFE
+
+
+def show_hash(shell: Shell, given: Arguments) -> int:
+    """SHA-256 of the instructions of each program: what a token speaks of."""
+    from prevail_py.isa.encode import encode
+
+    path = given["filename"]
+    programs = _loaded(path).programs.values()
+    digests = {each.name: hashlib.sha256(encode(each.code)).digest() for each in programs}
+    if shell.json:
+        return shell.show(digests)
+    for name, digest in digests.items():
+        if "hashonly" in given:
+            print(digest.hex().upper())
+            continue
+        print(f"Hash for {name} in {path}:\nSize: {len(digest)} bytes")
+        print(f"Data: {digest[:16].hex(' ')}\n      {digest[16:].hex(' ')}")
+    return EXIT_OK
+
+
+_FILE: Final = Tag("filename", "an object file", required=True)
+_SECTION: Final = Tag("section", "a section of it (the first one with a program)")
+_TYPE: Final = Tag("type", "a name of a section, which says what the program is")
+_LEVEL: Final = Tag("level", "how much to show", values=_LEVELS)
+_ID: Final = Tag("id", "the number of the object", required=True, number=True)
+_PINPATH: Final = Tag("pinpath", "a name to pin it at (its own)")
+_INTERFACE: Final = Tag("interface", "the name or number of an interface on a wire of the host")
+
+
+NETSH: Final = (
+    Command(("add", "program"), "Load a program; pin and attach it", (
+        _FILE, _TYPE, Tag("pinpath", "a name, or with pinned=all a directory, to pin at (the program's name)"),
+        _INTERFACE, Tag("pinned", "what to pin (first)", values=("none", "first", "all")),
+        Tag("execution", "native or generated code, or the interpreter (jit)", values=("jit", "interpret")),
+    ), add_program),
+    Command(("delete", "program"), "Unpin and detach a program, which unloads it", (_ID,), delete_program),
+    Command(("pin", "map"), "Pin a map", (_ID, _PINPATH), lambda shell, given: pin("map", shell, given)),
+    Command(("pin", "program"), "Pin a program", (_ID, _PINPATH), lambda shell, given: pin("program", shell, given)),
+    Command(("set", "program"), "Attach, detach, pin or unpin a program", (
+        _ID, Tag("attached", "what to attach it as; empty to detach it"),
+        Tag("pinpath", "a name to pin it at; empty to unpin it"), _INTERFACE,
+    ), set_program),
+    Command(("show", "disassembly"), "Show the instructions of an object", (_FILE, _SECTION), show_disassembly),
+    Command(("show", "hash"), "Show the hashes of the programs of an object", (
+        _FILE, Tag("hashonly", "only the hashes", values=("yes",)),
+    ), show_hash),
+    Command(("show", "links"), "Show all links", (), show_links),
+    Command(("show", "maps"), "Show all maps", (), show_maps),
+    Command(("show", "pins"), "Show all names that something is pinned at", (), show_pins),
+    Command(("show", "processes"), "Show who is connected to the host", (), show_processes),
+    Command(("show", "programs"), "Show programs", (
+        _TYPE, Tag("attached", "only attached ones, or others", values=_BOOLEAN),
+        Tag("pinned", "only pinned ones, or others", values=_BOOLEAN), _LEVEL,
+        Tag("filename", "from this object file"), Tag("section", "from this section"),
+        Tag("id", "the number of a program", number=True),
+    ), show_programs),
+    Command(("show", "sections"), "Show sections and maps of an object", (_FILE, _SECTION, _LEVEL), show_sections),
+    Command(("show", "verification"), "Verify programs of an object", (_FILE, _SECTION, _TYPE, _LEVEL),
+            show_verification),
+    Command(("unpin", "map"), "Unpin a map", (_ID, _PINPATH), lambda shell, given: unpin("map", shell, given)),
+    Command(("unpin", "program"), "Unpin a program", (_ID, _PINPATH),
+            lambda shell, given: unpin("program", shell, given)),
+)  # fmt: skip
+"""All commands, in alphabetical order."""
