@@ -51,6 +51,12 @@ class Both:
     def define_between(self, *args: Any) -> Both:
         return self._each("define_between", *args)
 
+    def renamed(self, *args: Any) -> Both:
+        return self._each("renamed", *args)
+
+    def meet(self, other: Both) -> Both:
+        return Both(self.fused.meet(other.fused), self.product.meet(other.product))
+
     def assume(self, *args: Any) -> Both:
         return self._each("assume", *args)
 
