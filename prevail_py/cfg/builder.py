@@ -9,6 +9,7 @@ itself is only reported.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from itertools import pairwise
 from typing import Final, cast
 
@@ -164,6 +165,9 @@ def _cycle(callees: Sequence[Iterable[int]]) -> tuple[int, ...]:
 # Blocks ---------------------------------------------------------------------------------------------------------------
 
 
+_edge = lru_cache(maxsize=4096)(Edge)
+
+
 def _check_target(code: Code, pc: int, target: int, what: str) -> None:
     if not 0 <= target < len(code):
         raise CfgError(pc, f"the {what} leads to slot {target}, outside of the program (slots 0 to {len(code) - 1})")
@@ -216,7 +220,7 @@ def _blocks(code: Code, function: Subprogram) -> tuple[Block, ...]:
     def edges(start: int) -> tuple[Edge, ...]:
         following = [ids[target] for target in targets[start]]
         if len(following) == 2:
-            return Edge(following[0], False), Edge(following[1], True)
-        return tuple([Edge(target) for target in following])
+            return _edge(following[0], False), _edge(following[1], True)
+        return tuple([_edge(target, None) for target in following])
 
     return tuple([Block(ids[start], start, end_of[start], pcs[start], edges(start)) for start in order])

@@ -46,7 +46,10 @@ class Term(NamedTuple):
 
 def constant(value: int) -> Term:
     """The term of a constant, taken modulo 2**64."""
-    return Term(NO_SYMBOL, value & 0xFFFFFFFFFFFFFFFF)
+    return _tuple(Term, (NO_SYMBOL, value & 0xFFFFFFFFFFFFFFFF))
+
+
+_tuple = tuple.__new__  # in a third of the time that Term takes
 
 
 Definition: TypeAlias = tuple[WordOp, tuple[Term, ...]]

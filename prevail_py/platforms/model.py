@@ -223,17 +223,26 @@ class ProgramType:
     return_range: tuple[int, int] | None = None
     has_direct_packet: bool = False
     read_write_packet: bool = False
+    _found: dict[tuple[int, int], FieldKind | None] = field(default_factory=dict, init=False, repr=False, compare=False)
+    """What :meth:`context_read` has answered: programs ask about few fields, and again and again."""
 
     def context_read(self, offset: int, size: int) -> FieldKind | None:
         """What a load of ``size`` bytes at ``offset`` of the context yields, None if it is not allowed."""
-        for row in self.reads:
-            if row.covers(offset, size):
-                return row.kind
-        return None
+        key = offset, size
+        if key in self._found:
+            return self._found[key]
+        found = next((row.kind for row in self.reads if row.covers(offset, size)), None)
+        if found is not None:
+            self._found[key] = found
+        return found
 
     def context_write(self, offset: int, size: int) -> bool:
         """Whether a store of ``size`` bytes at ``offset`` of the context is allowed."""
         return any(row.covers(offset, size) for row in self.writes)
+
+    def has_field(self, kind: FieldKind) -> bool:
+        """Whether some field of the context is of this kind."""
+        return any(row.kind is kind for row in self.reads)
 
     @property
     def pointer_fields(self) -> tuple[ContextField, ...]:

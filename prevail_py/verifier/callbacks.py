@@ -18,6 +18,7 @@ are kept with the caller's R6 to R9 in its frame.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Final, NamedTuple, Protocol
 
 from prevail_py.domains.lattice import Term, constant
@@ -278,6 +279,7 @@ def _left(state: State) -> State:
 # Frames -----------------------------------------------------------------------------------------------------------
 
 
+@cache
 def frame_pointer(depth: int) -> Pointer:
     """R10 in frame ``depth``."""
     return Pointer(Region(RegionKind.STACK, depth), NEVER_NULL, constant(STACK_SIZE))

@@ -17,7 +17,17 @@ from prevail_py.verifier.regions import Violation, overwrite, violation
 from prevail_py.verifier.scalars import assume, unknown
 from prevail_py.verifier.setting import MAX_PACKET_SIZE, METADATA_OFFSETS, Setting, Unsupported
 from prevail_py.verifier.state import State
-from prevail_py.verifier.values import MAX_FRAMES, NEVER_NULL, ZERO, Pointer, Region, RegionKind, Special, Value
+from prevail_py.verifier.values import (
+    MAX_FRAMES,
+    NEVER_NULL,
+    ZERO,
+    Pointer,
+    Region,
+    RegionKind,
+    Special,
+    Value,
+    region_of,
+)
 from prevail_py.words import Comparison
 
 __all__ = [
@@ -454,10 +464,12 @@ def _result(setting: Setting, state: State, prototype: HelperPrototype, handle: 
             known = state.facts.range(size)
             if known.lo != known.hi:
                 return Special.POISON
-            return _acquired(setting, state, prototype, Region(RegionKind.MEMORY, size=known.lo, name=prototype.name))
+            return _acquired(
+                setting, state, prototype, region_of(RegionKind.MEMORY, size=known.lo, name=prototype.name)
+            )
         case ReturnKind.SOCK_OR_NULL | ReturnKind.TCP_SOCK_OR_NULL | ReturnKind.SOCK_COMMON_OR_NULL:
             name = prototype.returns.value.removesuffix(" or null")
-            return _acquired(setting, state, prototype, Region(RegionKind.OBJECT, name=name))
+            return _acquired(setting, state, prototype, region_of(RegionKind.OBJECT, name=name))
         case _:
             raise Unsupported(f"result of helper {prototype.name}")
 
@@ -488,15 +500,15 @@ def _looked_up(setting: Setting, state: State, prototype: HelperPrototype, handl
     index, inner, map_name = handle.region.index, handle.region.inner, handle.region.name
     match map_type.lookup:
         case LookupResult.VALUE:
-            return Pointer(Region(RegionKind.MAP_VALUE, index, inner=inner, name=map_name), base, ZERO)
+            return Pointer(region_of(RegionKind.MAP_VALUE, index, inner=inner, name=map_name), base, ZERO)
         case LookupResult.MAP:
             if inner:
                 raise Unsupported("maps nested more than two deep")
-            return Pointer(Region(RegionKind.MAP, index, inner=True, name=map_name), base, ZERO)
+            return Pointer(region_of(RegionKind.MAP, index, inner=True, name=map_name), base, ZERO)
         case LookupResult.SOCKET | LookupResult.XDP_SOCKET:
             if map_type.lookup is LookupResult.XDP_SOCKET:
-                return Pointer(Region(RegionKind.OBJECT, name="xdp socket"), base, ZERO)
+                return Pointer(region_of(RegionKind.OBJECT, name="xdp socket"), base, ZERO)
             state.references = (*state.references, base)  # sockets from maps are counted, whatever the prototype says
-            return Pointer(Region(RegionKind.OBJECT, name="socket"), base, ZERO)
+            return Pointer(region_of(RegionKind.OBJECT, name="socket"), base, ZERO)
         case LookupResult.NOTHING:
             return Special.POISON

@@ -58,6 +58,8 @@ _COMPARISONS_PER_STEP: Final = 16
 _COLLECT_EVERY: Final = 64
 """New symbols between collections of dead ones, where paths do not join: so that facts stay small in long blocks."""
 
+_CONTEXT_POINTER: Final = Pointer(Region(RegionKind.CONTEXT), NEVER_NULL, ZERO)
+
 CallString: TypeAlias = tuple[int, ...]
 """The slots of the calls that are active, outermost first; empty in the main program."""
 
@@ -189,13 +191,12 @@ class Fixpoint:
     def _initial(self) -> State:
         setting = self.setting
         registers: list[Value] = [UNINITIALISED] * 11
-        registers[1] = Pointer(Region(RegionKind.CONTEXT), NEVER_NULL, ZERO)
+        registers[1] = _CONTEXT_POINTER
         registers[10] = frame_pointer(0)
         state = State(registers, [Frame({}, 0, ())], setting.top(), ZERO, ZERO)
-        fields = {field.kind for field in setting.program_type.pointer_fields}
-        if FieldKind.PACKET in fields:
+        if setting.program_type.has_field(FieldKind.PACKET):
             state.packet_size = unknown(setting, state, 0, MAX_PACKET_SIZE)
-        if FieldKind.PACKET_META in fields:
+        if setting.program_type.has_field(FieldKind.PACKET_META):
             state.packet_meta = unknown(setting, state, *METADATA_OFFSETS)
         return state
 

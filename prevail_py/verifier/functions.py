@@ -7,7 +7,7 @@ up: instructions are decoded to closures, edges know what is dead behind them.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, lru_cache
 from typing import Final, NamedTuple
 
 from prevail_py.cfg.graph import Block, FunctionGraph
@@ -221,6 +221,7 @@ def may_end(instruction: Instruction) -> bool:
     return is_tail_call(instruction) or isinstance(instruction, LoadPacket)
 
 
+@lru_cache(maxsize=1024)
 def demands_of(instruction: Instruction) -> tuple[tuple[Assertion, ...], tuple[int, ...]]:
     """The assertions of an instruction, and the registers it may only read when they are initialised."""
     assertions = assertions_of(instruction)

@@ -92,7 +92,7 @@ class _Matcher:
         if left.__class__ is Term:
             if right.__class__ is Term:
                 return self.term(left, right)
-        elif left.__class__ is Pointer and right.__class__ is Pointer and left[0] == right[0]:
+        elif left.__class__ is Pointer and right.__class__ is Pointer and (left[0] is right[0] or left[0] == right[0]):
             base, offset = self.term(left[1], right[1]), self.term(left[2], right[2])
             return left if base is left[1] and offset is left[2] else _tuple(Pointer, (left[0], base, offset))
         if left is right:
@@ -177,7 +177,7 @@ class _Covering:
         if wide.__class__ is Pointer:
             return (
                 tight.__class__ is Pointer
-                and wide[0] == tight[0]
+                and (wide[0] is tight[0] or wide[0] == tight[0])
                 and self.term(wide[1], tight[1])
                 and self.term(wide[2], tight[2])
             )

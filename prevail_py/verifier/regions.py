@@ -36,6 +36,7 @@ from prevail_py.verifier.values import (
     Region,
     RegionKind,
     Value,
+    region_of,
 )
 from prevail_py.words import Comparison, OpKind, WordOp, mask, to_signed
 
@@ -362,10 +363,10 @@ def _load_context(setting: Setting, state: State, pointer: Pointer, size: int) -
         case FieldKind.PACKET_META:
             return Pointer(_PACKET, NEVER_NULL, state.packet_meta)
         case FieldKind.SOCK | FieldKind.FLOW_KEYS | FieldKind.NF_HOOK_STATE | FieldKind.SK_BUFF:
-            return Pointer(Region(RegionKind.OBJECT, name=field.value), NEVER_NULL, ZERO)
+            return Pointer(region_of(RegionKind.OBJECT, name=field.value), NEVER_NULL, ZERO)
         case FieldKind.SOCK_OR_NULL | FieldKind.SOCK_COMMON_OR_NULL:
             name = field.value.removesuffix(" or null")
-            return Pointer(Region(RegionKind.OBJECT, name=name), unknown(setting, state), ZERO)
+            return Pointer(region_of(RegionKind.OBJECT, name=name), unknown(setting, state), ZERO)
         case _:
             raise Unsupported(f"context field of kind {field.value}")
 

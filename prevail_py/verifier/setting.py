@@ -10,7 +10,7 @@ from prevail_py.objects.program import MapSpec, Program
 from prevail_py.platforms.model import HelperPrototype, MapType, Platform, ProgramType
 from prevail_py.verifier.definitions import Definitions, masks_of
 from prevail_py.verifier.policy import STRICT, Policy
-from prevail_py.verifier.values import Region, RegionKind
+from prevail_py.verifier.values import Region, RegionKind, region_of
 
 __all__ = ["MAX_PACKET_SIZE", "Setting", "Unsupported"]
 
@@ -93,9 +93,9 @@ class Setting:
 
     def map_region(self, index: int) -> Region:
         """The handle of a map of the program.  Raises Unsupported for a map the program does not have."""
-        region = Region(RegionKind.MAP, index)
+        region = region_of(RegionKind.MAP, index)
         self.map_type_of(region)
-        return Region(RegionKind.MAP, index, name=self.map_of(region).name)
+        return region_of(RegionKind.MAP, index, name=self.map_of(region).name)
 
     def may_read(self, region: Region) -> bool:
         """Whether programs may read the values of this map (``BPF_F_WRONLY_PROG`` forbids it)."""

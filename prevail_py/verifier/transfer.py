@@ -51,10 +51,10 @@ from prevail_py.verifier.values import (
     UNINITIALISED,
     ZERO,
     Pointer,
-    Region,
     RegionKind,
     Special,
     Value,
+    region_of,
 )
 from prevail_py.words import Comparison, OpKind, WordOp, mask
 
@@ -276,14 +276,14 @@ def _wide_value(setting: Setting, pc: int, instruction: LoadImmediate64) -> Valu
             return Pointer(setting.map_region(instruction.low), NEVER_NULL, ZERO)
         case Pseudo.MAP_INDEX_VALUE:
             handle = setting.map_region(instruction.low)
-            region = Region(RegionKind.MAP_VALUE, handle.index, name=handle.name)
+            region = region_of(RegionKind.MAP_VALUE, handle.index, name=handle.name)
             map_type = setting.map_type_of(region)
             if not map_type.index_key or map_type.per_cpu or not map_type.value_access:
                 # Only arrays have their first value at a fixed address.
                 raise Unsupported(f"the address of a value in a map of type {map_type.name}", pc)
             return Pointer(region, NEVER_NULL, constant(instruction.high & 0xFFFFFFFF))
         case Pseudo.FUNCTION:
-            return Pointer(Region(RegionKind.FUNCTION, pc + 1 + instruction.low), NEVER_NULL, ZERO)
+            return Pointer(region_of(RegionKind.FUNCTION, pc + 1 + instruction.low), NEVER_NULL, ZERO)
         case Pseudo.MAP_FD | Pseudo.MAP_VALUE:
             raise Unsupported("maps by file descriptor", pc)
         case Pseudo.BTF_ID:

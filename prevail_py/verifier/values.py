@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from functools import lru_cache
 from typing import Final, NamedTuple, TypeAlias
 
 from prevail_py.domains.lattice import Term, constant
@@ -38,6 +39,7 @@ __all__ = [
     "RegionKind",
     "Special",
     "Value",
+    "region_of",
 ]
 
 STACK_SIZE: Final = 512
@@ -94,6 +96,12 @@ class Region:
                 return self.name
             case kind:
                 return str(kind.value)
+
+
+@lru_cache(maxsize=4096)
+def region_of(kind: RegionKind, index: int = 0, size: int = 0, inner: bool = False, name: str = "") -> Region:
+    """The region of this description; the same object for the same one, mostly, which makes comparing them fast."""
+    return Region(kind, index, size, inner, name)
 
 
 class Pointer(NamedTuple):
