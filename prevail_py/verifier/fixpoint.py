@@ -163,7 +163,7 @@ class Fixpoint:
         for position, at in enumerate(block.pcs):
             if at < pc and (call_string, at) in self.returns:
                 states, start = self.returns[call_string, at], position + 1
-        steps = self._function(self.graph.function_at(pc)).blocks[block.id].steps[start:]
+        steps = self._function(self.graph.function_at(pc)).block(block.id).steps[start:]
         out = []
         for state in states:
             now = state.copy()
@@ -178,7 +178,7 @@ class Fixpoint:
     def walk(self, call_string: CallString, block: Block) -> Iterator[tuple[int, list[State]]]:
         """Each slot of ``block`` with the states in which it may be executed, as :meth:`states_before` gives them."""
         states = [state.copy() for state in self.invariants.get((call_string, block.start), ())]
-        for step in self._function(self.graph.function_at(block.start)).blocks[block.id].steps:
+        for step in self._function(self.graph.function_at(block.start)).block(block.id).steps:
             yield step.pc, [state.copy() for state in states]
             if (call_string, step.pc) in self.returns:
                 states = [state.copy() for state in self.returns[call_string, step.pc]]
@@ -280,7 +280,7 @@ class Fixpoint:
         head, end = function.order.order[position], function.order.ends[position]
         inside = function.order.order[position + 1 : end]
         for node in inside:
-            if not all(function.order.contains(head, source) for source, _ in function.blocks[node].incoming):
+            if not all(function.order.contains(head, source) for source, _ in function.incoming[node]):
                 return None
         turn = Solving(function, solving.calls, [])
         turn.entries[head] = head_states
@@ -288,32 +288,34 @@ class Fixpoint:
         self._run(turn, position + 1, end, final=False)
         return [
             state
-            for source, edge in function.blocks[head].incoming
+            for source, edge in function.incoming[head]
             if function.order.contains(head, source)
             for state in turn.outs.get((source, edge), ())
         ]
 
     def _check_again(self, solving: Solving, node: int) -> None:
         """Check a block of a component that turned out to be solved only after the block's last visit."""
-        prepared = solving.function.blocks[node]
-        self._keep(solving, prepared)
+        self._keep(solving, node)
+        if not solving.entries[node]:
+            return
+        prepared = solving.function.block(node)
         for state in solving.entries[node]:
             self._execute(prepared, state, solving.calls, final=True)
 
-    def _keep(self, solving: Solving, prepared: Prepared) -> None:
+    def _keep(self, solving: Solving, node: int) -> None:
         # Once for each state with which the function is called.
-        place = solving.calls, prepared.block.start
-        self.invariants.setdefault(place, []).extend(solving.entries[prepared.block.id])
+        place = solving.calls, solving.function.graph.blocks[node].start
+        self.invariants.setdefault(place, []).extend(solving.entries[node])
 
     def _gather(self, solving: Solving, node: int, outside_only: bool = False) -> list[State]:
         """The states that reach ``node``, merged; for the head of a component, from outside of it only."""
         function, outs = solving.function, solving.outs
         arriving = list(solving.entry) if node == 0 else []
         if node not in function.looping:
-            for way in function.blocks[node].incoming:
+            for way in function.incoming[node]:
                 arriving += outs.pop(way, ())  # nobody asks again
         else:
-            for way in function.blocks[node].incoming:
+            for way in function.incoming[node]:
                 if not (outside_only and function.order.contains(node, way[0])):
                     arriving += outs.get(way, ())
         return self._merged(arriving) if len(arriving) > 1 else arriving
@@ -352,7 +354,7 @@ class Fixpoint:
             kept = list(solving.entries[head])
             how = Merge.WIDEN if component.joins >= _JOINS_BEFORE_WIDENING else Merge.JOIN
             changed = False
-            for source, edge in function.blocks[head].incoming:
+            for source, edge in function.incoming[head]:
                 if function.order.contains(head, source):
                     for state in solving.outs.get((source, edge), ()):
                         changed |= self._add(kept, state, how, function.thresholds)
@@ -374,9 +376,15 @@ class Fixpoint:
     # One block ----------------------------------------------------------------------------------------------------
 
     def _visit(self, solving: Solving, node: int, final: bool) -> None:
-        prepared = solving.function.blocks[node]
         entries = solving.entries[node]
-        if node in solving.function.looping:
+        looping = node in solving.function.looping
+        if not entries and not looping:
+            if final:
+                self._keep(solving, node)
+                solving.checked.add(node)
+            return
+        prepared = solving.function.block(node)
+        if looping:
             # States at block heads never change, so the same one need not be executed again, but perhaps checked.
             before = {} if final else solving.visited.get(node, {})
             now = {id(state): before.get(id(state)) or self._pass(solving, prepared, state, final) for state in entries}
@@ -385,7 +393,7 @@ class Fixpoint:
         else:
             passed = [self._pass(solving, prepared, state, final) for state in entries]
         if final:
-            self._keep(solving, prepared)
+            self._keep(solving, node)
             solving.checked.add(node)
         outs = solving.outs
         for index in range(len(prepared.ways)):

@@ -1,17 +1,17 @@
 """What is known of a function before any fixpoint: its blocks made ready to execute, their order, where widening stops.
 
 Everything that depends on the program alone is worked out here once, so that executing a block in a state looks nothing
-up: instructions are decoded to closures, edges know what is dead behind them.
+up: instructions are decoded to closures, edges know what is dead behind them.  What is made for each instruction, each
+block or each edge is a plain tuple or slotted: there are many.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import cache, lru_cache
 from typing import Final, NamedTuple
 
-from prevail_py.cfg.graph import Block, FunctionGraph
-from prevail_py.cfg.liveness import liveness
+from prevail_py.cfg.graph import Block, Edge, FunctionGraph
+from prevail_py.cfg.liveness import Liveness, liveness
 from prevail_py.cfg.wto import Wto, weak_topological_order
 from prevail_py.isa.instructions import (
     Branch,
@@ -79,6 +79,8 @@ class Step:
         return self._effect
 
 
+_CALLS: Final = frozenset({Call, CallLocal})
+
 _CLOSING: Final = (Branch, MayGoto, Exit)
 
 
@@ -93,7 +95,7 @@ class Way(NamedTuple):
 
 
 class Prepared(NamedTuple):
-    """A block, ready to execute.  ``incoming`` lists the edges that lead to it as (block, index of the edge).
+    """A block, ready to execute.
 
     ``is_plain`` says that no instruction of it calls a function of the program or may end the one that it is in.
     """
@@ -101,82 +103,97 @@ class Prepared(NamedTuple):
     block: Block
     steps: tuple[Step, ...]
     ways: tuple[Way, ...]
-    incoming: tuple[tuple[int, int], ...]
     is_exit: bool
     is_plain: bool
 
 
-class Function(NamedTuple):
-    """A function, ready to be solved.  ``looping`` has the blocks that lie in some component of the order.
+class Function:
+    """A function, ready to be solved.
+
+    ``incoming`` lists, by block, the edges that lead to it as (block, index of the edge).  ``looping`` has the blocks
+    that lie in some component of the order.  Blocks are made ready when they are first visited: a good part of many
+    programs is dead, once the constants are known for which it was loaded.
 
     ``shared`` says whether what is found of it for one call is kept for others: not where that takes longer.
     ``repeats`` says whether it has a loop, or a call of a helper that is one.
     """
 
-    graph: FunctionGraph
-    order: Wto
-    blocks: tuple[Prepared, ...]
-    looping: frozenset[int]
-    thresholds: tuple[int, ...]
-    shared: bool
-    repeats: bool
+    __slots__ = (
+        "_blocks",
+        "_live",
+        "_setting",
+        "_thresholds",
+        "graph",
+        "incoming",
+        "looping",
+        "order",
+        "repeats",
+        "shared",
+    )
+
+    def __init__(self, setting: Setting, graph: FunctionGraph) -> None:
+        self.graph = graph
+        self.order: Wto = weak_topological_order(graph)
+        incoming: list[list[tuple[int, int]]] = [[] for _ in graph.blocks]
+        for block in graph.blocks:
+            for index, edge in enumerate(block.edges):
+                incoming[edge.target].append((block.id, index))
+        self.incoming = incoming
+        self.looping = _looping(self.order)
+        self._setting = setting
+        alone = len(incoming) == 1 and not incoming[0]
+        self._live: Liveness | None = None if alone else liveness(graph, setting.program, setting.platform)
+        self._blocks: list[Prepared | None] = [None] * len(incoming)
+        self._thresholds: tuple[int, ...] | None = None
+        code = setting.program.code
+        calls = [code[pc] for block in graph.blocks for pc in block.pcs if code[pc].__class__ in _CALLS]
+        turns = any(isinstance(call, Call) and calls_back(setting, call) for call in calls)
+        self.repeats = bool(self.looping) or turns
+        long = turns or CallLocal in map(type, calls) or sum([len(b.pcs) for b in graph.blocks]) >= _LEAST_SHARED
+        self.shared = bool(self.looping) or long
+
+    def block(self, node: int) -> Prepared:
+        """A block, ready to execute."""
+        found = self._blocks[node]
+        if found is None:
+            found = self._blocks[node] = self._ready(self.graph.blocks[node])
+        return found
+
+    @property
+    def thresholds(self) -> tuple[int, ...]:
+        """Where widening stops."""
+        if self._thresholds is None:
+            self._thresholds = _thresholds(self._setting, self.graph)
+        return self._thresholds
+
+    def _ready(self, block: Block) -> Prepared:
+        last = self._setting.program.code[block.last]
+        steps = tuple([_step(self._setting, pc) for pc in block.pcs])
+        # A run that comes to a failed assertion ends there.
+        ends = any(isinstance(step.instruction, LoadImmediate64) and step.instruction.is_assertion for step in steps)
+        ways = tuple([self._way(edge, last, ends) for edge in block.edges])
+        is_plain = not any(step.may_end or step.call is not None for step in steps)
+        return Prepared(block, steps, ways, isinstance(last, Exit), is_plain)
+
+    def _way(self, edge: Edge, last: Instruction | None, never: bool) -> Way:
+        assert self._live is not None, "a function of several blocks has its liveness"
+        target = edge.target
+        return Way(
+            target,
+            _never if never else branch_of(last, edge.taken is True) if isinstance(last, Branch) else None,
+            _absent(self._live.registers[target]),
+            self._live.stack[target],
+            target == 0 or len(self.incoming[target]) > 1,
+        )
 
 
 def prepare(setting: Setting, graph: FunctionGraph) -> Function:
     """Make one function of the program ready; linear in its size."""
-    code, blocks = setting.program.code, graph.blocks
-    order = weak_topological_order(graph)
-    if len(blocks) == 1 and not blocks[0].edges:
-        steps = tuple([_step(setting, pc) for pc in blocks[0].pcs])
-        alone = Prepared(blocks[0], steps, (), (), isinstance(code[blocks[0].last], Exit), _are_plain(steps))
-        return Function(graph, order, (alone,), frozenset(), (), *_called((alone,), frozenset()))
-    live = liveness(graph, setting.program, setting.platform)
-    incoming: list[list[tuple[int, int]]] = [[] for _ in blocks]
-    for block in blocks:
-        for index, edge in enumerate(block.edges):
-            incoming[edge.target].append((block.id, index))
-    dead = [_absent(registers) for registers in live.registers]
-    prepared = []
-    for block in blocks:
-        last = code[block.last]
-        branch = last if isinstance(last, Branch) else None
-        # A run that comes to a failed assertion ends there.
-        ends = any(isinstance(step, LoadImmediate64) and step.is_assertion for step in map(code.__getitem__, block.pcs))
-        ways = [
-            Way(
-                edge.target,
-                _way(branch, edge.taken is True) if not ends else _never,
-                dead[edge.target],
-                live.stack[edge.target],
-                edge.target == 0 or len(incoming[edge.target]) > 1,
-            )
-            for edge in block.edges
-        ]
-        steps = tuple([_step(setting, pc) for pc in block.pcs])
-        around = tuple(ways), tuple(incoming[block.id])
-        prepared.append(Prepared(block, steps, *around, isinstance(last, Exit), _are_plain(steps)))
-    looping = _looping(order)
-    thresholds = _thresholds(setting, graph)
-    return Function(graph, order, tuple(prepared), looping, thresholds, *_called(prepared, looping))
-
-
-def _called(blocks: Sequence[Prepared], looping: frozenset[int]) -> tuple[bool, bool]:
-    """Whether the function is worth sharing between calls, and whether something repeats in it."""
-    calls = [step.call for block in blocks if not block.is_plain for step in block.steps if step.call is not None]
-    shared = bool(looping or calls) or sum(len(block.steps) for block in blocks) >= _LEAST_SHARED
-    return shared, bool(looping) or any(isinstance(call, Call) for call in calls)
-
-
-def _way(branch: Branch | None, taken: bool) -> Condition | None:
-    return None if branch is None else branch_of(branch, taken)
+    return Function(setting, graph)
 
 
 def _never(state: State) -> bool:
     return False
-
-
-def _are_plain(steps: tuple[Step, ...]) -> bool:
-    return not any(step.may_end or step.call is not None for step in steps)
 
 
 @cache

@@ -58,8 +58,8 @@ def _compare(program: Program) -> Seen:
     fixpoint.run()
     seen: Seen = Counter()
     for function in [prepare(setting, graph) for graph in fixpoint.graph.functions]:
-        for block in function.blocks:
-            for step in block.steps:
+        for block in function.graph.blocks:
+            for step in function.block(block.id).steps:
                 for before in fixpoint.states_before((), step.pc)[:1]:
                     for state in _spoilt(before):
                         _compare_in(setting, step, state, seen)
@@ -147,8 +147,9 @@ def test_a_pointer_is_never_stored_at_a_glance() -> None:
     fixpoint = Fixpoint(setting, 1, 20_000, lambda *_: None)
     fixpoint.run()
     stores = 0
-    for block in prepare(setting, fixpoint.graph.entry).blocks:
-        for step in block.steps:
+    function = prepare(setting, fixpoint.graph.entry)
+    for block in function.graph.blocks:
+        for step in function.block(block.id).steps:
             for state in fixpoint.states_before((), step.pc)[:1]:
                 source = getattr(step.instruction, "src", None)
                 if type(step.instruction).__name__ == "Store" and isinstance(source, int) and step.attempt is not None:

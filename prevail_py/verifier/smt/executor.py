@@ -260,7 +260,7 @@ class _Unrolled(_Region):
             if not entries:
                 break
             for node in inside:
-                for edge in range(len(function.blocks[node].ways)):
+                for edge in range(len(function.block(node).ways)):
                     solving.outs.pop((node, edge), None)
             solving.entries[head] = entries
             self._visit(solving, head, True)
@@ -268,7 +268,7 @@ class _Unrolled(_Region):
             again: list[State] = []
             for node in inside:
                 exits.setdefault(node, []).extend(solving.exits.get(node, ()))
-                for edge, way in enumerate(function.blocks[node].ways):
+                for edge, way in enumerate(function.block(node).ways):
                     states = solving.outs.get((node, edge), [])
                     if way.target == head:
                         again += states
@@ -276,7 +276,7 @@ class _Unrolled(_Region):
                         leaving.setdefault((node, edge), []).extend(states)
             entries = self._merged(again)
         for node in inside:
-            for edge in range(len(function.blocks[node].ways)):
+            for edge in range(len(function.block(node).ways)):
                 solving.outs[node, edge] = leaving.get((node, edge), [])
             if solving.calls:
                 solving.exits[node] = self._merged(exits.get(node, ()))
