@@ -19,58 +19,39 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
-from prevail_py.domains import bounds
-from prevail_py.domains.bounds import Bounds
 from prevail_py.domains.interval import Interval
 from prevail_py.domains.tnum import Tnum
+from prevail_py.verifier.smt.promises import Draw, both, either
+from prevail_py.verifier.smt.sets import arbitrary_pair, canonical_pair
 
 __all__ = ["Draw", "arbitrary", "is_canonical"]
-
-Draw = Callable[[str, int, int], Any]
-"""Chooses an integer: its name, and the least and the greatest that it may be."""
-
-
-def _bounds_of(name: str, half: int, draw: Draw) -> Bounds:
-    last = half + half - 1
-    return (
-        draw(f"{name}.umin", 0, last),
-        draw(f"{name}.umax", 0, last),
-        draw(f"{name}.smin", -half, half - 1),
-        draw(f"{name}.smax", -half, half - 1),
-    )
 
 
 def _interval(domain: Any, draw: Draw) -> Any:
     size = domain.SIZE
-    return domain(_bounds_of("full", size.half, draw), _bounds_of("low", size.low_half, draw))
+    return domain(*arbitrary_pair(draw, size.half, size.low_half))
 
 
-def _interval_is_canonical(x: Any) -> bool:
-    size = x.SIZE
-    if x.full[0] > x.full[1]:
-        return bool(x.full == size.empty and x.low == size.low_empty)
-    full: Bounds = x.full
-    low: Bounds = x.low
-    return bool(bounds.sync(*full, size.half) == full and bounds.sync(*low, size.low_half) == low)
+def _interval_is_canonical(x: Any) -> Any:
+    return canonical_pair((x.full, x.low), x.SIZE.half, x.SIZE.low_half)
 
 
 def _tnum(domain: Any, draw: Draw) -> Any:
     return domain(draw("value", 0, domain.LAST), draw("mask", 0, domain.LAST))
 
 
-def _tnum_is_canonical(x: Any) -> bool:
-    if x.value < 0 or x.mask < 0 or x.value > x.LAST or x.mask > x.LAST:
-        return False
-    return bool(x.value & x.mask == 0 or (x.value == x.LAST and x.mask == x.LAST))
+def _tnum_is_canonical(x: Any) -> Any:
+    in_range = both(x.value >= 0, x.value <= x.LAST, x.mask >= 0, x.mask <= x.LAST)
+    return both(in_range, either(x.value & x.mask == 0, both(x.value == x.LAST, x.mask == x.LAST)))
 
 
-_ELEMENTS: Final[dict[type, tuple[Callable[[Any, Draw], Any], Callable[[Any], bool]]]] = {
+_ELEMENTS: Final[dict[type, tuple[Callable[[Any, Draw], Any], Callable[[Any], Any]]]] = {
     Interval: (_interval, _interval_is_canonical),
     Tnum: (_tnum, _tnum_is_canonical),
 }
 
 
-def _adapter(domain: type) -> tuple[Callable[[Any, Draw], Any], Callable[[Any], bool]] | None:
+def _adapter(domain: type) -> tuple[Callable[[Any, Draw], Any], Callable[[Any], Any]] | None:
     for known, adapter in _ELEMENTS.items():
         if issubclass(domain, known):
             return adapter
@@ -90,7 +71,7 @@ def arbitrary(domain: Any, draw: Draw) -> Any:
     return domain.arbitrary(draw)
 
 
-def is_canonical(element: Any) -> bool:
+def is_canonical(element: Any) -> Any:
     """Whether operations may be given this element."""
     adapter = _adapter(type(element))
-    return adapter[1](element) if adapter is not None else bool(element.is_canonical())
+    return adapter[1](element) if adapter is not None else element.is_canonical()

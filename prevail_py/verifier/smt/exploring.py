@@ -56,6 +56,7 @@ class _Frame:
     trail: list[_Decision] = field(default_factory=list)
     at: int = 0
     calls: int = 0  # of merged functions
+    scoped: bool = False  # whether its decisions are scopes of the solver
 
     def position(self) -> tuple[Any, ...]:
         """Where the run is: it comes here again exactly by the same answers."""
@@ -79,6 +80,7 @@ class Explorer:
     unchecked: int = 16
     checks: int = 0
     _frames: list[_Frame] = field(default_factory=list)
+    _scopes: int = 0  # of the solver: one for each decision of the outermost exploration
     _merged: dict[tuple[Any, ...], list[tuple[z3.BoolRef, Any]]] = field(default_factory=dict)
 
     def decide(self, term: z3.BoolRef) -> bool:
@@ -97,12 +99,21 @@ class Explorer:
         simple = z3.simplify(term)
         if z3.is_true(simple) or z3.is_false(simple):
             yes, no = z3.is_true(simple), z3.is_false(simple)
-        elif len(self._frames) == 1 or frame.at >= self.unchecked:
+        elif frame.scoped or frame.at >= self.unchecked:
             yes = self.check(term) != z3.unsat
             no = not yes or self.check(z3.Not(term)) != z3.unsat
         frame.trail.append(_Decision(term, yes, yes and no))
         frame.at += 1
+        if frame.scoped:
+            self._enter(frame)
         return yes
+
+    def _enter(self, frame: _Frame) -> None:
+        """Suppose the last decision of the outermost exploration in a scope of its own."""
+        self.solver.push()
+        self._scopes += 1
+        last = frame.trail[-1]
+        self.solver.add(last.term if last.answer else z3.Not(last.term))
 
     def check(self, *terms: z3.BoolRef, rlimit: int | None = None) -> z3.CheckSatResult:
         """What the solver says of ``terms`` on the current path, within ``rlimit`` resource units."""
@@ -116,23 +127,31 @@ class Explorer:
     def assume(self, term: z3.BoolRef) -> None:
         """Suppose ``term`` from now on, wherever the answers so far are the same.
 
-        Elsewhere it need not even mean anything: merged terms leave out what is not feasible on their path.
+        Elsewhere it need not even mean anything: merged terms leave out what is not feasible on their path.  It is
+        dropped when the outermost exploration leaves the path.
         """
         taken = self._taken()
         self.solver.add(z3.Implies(z3.And(*taken), term) if taken else term)
 
     def _taken(self) -> list[z3.BoolRef]:
-        """The answers given on the current path, in all explorations under way."""
-        return [d.term if d.answer else z3.Not(d.term) for frame in self._frames for d in frame.trail[: frame.at]]
+        """The answers given on the current path that the solver does not have in scope."""
+        frames = [frame for frame in self._frames if not frame.scoped]
+        return [d.term if d.answer else z3.Not(d.term) for frame in frames for d in frame.trail[: frame.at]]
 
     def paths(self, function: Callable[[], T]) -> Iterator[tuple[z3.BoolRef, T]]:
         """Each path's condition and result.
 
         Raises :class:`PathLimitError`; exceptions of ``function`` pass through, on the path on which they arise.
         """
-        if not self._frames:
-            self._merged.clear()
-        frame = _Frame()
+        self._merged.clear()
+        frame = _Frame(scoped=True)
+        try:
+            yield from self._paths(function, frame)
+        finally:
+            self.solver.pop(self._scopes)
+            self._scopes = 0
+
+    def _paths(self, function: Callable[[], T], frame: _Frame) -> Iterator[tuple[z3.BoolRef, T]]:
         count = 0
         while True:
             frame.at = frame.calls = 0
@@ -153,6 +172,10 @@ class Explorer:
                 raise PathLimitError(f"more than {self.most} paths")
             last = frame.trail[-1]
             last.answer, last.other = False, False
+            if frame.scoped:
+                self.solver.pop(self._scopes - len(frame.trail) + 1)
+                self._scopes = len(frame.trail) - 1
+                self._enter(frame)
 
     def alone(self, function: Callable[[], Any]) -> Any:
         """The one result of a function without arguments, outside of any path or on the current one.
@@ -161,6 +184,7 @@ class Explorer:
         """
         if self._frames:
             return self.merged(function, ())
+        self._merged.clear()
         groups = self._groups(function, ())
         if len(groups) != 1:
             raise UnsupportedError("results of several shapes where one is needed")
@@ -189,7 +213,7 @@ class Explorer:
             except (ArithmeticError, AssertionError, ValueError) as error:
                 return _Raised(error)
 
-        for reached, result in self.paths(attempt):
+        for reached, result in self._paths(attempt, _Frame()):
             found.setdefault(_shape(result), []).append((reached, result))
         return [(z3.Or(*(reached for reached, _ in group)), joined(self.encoding, group)) for group in found.values()]
 

@@ -19,7 +19,8 @@ import z3
 
 __all__ = ["Bool", "Encoding", "Int", "UnsupportedError", "Value", "condition", "decider", "set_decider"]
 
-Value: TypeAlias = "int | Int"
+Value: TypeAlias = Any
+"""An int or an Int; ints are lifted."""
 
 
 class UnsupportedError(Exception):
@@ -117,6 +118,13 @@ class Int:
 
     def __invert__(self) -> Any:
         return self.lift(-1) - self  # type: ignore[operator]
+
+    def __abs__(self) -> Any:
+        return self if self >= 0 else -self
+
+    def to_bytes(self, length: int = 1, byteorder: str = "big") -> bytes:
+        """Not of an unknown."""
+        raise UnsupportedError("the bytes of a symbolic integer")
 
     def __rand__(self, other: int) -> Any:
         return self & other  # type: ignore[operator]

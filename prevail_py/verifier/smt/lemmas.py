@@ -1,304 +1,385 @@
-"""Proofs of intervals in parts, each small enough: what the functions below the class promise, and that it is enough.
+"""What the functions below the word domains promise: bounds at one width, pairs of bounds, shifts, known bits.
 
-An operation on intervals computes bounds of the word and of its low half (:mod:`prevail_py.domains.arithmetic`) and
-then reduces the two by each other (:func:`prevail_py.domains.halves.reduce`).  As one formula that is too much for a
-solver at 64 bits.  So there are three kinds of cells:
-
-* ``bounds``: the function of ``arithmetic`` at one width; that the low half of a result is the operation on low halves;
-* ``halves``: exactly the words of the pair are in the reduced pair;
-* the operation itself, with *calls of these functions replaced by what was proved of them*: some canonical bounds
-  that hold the result if the arguments hold the words.  There it does not matter what the operation computes.
+An operation on intervals computes bounds of the word and of its low half (:mod:`prevail_py.domains.arithmetic`), cuts
+them down (:mod:`prevail_py.domains.halves`) and reduces the two by each other.  As one formula that is too much for a
+solver at 64 bits.  Here it is taken apart, from the smallest function upwards; each promise is proved of the function
+as it is shipped, given the promises of those below it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Any, ClassVar, Final, Self
-
-import z3
+from collections.abc import Callable
+from functools import cache
+from typing import Any
 
 from prevail_py.domains import arithmetic, bounds, halves
 from prevail_py.domains.bounds import Bounds
-from prevail_py.domains.halves import size_of
-from prevail_py.verifier.smt.exploring import Explorer, merging
-from prevail_py.verifier.smt.integers import UnsupportedError, condition
-from prevail_py.verifier.smt.obligations import Claim, Obligation, Setting
-from prevail_py.words import OpKind, WordOp
+from prevail_py.domains.halves import Size, size_of
+from prevail_py.verifier.smt.promises import Promise, both, either, implies
+from prevail_py.verifier.smt.sets import (
+    arbitrary_bounds,
+    arbitrary_pair,
+    canonical,
+    canonical_pair,
+    inside,
+    inside_pair,
+    low_of,
+)
+from prevail_py.words import Comparison, OpKind
 
-__all__ = ["AtWidth", "Pair", "bounds_obligations", "pair_obligations", "summaries"]
-
-Draw = Callable[[str, int, int], Any]
-
-LOW_OF_LOWS: Final = (OpKind.ADD, OpKind.SUB, OpKind.MUL, OpKind.AND, OpKind.OR, OpKind.XOR)
-"""Operations of which the low half of the result is the operation on the low halves; it is proved, not read there."""
+__all__ = ["bounds_promises", "pair_promises"]
 
 
-def _arbitrary(half: int, draw: Draw) -> Bounds:
+def _not_empty(a: Bounds, half: int) -> Any:
+    return both(canonical(a, half), a[0] <= a[1])
+
+
+def _at(half: int) -> Callable[[tuple[Any, ...]], bool]:
+    """Calls whose last argument is this ``half``."""
+    return lambda args: bool(args[-1] == half)
+
+
+# Bounds at one width ----------------------------------------------------------------------------------------------
+
+
+def _of_bounds(
+    name: str,
+    function: Any,
+    half: int,
+    count: int,
+    same: tuple[int, ...],
+    supposes: Callable[[tuple[Any, ...]], Any],
+    holds: Callable[[tuple[Any, ...], Any, Any], Any],
+) -> Promise:
+    """A function from ``count`` canonical bounds and ``half`` to canonical bounds."""
+    return Promise(
+        name,
+        function,
+        half.bit_length(),
+        half + half - 1,
+        lambda draw: (*(arbitrary_bounds(draw, half, f"{i}.") for i in range(count)), half),
+        lambda draw, args: arbitrary_bounds(draw, half),
+        lambda args: both(*(canonical(a, half) for a in args[:count]), supposes(args)),
+        lambda args, result: canonical(result, half),
+        holds,
+        _at(half),
+        same,
+    )
+
+
+def _always(args: tuple[Any, ...]) -> Any:
+    return True
+
+
+def _meet(half: int) -> Promise:
+    def holds(args: tuple[Any, ...], result: Any, word: Any) -> Any:
+        return inside(result, word, half) == both(inside(args[0], word, half), inside(args[1], word, half))
+
+    return _of_bounds("meet", bounds.meet, half, 2, (0,), _always, holds)
+
+
+def _narrow(half: int) -> Promise:
+    def holds(args: tuple[Any, ...], result: Any, word: Any) -> Any:
+        return implies(both(inside(args[0], word, half), inside(args[1], word, half)), inside(result, word, half))
+
+    return _of_bounds("narrow", bounds.narrow, half, 2, (), _always, holds)
+
+
+def _sync(half: int) -> Promise:
+    return Promise(
+        "sync",
+        bounds.sync,
+        half.bit_length(),
+        half + half - 1,
+        lambda draw: (*arbitrary_bounds(draw, half), half),
+        lambda draw, args: arbitrary_bounds(draw, half),
+        lambda args: both(
+            args[0] >= 0, args[0] < half + half, args[1] >= 0, args[1] < half + half,
+            -half <= args[2], args[2] < half, -half <= args[3], args[3] < half,
+        ),
+        lambda args, result: canonical(result, half),
+        lambda args, result, word: inside(result, word, half) == inside(args[:4], word, half),
+        _at(half),
+    )  # fmt: skip
+
+
+def _from_ends(name: str, function: Any, half: int, signed: bool) -> Promise:
+    """``from_unsigned`` and ``from_signed``."""
+    least, most = (-half, half - 1) if signed else (0, half + half - 1)
+
+    def holds(args: tuple[Any, ...], result: Any, word: Any) -> Any:
+        lo, hi, _ = args
+        if not signed:
+            return inside(result, word, half) == both(lo <= word, word <= hi)
+        size = half + half
+        negative = both(word >= half, lo + size <= word, word <= hi + size)
+        return inside(result, word, half) == either(negative, both(word < half, lo <= word, word <= hi))
+
+    return Promise(
+        name,
+        function,
+        half.bit_length(),
+        half + half - 1,
+        lambda draw: (draw("lo", least, most), draw("hi", least, most), half),
+        lambda draw, args: arbitrary_bounds(draw, half),
+        lambda args: both(least <= args[0], args[0] <= args[1], args[1] <= most),
+        lambda args, result: both(canonical(result, half), result[0] <= result[1]),
+        holds,
+        _at(half),
+    )
+
+
+def _wrap(half: int, last: int) -> Promise:
+    """Of integers in the range of words up to ``last``, more than which nobody asks."""
+    return Promise(
+        "wrap",
+        bounds.wrap,
+        half.bit_length(),
+        last,
+        lambda draw: (draw("lo", 0, last), draw("hi", 0, last), half),
+        lambda draw, args: arbitrary_bounds(draw, half),
+        lambda args: both(args[0] >= 0, args[0] <= args[1], args[1] <= last),
+        lambda args, result: both(canonical(result, half), result[0] <= result[1]),
+        lambda args, result, word: implies(
+            both(args[0] <= word, word <= args[1]), inside(result, low_of(word, half), half)
+        ),
+        _at(half),
+    )
+
+
+def _end(name: str, function: Any, half: int, last: int, up: bool) -> Promise:
+    """``_up`` and ``_down``: the nearest word with a low part within bounds."""
+    size = half + half
+
+    def holds(args: tuple[Any, ...], result: Any, word: Any) -> Any:
+        x, low, _ = args
+        allowed = inside(low, low_of(word, half), half)
+        if up:
+            return implies(both(allowed, x <= word), result <= word)
+        return implies(both(allowed, word <= x), word <= result)
+
+    return Promise(
+        name,
+        function,
+        half.bit_length(),
+        last,
+        lambda draw: (draw("x", 0, last), arbitrary_bounds(draw, half), half),
+        lambda draw, args: draw("y", 0, last + size) if up else draw("y", -size, last),
+        lambda args: both(args[0] >= 0, args[0] <= last, _not_empty(args[1], half)),
+        lambda args, result: (args[0] <= result) if up else (result <= args[0]),
+        holds,
+        _at(half),
+        halves=(1 << (last.bit_length() // 2)) - 1,
+    )
+
+
+def _hull(half: int, count: int) -> Promise:
+    """The hull of intervals, at most one of each sign."""
     last = half + half - 1
-    return draw("umin", 0, last), draw("umax", 0, last), draw("smin", -half, half - 1), draw("smax", -half, half - 1)
+
+    def supposes(args: tuple[Any, ...]) -> Any:
+        parts = args[0]
+        if len(parts) == 1:
+            lo, hi = parts[0]
+            return both(lo >= 0, lo <= hi, hi <= last, either(hi < half, lo >= half))
+        (lo, hi), (lo_, hi_) = parts
+        return both(lo >= 0, lo <= hi, hi < half, half <= lo_, lo_ <= hi_, hi_ <= last)
+
+    return Promise(
+        f"hull of {count}",
+        halves._hull,
+        half.bit_length(),
+        last,
+        lambda draw: (tuple((draw(f"lo{i}", 0, last), draw(f"hi{i}", 0, last)) for i in range(count)), half),
+        lambda draw, args: arbitrary_bounds(draw, half),
+        supposes,
+        lambda args, result: both(canonical(result, half), result[0] <= result[1]),
+        lambda args, result, word: (
+            inside(result, word, half) == either(*(both(lo <= word, word <= hi) for lo, hi in args[0]))
+        ),
+        lambda args: args[1] == half and len(args[0]) == count,
+    )
 
 
-def within(a: Bounds, word: Any, half: int) -> Any:
-    """Whether an unsigned word lies within bounds."""
-    signed = word - half - half if word >= half else word
-    return a[0] <= word and word <= a[1] and a[2] <= signed and signed <= a[3]
+def _project(half: int, to_half: int) -> Promise:
+    return Promise(
+        f"project to {to_half.bit_length()}",
+        halves._project,
+        half.bit_length(),
+        half + half - 1,
+        lambda draw: (arbitrary_bounds(draw, half), half, to_half),
+        lambda draw, args: arbitrary_bounds(draw, to_half),
+        lambda args: canonical(args[0], half),
+        lambda args, result: canonical(result, to_half),
+        lambda args, result, word: implies(inside(args[0], word, half), inside(result, low_of(word, to_half), to_half)),
+        lambda args: args[1:] == (half, to_half),
+        (),
+        (_wrap(to_half, half + half - 1),),
+    )
 
 
-class AtWidth:
-    """Bounds at one width as a domain of their own: the functions of ``arithmetic``, applied."""
-
-    __slots__ = ("of",)
-
-    WIDTH: ClassVar[int] = 64
-    LOW: ClassVar[int] = 32
-
-    def __init__(self, of: Bounds) -> None:
-        self.of = of
-
-    @classmethod
-    def at(cls, width: int, low: int) -> type[Self]:
-        """The class for another width."""
-        return type(cls.__name__, (cls,), {"__slots__": (), "WIDTH": width, "LOW": low})
-
-    @classmethod
-    def half(cls) -> int:
-        """The sign bit."""
-        return 1 << (cls.WIDTH - 1)
-
-    @classmethod
-    def arbitrary(cls, draw: Draw) -> Self:
-        """See :mod:`prevail_py.verifier.smt.elements`."""
-        return cls(_arbitrary(cls.half(), draw))
-
-    def is_canonical(self) -> bool:
-        """Whether each bound is attained."""
-        return bool(bounds.sync(*self.of, self.half()) == self.of)
-
-    def contains(self, word: int) -> bool:
-        """Whether the word is within the bounds."""
-        return bool(within(self.of, word, self.half()))
-
-    def apply(self, op: WordOp, *args: Self) -> Self:
-        """The function of ``arithmetic`` for ``op``."""
-        kind, half = op.kind.value, self.half()
-        if kind in halves._BINARY:
-            return type(self)(halves._BINARY[kind](self.of, args[0].of, half))
-        if kind in halves._SHIFT:
-            s0, s1 = arithmetic.shift_amounts(args[0].of, half, self.WIDTH)
-            return type(self)(halves._SHIFT[kind](self.of, s0, s1, half))
-        return type(self)(arithmetic.neg(self.of, half))
-
-    def __str__(self) -> str:
-        return str(self.of)
+@cache
+def basics(half: int) -> tuple[Promise, ...]:
+    """The promises of functions that make and combine bounds at one width."""
+    return (
+        _sync(half),
+        _meet(half),
+        _narrow(half),
+        _from_ends("from_unsigned", bounds.from_unsigned, half, False),
+        _from_ends("from_signed", bounds.from_signed, half, True),
+        *(_hull(half, count) for count in (1, 2)),
+    )
 
 
-class Pair:
-    """Bounds of the word and of its low half, not reduced: the argument of ``reduce``."""
+# Pairs ------------------------------------------------------------------------------------------------------------
 
-    __slots__ = ("full", "low")
 
-    WIDTH: ClassVar[int] = 64
-    LOW: ClassVar[int] = 32
+def _reduce(size: Size) -> Promise:
+    half, low_half = size.half, size.low_half
+    return Promise(
+        "reduce",
+        halves.reduce,
+        size.width,
+        size.last,
+        lambda draw: (size, *arbitrary_pair(draw, half, low_half)),
+        lambda draw, args: arbitrary_pair(draw, half, low_half),
+        lambda args: canonical_pair(args[1:], half, low_half),
+        lambda args, result: canonical_pair(result, half, low_half),
+        lambda args, result, word: (
+            inside_pair(result, word, half, low_half) == inside_pair(args[1:], word, half, low_half)
+        ),
+        lambda args: args[0] is size,
+        (),
+        (
+            *basics(half),
+            *basics(low_half),
+            _wrap(low_half, size.last),
+            _end("up", halves._up, low_half, size.last, True),
+            _end("down", halves._down, low_half, size.last, False),
+        ),
+    )
 
-    def __init__(self, full: Bounds, low: Bounds) -> None:
-        self.full = full
-        self.low = low
 
-    @classmethod
-    def at(cls, width: int, low: int) -> type[Self]:
-        """The class for other widths."""
-        return type(cls.__name__, (cls,), {"__slots__": (), "WIDTH": width, "LOW": low})
+# Operations -------------------------------------------------------------------------------------------------------
 
-    @classmethod
-    def arbitrary(cls, draw: Draw) -> Self:
-        """See :mod:`prevail_py.verifier.smt.elements`."""
-        return cls(
-            _arbitrary(1 << (cls.WIDTH - 1), lambda name, lo, hi: draw(f"full.{name}", lo, hi)),
-            _arbitrary(1 << (cls.LOW - 1), lambda name, lo, hi: draw(f"low.{name}", lo, hi)),
+
+def _operation(kind: OpKind, half: int) -> Promise:
+    """A function of :mod:`prevail_py.domains.arithmetic` on two bounds."""
+    return Promise(
+        kind.value,
+        halves._BINARY[kind.value],
+        half.bit_length(),
+        half + half - 1,
+        lambda draw: (arbitrary_bounds(draw, half, "0."), arbitrary_bounds(draw, half, "1."), half),
+        lambda draw, args: arbitrary_bounds(draw, half),
+        lambda args: both(_not_empty(args[0], half), _not_empty(args[1], half)),
+        lambda args, result: both(canonical(result, half), result[0] <= result[1]),
+        matches=_at(half),
+        kinds=(kind,),
+        relates=lambda args, result, fact: implies(
+            both(inside(args[0], fact.first, half), inside(args[1], fact.second, half)),
+            inside(result, fact.result, half),
+        ),
+    )
+
+
+def _shift(kind: OpKind, half: int) -> Promise:
+    """Likewise for a shift by ``s0..s1``; the second operand of its facts is the amount."""
+    bits = half.bit_length()
+    return Promise(
+        kind.value,
+        halves._SHIFT[kind.value],
+        bits,
+        half + half - 1,
+        lambda draw: (arbitrary_bounds(draw, half), draw("s0", 0, bits - 1), draw("s1", 0, bits - 1), half),
+        lambda draw, args: arbitrary_bounds(draw, half),
+        lambda args: both(_not_empty(args[0], half), args[1] >= 0, args[1] <= args[2], args[2] < bits),
+        lambda args, result: both(canonical(result, half), result[0] <= result[1]),
+        matches=_at(half),
+        kinds=(kind,),
+        relates=lambda args, result, fact: implies(
+            both(inside(args[0], fact.first, half), args[1] <= fact.second, fact.second <= args[2]),
+            inside(result, fact.result, half),
+        ),
+    )
+
+
+def _amounts(half: int) -> Promise:
+    """The amounts of a shift: facts of the kind LSH have the word in bounds as first operand, whatever they shift."""
+    bits = half.bit_length()
+    return Promise(
+        "shift amounts",
+        arithmetic.shift_amounts,
+        bits,
+        half + half - 1,
+        lambda draw: (arbitrary_bounds(draw, half), half, bits),
+        lambda draw, args: (draw("s0", 0, bits - 1), draw("s1", 0, bits - 1)),
+        lambda args: _not_empty(args[0], half),
+        lambda args, result: both(result[0] >= 0, result[0] <= result[1], result[1] < bits),
+        matches=lambda args: args[1:] == (half, bits),
+        holds=lambda args, result, word: implies(
+            inside(args[0], word, half), both(result[0] <= word & (bits - 1), word & (bits - 1) <= result[1])
+        ),
+    )
+
+
+def _bitwise(name: str, function: Any, kind: Comparison, half: int) -> Promise:
+    """The words of the first bounds for which a bitwise comparison may hold with one of the second."""
+
+    def relates(args: tuple[Any, ...], result: Any, fact: Any) -> Any:
+        known = both(inside(args[0], fact.first, half), inside(args[1], fact.second, half), fact.result)
+        mirrored = both(inside(args[0], fact.second, half), inside(args[1], fact.first, half), fact.result)
+        return both(
+            implies(known, inside(result, fact.first, half)), implies(mirrored, inside(result, fact.second, half))
         )
 
-    def is_canonical(self) -> bool:
-        """Whether each of the two is canonical by itself, or empty."""
-        half, low_half = 1 << (self.WIDTH - 1), 1 << (self.LOW - 1)
-        return bool(bounds.sync(*self.full, half) == self.full and bounds.sync(*self.low, low_half) == self.low)
-
-    def contains(self, word: int) -> bool:
-        """Whether the word is within both."""
-        last = (1 << self.LOW) - 1
-        return bool(within(self.full, word, 1 << (self.WIDTH - 1)) and within(self.low, word & last, (last + 1) >> 1))
-
-    def __str__(self) -> str:
-        return f"{self.full} low {self.low}"
-
-
-def bounds_obligations(width: int) -> Iterator[Obligation]:
-    """The functions of ``arithmetic`` at ``width`` bits."""
-    kinds = [OpKind(kind) for kind in (*halves._BINARY, *halves._SHIFT)]
-    for kind in (*kinds, OpKind.NEG):
-        yield Obligation(kind.value, width, _arguments(kind), _applied(kind, width))
-    for kind in LOW_OF_LOWS:
-        yield Obligation(f"low half of {kind.value}", width, lambda s: s.all(), _low_half(kind, width))
+    return Promise(
+        name,
+        function,
+        half.bit_length(),
+        half + half - 1,
+        lambda draw: (arbitrary_bounds(draw, half, "0."), arbitrary_bounds(draw, half, "1."), half),
+        lambda draw, args: arbitrary_bounds(draw, half),
+        lambda args: both(_not_empty(args[0], half), _not_empty(args[1], half)),
+        lambda args, result: canonical(result, half),
+        lambda args, result, word: implies(inside(result, word, half), inside(args[0], word, half)),
+        _at(half),
+        (0,),
+        kinds=(kind,),
+        relates=relates,
+    )
 
 
-def _arguments(kind: OpKind) -> Callable[[Setting], Any]:
-    def suppose(s: Setting) -> Any:
-        holds = s.contains(s.element("a"), s.word("x"))
-        return s.all(holds, s.contains(s.element("b"), s.word("y"))) if kind.arity == 2 else holds
-
-    return suppose
+def _overlapping(half: int) -> Promise:
+    return _bitwise("words with a common one", halves._overlapping, Comparison.SET, half)
 
 
-def _applied(kind: OpKind, width: int) -> Callable[[Setting], list[Claim]]:
-    op = WordOp(kind, width)
-
-    def claims(s: Setting) -> list[Claim]:
-        others, words = ([s.element("b")], [s.word("x"), s.word("y")]) if kind.arity == 2 else ([], [s.word("x")])
-        result = s.element("a").apply(op, *others)
-        return [
-            Claim("the result lacks op(x, y)", s.contains(result, s.evaluate(op, *words))),
-            Claim("the result is not canonical", s.canonical(result)),
-        ]
-
-    return claims
+def _disjoint(half: int) -> Promise:
+    return _bitwise("words without a common one", halves._disjoint, Comparison.NOT_SET, half)
 
 
-def _low_half(kind: OpKind, width: int) -> Callable[[Setting], list[Claim]]:
-    def claims(s: Setting) -> list[Claim]:
-        words = s.word("x"), s.word("y")
-        half = width // 2
-        low = s.read(s.evaluate(WordOp(kind, width), *words), half, False)
-        return [Claim("the low half is another", s.equal(low, s.evaluate(WordOp(kind, half), *words)))]
-
-    return claims
-
-
-def pair_obligations(width: int, low: int) -> Iterator[Obligation]:
-    """That ``reduce`` keeps exactly the words of a pair."""
-
-    def claims(s: Setting) -> list[Claim]:
-        pair, x = s.element("a"), s.word("x")
-        result = type(pair)(*halves.reduce(size_of(width, low), pair.full, pair.low))
-        before, after = s.contains(pair, x), s.contains(result, x)
-        return [
-            Claim("the result lacks x", s.any(s.negation(before), after)),
-            Claim("the result gained x", s.any(before, s.negation(after))),
-            Claim("the result is not canonical", s.canonical(result)),
-        ]
-
-    def suppose(s: Setting) -> Any:
-        s.element("a")
-        return s.all()
-
-    yield Obligation("reduce", width, suppose, claims)
+@cache
+def bounds_promises(width: int) -> tuple[Promise, ...]:
+    """What the functions on bounds of ``width`` bits promise."""
+    half = 1 << (width - 1)
+    return (
+        *basics(half),
+        *(_operation(OpKind(kind), half) for kind in halves._BINARY),
+        *(_shift(OpKind(kind), half) for kind in halves._SHIFT),
+        *((_amounts(half),) if width & (width - 1) == 0 else ()),
+    )
 
 
-# What was proved, in place of the functions -----------------------------------------------------------------------
-
-
-class _Contracts:
-    """Makes results of which only the contract is known; ``words`` are those of which it is known."""
-
-    def __init__(self, explorer: Explorer, words: Callable[[], list[Any]]) -> None:
-        self.explorer = explorer
-        self.words = words
-        self.made = 0
-
-    def fresh(self, half: int) -> Bounds:
-        """Some canonical bounds, or empty ones."""
-        self.made += 1
-        name = f"contract {self.made}"
-
-        def draw(part: str, lo: int, hi: int) -> Any:
-            number, assumptions = self.explorer.encoding.number(f"{name}.{part}", lo, hi)
-            self.explorer.solver.add(*assumptions)
-            return number
-
-        result = _arbitrary(half, draw)
-        self.explorer.assume(self.term(lambda: bool(bounds.sync(*result, half) == result)))
-        return result
-
-    def term(self, question: Callable[[], Any]) -> z3.BoolRef:
-        return condition(self.explorer.alone(question))
-
-    def reduce(self, size: Any, full: Bounds, low: Bounds) -> tuple[Bounds, Bounds]:
-        """Exactly the words of the pair."""
-        result = self.fresh(size.half), self.fresh(size.low_half)
-        for word in self.words():
-            before, after = self.inside((full, low), word, size), self.inside(result, word, size)
-            self.explorer.assume(before == after)
-        return result
-
-    def inside(self, pair: tuple[Bounds, Bounds], word: Any, size: Any) -> z3.BoolRef:
-        """Whether a word is within a pair."""
-        full, low = pair
-        return self.term(
-            lambda: bool(within(full, word, size.half) and within(low, word & size.low_last, size.low_half))
-        )
-
-    def operation(self, op: WordOp, value: Callable[[], Any]) -> Callable[..., Bounds]:
-        """Bounds that hold the result's low bits if the arguments hold those of the first two words."""
-
-        def contract(a: Bounds, b: Bounds, half: int) -> Bounds:
-            if half.bit_length() != op.width and op.kind not in LOW_OF_LOWS:
-                raise UnsupportedError(f"the low half of {op} is not {op.kind.value} of low halves")
-            x, y, *_ = self.words()
-            last = half + half - 1
-            supposed = self.term(lambda: bool(within(a, x & last, half) and within(b, y & last, half)))
-            return self.holding(value, supposed, half)
-
-        return contract
-
-    def shift(self, op: WordOp, value: Callable[[], Any], amount: Callable[[], Any]) -> Callable[..., Bounds]:
-        """Likewise for a shift by ``s0..s1``, if that range holds the amount."""
-
-        def contract(a: Bounds, s0: Any, s1: Any, half: int) -> Bounds:
-            if half.bit_length() != op.width and op.kind is not OpKind.LSH:
-                raise UnsupportedError(f"the low half of {op} is not a shift of the low half")
-            x = self.words()[0]
-            last = half + half - 1
-            supposed = self.term(lambda: bool(within(a, x & last, half) and s0 <= amount() and amount() <= s1))
-            return self.holding(value, supposed, half)
-
-        return contract
-
-    def holding(self, value: Callable[[], Any], supposed: z3.BoolRef, half: int) -> Bounds:
-        """Bounds that hold the low bits of ``value()`` if ``supposed``."""
-        result, last = self.fresh(half), half + half - 1
-        self.explorer.assume(z3.Implies(supposed, self.term(lambda: bool(within(result, value() & last, half)))))
-        return result
-
-    def amounts(self, amount: Callable[[], Any]) -> Callable[..., tuple[Any, Any]]:
-        """A range of shift amounts that holds that of the second word if the bounds hold the word."""
-
-        def contract(b: Bounds, half: int, width: int) -> tuple[Any, Any]:
-            self.made += 1
-            ends = []
-            for part in ("s0", "s1"):
-                number, assumptions = self.explorer.encoding.number(f"contract {self.made}.{part}", 0, width - 1)
-                self.explorer.solver.add(*assumptions)
-                ends.append(number)
-            y = self.words()[1]
-            supposed = self.term(lambda: bool(within(b, y & (half + half - 1), half)))
-            holds = self.term(lambda: bool(ends[0] <= amount() and amount() <= ends[1]))
-            self.explorer.assume(z3.And(self.term(lambda: bool(ends[0] <= ends[1])), z3.Implies(supposed, holds)))
-            return ends[0], ends[1]
-
-        return contract
-
-
-def summaries(
-    explorer: Explorer,
-    words: Callable[[], list[Any]],
-    op: WordOp | None,
-    value: Callable[[], Any],
-    amount: Callable[[], Any],
-) -> dict[Any, Any]:
-    """Replacements by contracts: of ``reduce``, and of the functions for ``op`` (if given, of result ``value()``)."""
-    contracts = _Contracts(explorer, words)
-    found: dict[Any, Any] = {halves.reduce: merging(contracts.reduce)}
-    if op is not None and op.kind.value in halves._BINARY:
-        found[halves._BINARY[op.kind.value]] = merging(contracts.operation(op, value))
-    if op is not None and op.kind.value in halves._SHIFT:
-        found[halves._SHIFT[op.kind.value]] = merging(contracts.shift(op, value, amount))
-        found[arithmetic.shift_amounts] = merging(contracts.amounts(amount))
-    return found
+@cache
+def pair_promises(width: int, low: int) -> tuple[Promise, ...]:
+    """What the functions on pairs promise, and those on ends and between widths."""
+    size = size_of(width, low)
+    reduce = _reduce(size)
+    own = [each for each in reduce.rests_on if each not in (*basics(size.half), *basics(size.low_half))]
+    narrow = [1 << (bits - 1) for bits in (8, 16, 32) if bits < width]
+    views = [_project(half, to) for to in narrow for half in (size.half, size.low_half) if to < half]
+    wraps = [_wrap(to, size.last) for to in narrow if to != size.low_half]
+    ends = [_end(name, function, to, size.last, up) for to in narrow if to != size.low_half
+            for name, function, up in (("up", halves._up, True), ("down", halves._down, False))]  # fmt: skip
+    bits = [each for half in (size.half, size.low_half) for each in (_overlapping(half), _disjoint(half))]
+    return (*own, *wraps, *ends, *views, *bits, reduce)

@@ -3,7 +3,7 @@
 Python cannot be told what the truth of a symbolic condition is but by forking, so each ``x if x >= y else y`` doubles
 the paths of what follows.  :func:`rewritten` compiles the *source of the shipped function* again, with three kinds of
 expression replaced by calls that do the same on ints: conditional expressions, ``and`` / ``or`` / ``not`` / chained
-comparisons where only their truth matters, and ``==`` of tuples.  Statements are untouched.
+comparisons where only their truth matters, and ``==`` and ``in`` of tuples.  Statements are untouched.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import ast
 import inspect
 import textwrap
 from collections.abc import Callable
+from functools import cache
 from types import FunctionType
 from typing import Any, Final
 
@@ -66,6 +67,14 @@ def _equal(a: Any, b: Any) -> Any:
     return a == b
 
 
+def _among(a: Any, values: Any) -> Any:
+    """``a in values``: of a tuple, one condition."""
+    if not isinstance(a, Int) or not isinstance(values, tuple):
+        return a in values
+    open_ = [condition(one) for one in (a == value for value in values) if one is not False]
+    return Bool(z3.Or(*open_)) if open_ else False
+
+
 def _truth(value: Any) -> Any:
     return value != 0 if isinstance(value, Int) else value
 
@@ -76,6 +85,7 @@ HOOKS: Final[dict[str, Any]] = {
     "__or_else__": _or,
     "__not__": _not,
     "__equal__": _equal,
+    "__among__": _among,
 }
 """The names that rewritten functions need among their globals."""
 
@@ -115,6 +125,8 @@ class _Rewriter(ast.NodeTransformer):
                 return self._chain(
                     "__and_then__", [ast.Compare(left, [first], [middle])], ast.Compare(middle, [second], [right])
                 )
+            case ast.Compare(left=left, ops=[ast.In()], comparators=[right]):
+                return _call("__among__", self.visit(left), self.visit(right))
             case ast.Compare(left=left, ops=[ast.Eq()], comparators=[right]):
                 return _call("__equal__", self.visit(left), self.visit(right))
             case ast.Compare(left=left, ops=[ast.NotEq()], comparators=[right]):
@@ -138,6 +150,7 @@ def _later(body: ast.expr) -> ast.Lambda:
     return ast.Lambda(none, body)
 
 
+@cache
 def rewritten(function: FunctionType) -> FunctionType:
     """``function`` compiled anew; its globals must have :data:`HOOKS` whenever it runs.
 

@@ -1,0 +1,196 @@
+"""Promises: what a function below the classes keeps, said once, proved of it, and then taken for granted by others.
+
+A :class:`Promise` is a text about one shipped function: which arguments it may be given, and what then holds of its
+result, by itself and for each word.  It is read twice.  As an *obligation* (:func:`lemma`) it is proved of the function
+for all arguments.  As a *contract* (:func:`contract`) it stands for the function in a proof of something above it: the
+result is anything at all of which the promise holds.  If the arguments may be others than those promised for, nothing
+is known of the result, so a proof never rests on a promise that was not made.
+
+Conditions are written with ``&``, ``|`` and :func:`implies`, never with ``and``, ``or``, ``if``: so they are one term
+on symbolic integers and a truth value on ints.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
+
+import z3
+
+from prevail_py.verifier.smt.exploring import Explorer, current, merging
+from prevail_py.verifier.smt.integers import Bool, Int, condition
+from prevail_py.verifier.smt.obligations import Claim, Obligation, Setting
+from prevail_py.verifier.smt.replacing import current_version
+from prevail_py.verifier.smt.rewriting import rewritten
+
+__all__ = ["Draw", "Functions", "Promise", "both", "contracts", "either", "implies", "lemma", "negation", "symbolic"]
+
+Draw = Callable[[str, int, int], Any]
+"""Chooses an integer: its name, and the least and the greatest that it may be."""
+
+
+@dataclass(frozen=True, slots=True)
+class Promise:
+    """What ``function`` keeps, at one width.
+
+    ``arguments`` makes arbitrary ones and ``result`` an arbitrary result of such arguments.  Under ``supposes(args)``,
+    ``keeps(args, result)``; for every word of ``0..last`` ``holds(args, result, word)``; and for every fact of a kind
+    among ``kinds`` at ``bits`` bits (:mod:`prevail_py.verifier.smt.relations`) ``relates(args, result, fact)``.
+    ``same`` are the arguments that the function may return as the very objects that they are, which the code above asks
+    for (``is``).  ``matches(args)`` tells calls that the promise is about from others of the same function.
+    ``rests_on`` are promises that its own proof uses.
+    """
+
+    name: str
+    function: Any
+    bits: int
+    last: int
+    arguments: Callable[[Draw], tuple[Any, ...]]
+    result: Callable[[Draw, tuple[Any, ...]], Any]
+    supposes: Callable[[tuple[Any, ...]], Any]
+    keeps: Callable[[tuple[Any, ...], Any], Any]
+    holds: Callable[[tuple[Any, ...], Any, Any], Any] = lambda args, result, word: True
+    matches: Callable[[tuple[Any, ...]], bool] = lambda args: True
+    same: tuple[int, ...] = ()
+    rests_on: tuple[Any, ...] = ()
+    kinds: tuple[Any, ...] = ()
+    halves: int = 0  # where it is asked about low halves as well, their last word
+    relates: Callable[[tuple[Any, ...], Any, Any], Any] = lambda args, result, fact: True
+
+
+def negation(value: Any) -> Any:
+    """``not value``, as one term."""
+    return not value if isinstance(value, bool) else ~value
+
+
+def implies(a: Any, b: Any) -> Any:
+    """``b`` if ``a``, as one term."""
+    return negation(a) | b
+
+
+def both(*conditions: Any) -> Any:
+    """All of them, as one term."""
+    if all(isinstance(one, bool) for one in conditions):
+        return all(conditions)
+    return Bool(z3.And(*map(condition, conditions)))
+
+
+def either(*conditions: Any) -> Any:
+    """Any of them, as one term."""
+    if all(isinstance(one, bool) for one in conditions):
+        return any(conditions)
+    return Bool(z3.Or(*map(condition, conditions)))
+
+
+def symbolic(value: Any) -> bool:
+    """Whether there is a symbolic integer in it."""
+    return isinstance(value, Int | Bool) or (isinstance(value, tuple) and any(map(symbolic, value)))
+
+
+class Functions:
+    """The domain of lemmas: it has widths and no elements."""
+
+    WIDTH: ClassVar[int] = 64
+    LOW: ClassVar[int] = 32
+
+    @classmethod
+    def at(cls, width: int, low: int) -> type[Self]:
+        """The class for other widths."""
+        return type(cls.__name__, (cls,), {"WIDTH": width, "LOW": low})
+
+
+def lemma(promise: Promise) -> Obligation:
+    """That the function keeps the promise."""
+
+    def arguments(s: Setting) -> tuple[Any, ...]:
+        return promise.arguments(lambda name, lo, hi: s.number(f"of.{name}", lo, hi))
+
+    def suppose(s: Setting) -> Any:
+        s.number("x", 0, promise.last)
+        return promise.supposes(arguments(s))
+
+    def claims(s: Setting) -> list[Claim]:
+        args = arguments(s)
+        result = current_version(promise.function)(*args)
+        x = s.number("x", 0, promise.last)
+        found = [
+            Claim("the result is not as promised", promise.keeps(args, result)),
+            Claim("the promise is broken for x", promise.holds(args, result, x)),
+        ]
+        for kind in promise.kinds:
+            fact = s.fact(kind, promise.bits, x)
+            found.append(Claim(f"the promise is broken for {kind.value}", promise.relates(args, result, fact)))
+        return found
+
+    return Obligation(promise.name, promise.bits, suppose, claims, rests_on=promise.rests_on)
+
+
+def contracts(
+    promises: Iterable[Promise], explorer: Explorer, words: Callable[[], list[Any]], facts: Callable[[], list[Any]]
+) -> dict[Any, Any]:
+    """In place of each function any result of which the promise holds, for these words and facts."""
+    by_function: dict[int, list[Promise]] = {}
+    for promise in promises:
+        known = by_function.setdefault(id(promise.function), [])
+        if promise not in known:
+            known.append(promise)
+    made = {each[0].function: _Contract(each, explorer, words, facts) for each in by_function.values()}
+    return {function: merging_contract(one) for function, one in made.items()}
+
+
+@dataclass(slots=True)
+class _Contract:
+    promises: list[Promise]
+    explorer: Explorer
+    words: Callable[[], list[Any]]
+    facts: Callable[[], list[Any]]
+    made: int = 0
+
+    def __call__(self, args: tuple[Any, ...]) -> Any:
+        """A result of a call, of a name of its own."""
+        self.made += 1
+        number = self.made
+        return merging(lambda *args: self._result(number, args))(*args)
+
+    def _result(self, number: int, args: tuple[Any, ...]) -> Any:
+        promise = next((one for one in self.promises if one.matches(args)), None)
+        if promise is None:  # of other arguments than anything was promised for: run it
+            return rewritten(self.promises[0].function)(*args)
+        name = f"{promise.name} {promise.bits} {number}"
+        explorer = self.explorer
+
+        def draw(part: str, lo: int, hi: int) -> Any:
+            number, assumptions = explorer.encoding.number(f"{name}.{part}", lo, hi)
+            explorer.solver.add(*assumptions)
+            return number
+
+        result = promise.result(draw, args)
+        for index in promise.same:
+            if bool(Bool(z3.Bool(f"{name} is argument {index}"))):
+                result = args[index]
+                break
+        kept = [promise.keeps(args, result)]
+        kept += [promise.holds(args, result, word) for word in self._seen(promise)]
+        kept += [promise.relates(args, result, fact) for fact in self.facts()
+                 if fact.bits == promise.bits and fact.kind in promise.kinds]  # fmt: skip
+        explorer.assume(condition(implies(promise.supposes(args), both(*kept))))
+        return result
+
+    def _seen(self, promise: Promise) -> Iterator[Any]:
+        """The words that the promise speaks of: the low bits of the obligation's, and of their low halves."""
+        for word in self.words():
+            yield word & promise.last
+            if promise.halves:
+                yield word & promise.halves
+
+
+def merging_contract(one: _Contract) -> Callable[..., Any]:
+    """The replacement: the function itself on plain ints."""
+
+    def replacement(*args: Any) -> Any:
+        args = tuple(tuple(arg) if hasattr(arg, "__next__") else arg for arg in args)
+        return one(args) if current() is not None and symbolic(args) else one.promises[0].function(*args)
+
+    replacement.__name__ = one.promises[0].name
+    return replacement
