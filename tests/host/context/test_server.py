@@ -11,6 +11,7 @@ import socket
 import struct
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -132,11 +133,14 @@ except OSError as error:
         ({"users": [65534]}, "read 7 written "),
     ],
 )
-def test_users(context: ExecutionContext, path: Path, options: dict[str, Any], said: str) -> None:
-    for parent in path.parents[:3]:
-        if parent != Path("/tmp"):
-            parent.chmod(0o755)
-    with serving(path, context, **options), connect(path) as session:
+def test_users(context: ExecutionContext, options: dict[str, Any], said: str) -> None:
+    # Not under pytest's own directories: nobody else may enter these.
+    with (
+        tempfile.TemporaryDirectory(prefix="prevail-py-") as directory,
+        serving(path := Path(directory, "host.sock"), context, **options),
+        connect(path) as session,
+    ):
+        Path(directory).chmod(0o755)
         new_map(session)
         session.call("map_update", handle=1, key=bytes(4), value=bytes([7] * 8), flags=0)
         answer = subprocess.run([sys.executable, "-c", AS_NOBODY, path], capture_output=True, text=True, timeout=60)
