@@ -124,6 +124,10 @@ bench-corpora: $(RESEARCH_ENV) ## measure the verifier beside the kernel's, prog
 bench-engines: $(TEST_ENV) ## measure the generated-source engine against the interpreter
 	$(PY) -m prevail_py.research.bench_engines $(ARGS)
 
+.PHONY: bench-jit
+bench-jit: $(TEST_ENV) ## measure native code of proved programs beside clang's and the kernel's JIT
+	$(PY) -m prevail_py.research.bench_jit $(ARGS)
+
 .PHONY: bench-trust
 bench-trust: $(TEST_ENV) ## measure what a verifier in a process of its own costs: round trips, signing, checking
 	$(PY) -m prevail_py.research.bench_trust $(ARGS)
@@ -137,6 +141,7 @@ differential-jit: $(TEST_ENV) ## all vectors and 20,000 generated programs on na
 	PREVAIL_PY_ALL_VECTORS=1 $(PY) -m pytest -q $(PYTEST_ARGS) tests/vm/jit
 	$(PY) -m prevail_py.research.differential --programs 20000 --engines interpreter,source,jit-O0,jit \
 		--out $(OUT)/differential $(ARGS)
+	$(PY) -m prevail_py.research.proved --programs 20000 $(ARGS)
 
 .PHONY: differential-kernel
 differential-kernel: $(TEST_ENV) ## run 3,000 generated programs on interpreter, source and kernel

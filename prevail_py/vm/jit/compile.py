@@ -2,8 +2,12 @@
 
 ============ ==========================================================================
 tier 0       no passes, fast code generation: for programs that run a few times
-tier 2       LLVM's pipeline ``default<O2>``: for programs that run often, or for long
+tier 2       passes and LLVM's best code: for programs that run often, or for long
 ============ ==========================================================================
+
+At tier 2 proved code gets LLVM's pipeline ``default<O2>``, which vectorises its loops.  Checked code gets
+:data:`SHORT`: each of its accesses may lead to the reference, which leaves the rest of the pipeline nothing to do but
+takes it most of the time (``docs/measurements/jit.md``).
 """
 
 from __future__ import annotations
@@ -19,9 +23,12 @@ from prevail_py.platforms import Platform
 from prevail_py.vm.jit.lower import ENTRY, lower
 from prevail_py.vm.machine import Code
 
-__all__ = ["Native", "Tier", "compile_code", "optimise"]
+__all__ = ["SHORT", "Native", "Tier", "compile_code", "optimise"]
 
 Tier: TypeAlias = Literal[0, 2]
+
+SHORT: Final = ("sroa", "instruction_combine", "simplify_cfg", "aggressive_dce")
+"""The passes over checked code: what makes registers of its homes, and tidies up."""
 
 _Entry: Final = CFUNCTYPE(c_uint64, c_void_p)
 
@@ -52,21 +59,30 @@ def _machine(tier: Tier) -> Any:
     )
 
 
-def optimise(text: str, tier: Tier) -> tuple[Any, Any]:
-    """The verified and optimised module of this IR, and the target machine for it.  Raises RuntimeError for bad IR."""
+def optimise(text: str, tier: Tier, passes: tuple[str, ...] | None = None) -> tuple[Any, Any]:
+    """The verified and optimised module of this IR, and the target machine for it.
+
+    ``passes`` are those of tier 2, None for LLVM's pipeline.  Raises RuntimeError for bad IR.
+    """
     machine = _machine(tier)
     module = binding.parse_assembly(text)
     module.verify()
     if tier:
         options = binding.create_pipeline_tuning_options(speed_level=tier)
-        passes = binding.create_pass_builder(machine, options)
-        passes.getModulePassManager().run(module, passes)
+        builder = binding.create_pass_builder(machine, options)
+        if passes is None:
+            builder.getModulePassManager().run(module, builder)
+        else:
+            manager = binding.create_new_module_pass_manager()
+            for name in passes:
+                getattr(manager, f"add_{name}_pass")()
+            manager.run(module, builder)
     return module, machine
 
 
 def compile_code(code: Code, platform: Platform, tier: Tier, *, native: bool) -> Native:
     """Compile a program for this machine."""
-    module, machine = optimise(str(lower(code, platform, promoted=tier > 0, native=native)), tier)
+    module, machine = optimise(str(lower(code, platform, promoted=tier > 0, native=native)), tier, SHORT)
     engine = binding.create_mcjit_compiler(module, machine)
     engine.finalize_object()
     return Native(engine)

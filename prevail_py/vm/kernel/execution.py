@@ -77,6 +77,23 @@ class KernelProgram:
         ``maps`` are taken to the kernel before the first and brought back after the last.  With ``repeat`` each input
         is run so many times on what the last time left.  Raises :class:`EngineError`.
         """
+        return self._series(inputs, maps, environment, repeat)[0]
+
+    def time(self, packet: bytes, *, maps: Sequence[Map] | None = None, repeat: int = 1) -> tuple[Execution, float]:
+        """Run on a packet ``repeat`` times: the last run, and the nanoseconds of one by the kernel's clock, the mean.
+
+        They include what a test run costs whatever the program does.  Raises :class:`EngineError`.
+        """
+        executions, nanoseconds = self._series([(packet, None)], maps, None, repeat)
+        return executions[0], nanoseconds[0]
+
+    def _series(
+        self,
+        inputs: Iterable[tuple[bytes, bytes | None]],
+        maps: Sequence[Map] | None,
+        environment: Environment | None,
+        repeat: int,
+    ) -> tuple[list[Execution], list[float]]:
         environment = environment or Environment(cpus=possible_cpus())
         maps = create_maps(self.program.maps, environment) if maps is None else maps
         exchange = Exchange(self.program, maps, environment, possible_cpus())
@@ -93,7 +110,7 @@ class KernelProgram:
                 RunInput(*to_kernel(self._type, packet, context), maps={exchange.result: {RESULT_KEY: bytes(16)}})
             )
         if not given:
-            return []
+            return [], []
         elements = {**exchange.contents(), **given[0].maps}
         given[0] = RunInput(given[0].packet, given[0].context, elements, exchange.records())
         session = self._session or shared_session()
@@ -112,7 +129,7 @@ class KernelProgram:
                 raise EngineError(f"the kernel does not run {self.program.name} {where}: {run.error}{short}")
             executions.append(self._execution(run, context, exchange.result, Maps(maps)))
         exchange.bring_back(reply.runs[-1])
-        return executions
+        return executions, [run.duration_ns for run in reply.runs]
 
     def _execution(self, run: KernelRun, context: bytes, result: int, maps: Maps) -> Execution:
         value = read_result(run.maps[result][RESULT_KEY], run.return_value)

@@ -313,9 +313,9 @@ def test_loops_that_are_not_known_to_end_carry_fuel(tier: Any) -> None:
     loaded = JitEngine(tier).load(program)
     loaded.trust(facts)
     assert loaded.run(packet=bytes(64), fuel=10_000).outcome == Returned(0)
-    assert loaded.run(packet=bytes(64), fuel=100).outcome == OutOfFuel(7)
+    assert loaded.run(packet=bytes(64), fuel=50).outcome == OutOfFuel(7)
     loaded.trust(facts_of(program))  # known to end, but not within so much
-    assert loaded.run(packet=bytes(64), fuel=100).outcome == OutOfFuel(7)
+    assert loaded.run(packet=bytes(64), fuel=50).outcome == OutOfFuel(7)
 
 
 def test_code_is_kept_per_program() -> None:
@@ -345,7 +345,7 @@ def test_code_for_both_machines(triple: str) -> None:
             passes.getModulePassManager().run(module, passes)
             text = machine.emit_assembly(module)
             assert ("ldr" in text) == triple.startswith("aarch64")
-            assert len(machine.emit_object(module)) > 1000
+            assert len(machine.emit_object(module)) > 500
 
 
 # Batches ------------------------------------------------------------------------------------------------------------
@@ -370,6 +370,15 @@ def test_batch_that_changes_packets() -> None:
         result = run_batch(program, PacketBatch.of(given))
         assert list(result.packets) == [Interpreter(program).run(packet=packet).packet for packet in given]
         assert list(result.packets) != given
+
+
+def test_batch_whose_subprogram_reads_the_context() -> None:
+    text = """
+        r6 = r1; call local +2; r0 &= 255; exit
+        r2 = *(u32 *)(r1 + 0); r3 = *(u32 *)(r1 + 4); r0 = r3; r0 -= r2; exit
+    """
+    program = replace(program_from(text), program_type="xdp", section="xdp")
+    assert list(run_batch(program, [bytes(n) for n in (3, 50, 7)]).verdicts) == [3, 50, 7]
 
 
 def test_batch_in_threads() -> None:

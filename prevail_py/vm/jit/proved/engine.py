@@ -22,7 +22,7 @@ from prevail_py.vm.jit.proved.layout import Field, Status
 from prevail_py.vm.jit.proved.lower import Variant
 from prevail_py.vm.jit.proved.module import BATCH, RUN, layout_of, module_text
 from prevail_py.vm.jit.proved.plan import Ineligible, Plan, plan
-from prevail_py.vm.jit.proved.runtime import Block, MachineRun, address_of, unexpected
+from prevail_py.vm.jit.proved.runtime import Block, MachineRun, address_of, biased, unexpected
 from prevail_py.vm.machine import Code, Machine
 from prevail_py.vm.maps import Map, Maps, create_maps, has_values
 from prevail_py.vm.memory import PACKET_BASE
@@ -32,18 +32,25 @@ from prevail_py.vm.packet import HEADROOM
 if TYPE_CHECKING:
     from prevail_py.vm.jit.compile import Tier
 
-__all__ = ["Ineligible", "ProvedProgram"]
+__all__ = ["Ineligible", "ProvedProgram", "compile_proved"]
 
 _Run: Final = ctypes.CFUNCTYPE(ctypes.c_uint64, *[ctypes.c_void_p] * 3)
-_Batch: Final = ctypes.CFUNCTYPE(ctypes.c_uint64, *[ctypes.c_void_p] * 4, *[ctypes.c_uint64] * 2,
-                                 *[ctypes.c_void_p] * 2, ctypes.c_uint64, ctypes.c_void_p, ctypes.c_uint64)  # fmt: skip
+_POINTERS: Final = [ctypes.c_void_p] * 4
+_WORDS: Final = [ctypes.c_uint64] * 2
+_Batch: Final = ctypes.CFUNCTYPE(
+    ctypes.c_uint64, *_POINTERS, *_WORDS, *_POINTERS[:2], *_WORDS[:1], *_POINTERS[:1], *_WORDS
+)
+_PLAIN: Final = Variant()
+_START: Final = PACKET_BASE + HEADROOM
+"""The address of a packet as it comes in."""
+
 _FREE: Final = (1 << 63) - 1
 
 
 class _Native(NamedTuple):
-    """Compiled code, as long as it is kept."""
+    """Compiled code, as long as it is kept: for one run, or for many."""
 
-    run: Callable[..., int]
+    run: Callable[..., int] | None
     batch: Callable[..., int] | None
     engine: object
 
@@ -59,11 +66,26 @@ def _compile(planned: Plan, maps: tuple[Map, ...], variant: Variant, tier: Tier,
     module, machine = optimise(module_text(planned, maps, variant, batch=batch), tier)
     engine: Any = binding.create_mcjit_compiler(module, machine)
     engine.finalize_object()
-    return _Native(
-        _Run(engine.get_function_address(RUN)),
-        _Batch(engine.get_function_address(BATCH)) if batch else None,
-        engine,
-    )
+    if batch:
+        return _Native(None, _Batch(engine.get_function_address(BATCH)), engine)
+    return _Native(_Run(engine.get_function_address(RUN)), None, engine)
+
+
+def compile_proved(
+    code: Code,
+    platform: Platform,
+    facts: RegionFacts,
+    maps: tuple[Map, ...],
+    tier: Tier,
+    variant: Variant = _PLAIN,
+) -> object:
+    """Compile a program for these maps, and keep nothing; for measurements."""
+    return _compile(plan(code, platform, facts, maps), maps, variant, tier, batch=False)
+
+
+def _turns(fuel: int) -> int:
+    """How often loops may go back: a turn has an instruction at least, so no run is cut off that the reference ends."""
+    return min(max(fuel, 1), _FREE)
 
 
 class ProvedProgram:
@@ -145,12 +167,13 @@ class ProvedProgram:
                              f"not {len(context)}")  # fmt: skip
         self._context[:] = self._template if context is None else context.ljust(len(self._context), b"\0")
         words = block.words
-        words[Field.DATA] = words[Field.DATA_META] = PACKET_BASE + HEADROOM
-        words[Field.DATA_END] = PACKET_BASE + end
-        words[Field.FUEL] = min(fuel, _FREE)
+        words[Field.DATA] = words[Field.DATA_META] = _START
+        words[Field.DATA_END] = _START + len(content)
+        words[Field.FUEL] = _turns(fuel)
         block.begin(environment)
         (packet_at, first), (context_at, second) = address_of(self._packet), address_of(self._context)
-        status = native.run(block.address, packet_at, context_at)
+        assert native.run is not None
+        status = native.run(block.address, biased(packet_at), context_at)
         del first, second
         block.end()
         if block.error is not None:
@@ -196,8 +219,9 @@ class ProvedProgram:
         except Ineligible:  # these maps are not like those that the program defines
             return interpreter.execute(machine, fuel)
         run = MachineRun(machine, planned)
-        run.words[Field.FUEL] = min(fuel, _FREE)
+        run.words[Field.FUEL] = _turns(fuel)
         run.begin(machine.environment)
+        assert native.run is not None
         status = native.run(run.address, run.packet, run.context)
         run.end()
         if run.error is not None:
@@ -255,8 +279,8 @@ class ProvedProgram:
             assert native.batch is not None
             first, last = parts[number]
             return native.batch(
-                blocks[number].address, data, offsets, lengths, first, last, results,
-                held_contexts[number][0], len(template), initial, min(fuel, _FREE),
+                blocks[number].address, biased(data - HEADROOM), offsets, lengths, first, last, results,
+                held_contexts[number][0], len(template), initial, _turns(fuel), _START,
             )  # fmt: skip
 
         if threads == 1:

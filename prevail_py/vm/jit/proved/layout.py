@@ -23,10 +23,11 @@ class Field(IntEnum):
     BASE = 2
     """... and its address as the program sees it."""
     DATA = 3
+    """The packet, its end and its metadata, as the program sees them."""
     DATA_END = 4
     DATA_META = 5
     FUEL = 6
-    """How many instructions may still run; it is counted on the way back in loops only."""
+    """How often loops may still go back, at least once; it is counted where there is no bound on runs."""
     PC = 7
     """Where a run stopped that did not come to its end."""
     HELPER = 8

@@ -49,7 +49,7 @@ from prevail_py.vm.jit.proved import helpers
 from prevail_py.vm.jit.proved.layout import Field, MapField, Status, map_field
 from prevail_py.vm.jit.proved.plan import Plan, is_static
 from prevail_py.vm.jit.proved.text import TEXT, TextBuilder, Word, word
-from prevail_py.vm.memory import CONTEXT_BASE, FRAME_SIZE, PACKET_BASE, STACK_BASE, WINDOW, map_object_base
+from prevail_py.vm.memory import CONTEXT_BASE, FRAME_SIZE, STACK_BASE, WINDOW, map_object_base
 from prevail_py.vm.source.flow import Block
 from prevail_py.words import WORD_BITS, Comparison, OpKind, WordOp, compare, evaluate
 
@@ -60,8 +60,8 @@ __all__ = ["Function", "Layout", "Shadow", "Variant"]
 class Variant:
     """How a program is compiled.
 
-    ``fuel``: instructions are counted on the way back in loops.  ``checked``: see the module's text.  ``concurrent``:
-    several threads run it at a time, on the same maps.
+    ``fuel``: ways back in loops are counted, and the run ends when as many were taken as there was fuel.
+    ``checked``: see the module's text.  ``concurrent``: several threads run it at a time, on the same maps.
     """
 
     fuel: bool = False
@@ -105,6 +105,7 @@ _FIELDS: Final = {
     FieldKind.PACKET_END: Field.DATA_END,
     FieldKind.PACKET_META: Field.DATA_META,
 }
+_ARGUMENTS: Final = {FieldKind.PACKET: "%data", FieldKind.PACKET_END: "%end", FieldKind.PACKET_META: "%meta"}
 _Simple: TypeAlias = (
     Alu | MoveSignExtend | Negate | EndianSwap | Load | LoadAcquire | Store | StoreRelease | Atomic | LoadImmediate64
     | Call | CallLocal
@@ -133,13 +134,15 @@ class Function:
 
     # The whole ------------------------------------------------------------------------------------------------------
 
-    def text(self) -> str:
-        """The definition."""
+    def text(self, apart: bool = False) -> str:
+        """The definition; ``apart``: the main function is not to become a part of what calls it."""
         shadowed = sorted(number for number in self.plan.shadowed if number >= 0)
         lines = self.b.lines
         parameters = _PARAMETERS
         if self.main:
-            head = "define i64 @run(ptr noalias %run, ptr noalias %packet, ptr noalias %context) nounwind {"
+            memory = "ptr noalias %run, ptr noalias %packet, ptr noalias %context"
+            kind = "noinline nounwind" if apart else "nounwind"
+            head = f"define internal i64 @main({memory}, i64 %data, i64 %end, i64 %meta) {kind} {{"
         else:
             arguments = [f"i64 %a{number}" for number in range(1, 6)]
             for number in shadowed:
@@ -169,6 +172,9 @@ class Function:
             self.b.line(f"%stack = alloca [{FRAME_SIZE} x i8], align 16")
         for index in sorted(self.layout.single):
             self.b.line(f"%m{index} = load ptr, ptr {self.field_pointer(map_field(index, MapField.VALUES))}, align 8")
+        if self.variant.fuel:
+            self.b.line("%fuel = alloca i64")
+            self._take_fuel()
         if self.main:
             self.put(1, word(CONTEXT_BASE), self.context_shadow())
         else:
@@ -221,20 +227,18 @@ class Function:
         return result
 
     def _way(self, pc: int, block: Block, to: int) -> str:
-        """The label where control goes on at slot ``to``; on the way back in a loop that costs fuel."""
+        """The label where control goes on at slot ``to``; on the way back in a loop that costs a unit of fuel."""
         if not self.variant.fuel or to > pc:
             return f"s{to}"
         label = f"back{pc}to{to}"
-        cost = pc - to + 1  # slots between the head of a loop and its end are no fewer than instructions of a turn
-        pointer = f"%{label}.fuel"
+        # Counted down to zero by one, so that LLVM knows how many turns there may be, and still vectorises the loop.
         self._ends.extend(
             [
                 f"{label}:",
-                f"  {pointer} = getelementptr i64, ptr %run, i64 {int(Field.FUEL)}",
-                f"  %{label}.left = load i64, ptr {pointer}, align 8{self.scope('run')}",
-                f"  %{label}.less = sub i64 %{label}.left, {cost}",
-                f"  store i64 %{label}.less, ptr {pointer}, align 8{self.scope('run')}",
-                f"  %{label}.short = icmp ult i64 %{label}.left, {cost}",
+                f"  %{label}.left = load i64, ptr %fuel, align 8",
+                f"  %{label}.less = sub i64 %{label}.left, 1",
+                f"  store i64 %{label}.less, ptr %fuel, align 8",
+                f"  %{label}.short = icmp eq i64 %{label}.less, 0",
                 f"  br i1 %{label}.short, label %{label}.out, label %s{to}, !prof !0",
                 f"{label}.out:",
                 *self._stop_lines(Status.OUT_OF_FUEL, to, label),
@@ -247,6 +251,7 @@ class Function:
             self.set_field(Field.RESULT, self.word(0))
             self.b.line(f"ret i64 {int(Status.RETURNED)}")
             return
+        self._give_fuel()
         result = self.b.value(f"insertvalue {_RESULT} poison, i64 {int(Status.RETURNED)}, 0")
         result = self.b.value(f"insertvalue {_RESULT} {result}, i64 {self.word(0).text}, 1")
         shadow = self.shadow(0) if 0 in self.plan.shadowed else Shadow("null", word(0), word(0))
@@ -274,6 +279,16 @@ class Function:
             name = self.b.name()
             return f"  {name} = insertvalue {_RESULT} zeroinitializer, i64 {status}, 0\n  ret {_RESULT} {name}"
         return f"  ret {_RESULT} {{ i64 {status}, i64 0, ptr null, i64 0, i64 0 }}"
+
+    def _take_fuel(self) -> None:
+        """Have what is left of the fuel in the function's own variable, where no pointer leads."""
+        if self.variant.fuel:
+            self.b.line(f"store i64 {self.field(Field.FUEL).text}, ptr %fuel, align 8")
+
+    def _give_fuel(self) -> None:
+        """Have it in the block of the run, for another function."""
+        if self.variant.fuel:
+            self.set_field(Field.FUEL, Word(self.b.value("load i64, ptr %fuel, align 8"), 64))
 
     def is_array(self, index: int) -> bool:
         """Whether a map is an array, shared or per CPU."""
@@ -354,13 +369,16 @@ class Function:
         return Shadow("%context", word(CONTEXT_BASE), word(self.plan.code.program_type.context_size))
 
     def packet_shadow(self) -> Shadow:
-        """The frame of the packet, whose first byte the packet need not be; in checked mode what may be accessed."""
+        """The packet.  In checked mode that is what may be accessed.
+
+        Otherwise nothing is subtracted from addresses: ``%packet`` is where the packet's frame is, less its address for
+        the program.  A constant base would not cancel where paths join, and be added again to each address.
+        """
         if not self.variant.checked:
-            return Shadow("%packet", word(PACKET_BASE), word(0))
-        start = self.field(Field.DATA_META)
-        offset = self.b.sub(start, word(PACKET_BASE))
-        host = self.b.value(f"getelementptr i8, ptr %packet, i64 {offset.text}")
-        return Shadow(host, start, self.b.sub(self.field(Field.DATA_END), start))
+            return Shadow("%packet", word(0), word(0))
+        start = self.extent(FieldKind.PACKET_META)
+        host = self.b.value(f"getelementptr i8, ptr %packet, i64 {start.text}")
+        return Shadow(host, start, self.b.sub(self.extent(FieldKind.PACKET_END), start))
 
     # Memory of the run ----------------------------------------------------------------------------------------------
 
@@ -371,6 +389,12 @@ class Function:
     def field(self, field: int) -> Word:
         """A word of the block of the run."""
         return Word(self.b.value(f"load i64, ptr {self.field_pointer(field)}, align 8{self.scope('run')}"), 64)
+
+    def extent(self, kind: FieldKind) -> Word:
+        """Where the packet begins or ends: as the main function was told, unless a helper may have changed it."""
+        if self.main and not self.plan.called:
+            return Word(_ARGUMENTS[kind], 64)
+        return self.field(_FIELDS[kind])
 
     def set_field(self, field: int, value: Word) -> None:
         """Change a word of the block of the run."""
@@ -400,7 +424,9 @@ class Function:
                 raise AssertionError(f"slot {pc}: not within the frame")
             return self.b.value(f"getelementptr inbounds i8, ptr %stack, i64 {where}"), scope
         shadow = self._region_of(fact, register)
-        distance = self.b.sub(self.word(register), shadow.base)
+        distance = self.word(register)
+        if shadow.base != word(0):
+            distance = self.b.sub(distance, shadow.base)
         if offset:
             distance = self.b.add(distance, word(offset))
         if self.variant.checked and size is not None:
@@ -521,7 +547,7 @@ class Function:
             assert fact.offset is not None
             kind = program_type.context_read(fact.offset + offset, size)
             if kind in _FIELDS:
-                self.put(dst, self.field(_FIELDS[kind]), self.packet_shadow())
+                self.put(dst, self.extent(kind), self.packet_shadow())
                 return
         pointer, scope = self.place(pc, base, offset, size)
         value = self._read(pointer, size, scope, order)
@@ -618,6 +644,7 @@ class Function:
                 shadow = self.shadow(number)
                 arguments += [f"ptr {shadow.host}", f"i64 {shadow.base.text}", f"i64 {shadow.size.text}"]
         frame = b.add(self.frame_base, word(WINDOW))
+        self._give_fuel()
         callee = target(pc, instruction)
         result = b.value(
             f"call {_RESULT} @f{callee}(ptr %run, ptr %packet, ptr %context, i64 {frame.text}, {', '.join(arguments)})"
@@ -628,6 +655,7 @@ class Function:
         b.label(out)
         b.lines.append(self._return_status(status.text))
         b.label(further)
+        self._take_fuel()
         shadow = Shadow(
             b.value(f"extractvalue {_RESULT} {result}, 2"),
             Word(b.value(f"extractvalue {_RESULT} {result}, 3"), 64),

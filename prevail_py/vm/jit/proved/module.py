@@ -12,8 +12,7 @@ from prevail_py.vm.jit.proved.tables import table_functions
 from prevail_py.vm.maps import Map, has_values
 from prevail_py.vm.maps.array import ArrayMap
 from prevail_py.vm.maps.hash import HashMap
-from prevail_py.vm.memory import PACKET_BASE, map_value_windows
-from prevail_py.vm.packet import HEADROOM
+from prevail_py.vm.memory import map_value_windows
 
 __all__ = ["BATCH", "RUN", "layout_of", "module_text"]
 
@@ -21,8 +20,10 @@ RUN: Final = "run"
 """``run(block, packet, context)``: one run, to a :class:`~prevail_py.vm.jit.proved.layout.Status`."""
 
 BATCH: Final = "batch"
-"""``batch(block, data, offsets, lengths, count, verdicts, context, size, template, fuel)``: the first index that did
-not return, or the count."""
+"""``batch(block, data, offsets, lengths, first, count, verdicts, context, size, template, fuel, start)``
+
+gives the first index that did not return, or the count.  ``start`` is the address of each packet as the program sees
+it, and ``data`` the buffer less that, both of which LLVM is not to know."""
 
 _DECLARATIONS: Final = """
 declare void @llvm.memmove.p0.p0.i64(ptr, ptr, i64, i1)
@@ -32,11 +33,9 @@ declare void @llvm.memset.p0.i64(ptr, i8, i64, i1)
 
 _BATCH: Final = f"""
 define i64 @batch(ptr noalias %run, ptr %data, ptr noalias %offsets, ptr noalias %lengths, i64 %first, i64 %count,
-                  ptr noalias %verdicts, ptr noalias %context, i64 %size, ptr noalias %template, i64 %fuel) nounwind {{
+                  ptr noalias %verdicts, ptr noalias %context, i64 %size, ptr noalias %template, i64 %fuel,
+                  i64 %start) nounwind {{
 entry:
-  %pdata = getelementptr i64, ptr %run, i64 {int(Field.DATA)}
-  %pend = getelementptr i64, ptr %run, i64 {int(Field.DATA_END)}
-  %pmeta = getelementptr i64, ptr %run, i64 {int(Field.DATA_META)}
   %pfuel = getelementptr i64, ptr %run, i64 {int(Field.FUEL)}
   %presult = getelementptr i64, ptr %run, i64 {int(Field.RESULT)}
   br label %head
@@ -50,15 +49,12 @@ body:
   %l = getelementptr i32, ptr %lengths, i64 %i
   %length32 = load i32, ptr %l, align 4
   %length = zext i32 %length32 to i64
-  %back = sub i64 %offset, {HEADROOM}
-  %packet = getelementptr i8, ptr %data, i64 %back
-  store i64 {PACKET_BASE + HEADROOM}, ptr %pdata, align 8
-  store i64 {PACKET_BASE + HEADROOM}, ptr %pmeta, align 8
-  %end = add i64 %length, {PACKET_BASE + HEADROOM}
-  store i64 %end, ptr %pend, align 8
+  %packet = getelementptr i8, ptr %data, i64 %offset
+  %end = add i64 %length, %start
+  FIELDS
   store i64 %fuel, ptr %pfuel, align 8
   RESET
-  %status = call i64 @run(ptr %run, ptr %packet, ptr %context)
+  %status = call i64 @main(ptr %run, ptr %packet, ptr %context, i64 %start, i64 %end, i64 %start)
   %ended = icmp eq i64 %status, {int(Status.RETURNED)}
   br i1 %ended, label %returned, label %stopped
 returned:
@@ -75,6 +71,29 @@ out:
   ret i64 %count
 }}
 """
+
+_FIELDS: Final = f"""%pdata = getelementptr i64, ptr %run, i64 {int(Field.DATA)}
+  %pend = getelementptr i64, ptr %run, i64 {int(Field.DATA_END)}
+  %pmeta = getelementptr i64, ptr %run, i64 {int(Field.DATA_META)}
+  store i64 %start, ptr %pdata, align 8
+  store i64 %start, ptr %pmeta, align 8
+  store i64 %end, ptr %pend, align 8"""
+
+_RUN: Final = f"""
+define i64 @run(ptr noalias %run, ptr noalias %packet, ptr noalias %context) nounwind {{
+  %pdata = getelementptr i64, ptr %run, i64 {int(Field.DATA)}
+  %pend = getelementptr i64, ptr %run, i64 {int(Field.DATA_END)}
+  %pmeta = getelementptr i64, ptr %run, i64 {int(Field.DATA_META)}
+  %data = load i64, ptr %pdata, align 8
+  %end = load i64, ptr %pend, align 8
+  %meta = load i64, ptr %pmeta, align 8
+  %status = call i64 @main(ptr %run, ptr %packet, ptr %context, i64 %data, i64 %end, i64 %meta)
+  ret i64 %status
+}}
+"""
+
+_LARGEST_WITHIN: Final = 64
+"""Programs of so many slots become a part of the loop over packets.  Larger ones need all registers for themselves."""
 
 _RESET: Final = "call void @llvm.memcpy.p0.p0.i64(ptr %context, ptr %template, i64 %size, i1 false)"
 
@@ -93,10 +112,14 @@ def layout_of(maps: tuple[Map, ...]) -> Layout:
 
 
 def module_text(plan: Plan, maps: tuple[Map, ...], variant: Variant, *, batch: bool) -> str:
-    """The IR of a program that runs with these maps, or with others that are like them."""
+    """The IR of a program that runs with these maps, or with others that are like them.
+
+    It has one function for others: :data:`BATCH` or :data:`RUN`.
+    """
     layout = layout_of(maps)
     functions = [Function(plan, layout, variant, entry) for entry in plan.functions]
-    parts = [function.text() for function in functions]
+    apart = len(plan.code.instructions) > _LARGEST_WITHIN
+    parts = [function.text(apart) for function in functions]
     bswaps = {width for function in functions for width in function.b.bswaps}
     names = {plan.prototype(pc).name for pc in plan.native}
     if "bpf_csum_diff" in names:
@@ -106,7 +129,11 @@ def module_text(plan: Plan, maps: tuple[Map, ...], variant: Variant, *, batch: b
         if isinstance(map, HashMap):
             parts.append(table_functions(map, index, concurrent=variant.concurrent))
     if batch:
-        parts.append(_BATCH.replace("RESET", _RESET if plan.stores_context else ""))
+        batch_text = _BATCH.replace("RESET", _RESET if plan.stores_context else "")
+        # The main function is told where the packet is; others look into the block.
+        parts.append(batch_text.replace("FIELDS", _FIELDS if len(functions) > 1 else ""))
+    else:
+        parts.append(_RUN)
     parts.append(_DECLARATIONS)
     parts.extend(f"declare i{width} @llvm.bswap.i{width}(i{width})" for width in sorted(bswaps))
     return "\n".join([*parts, *scopes(len(maps)), ""])

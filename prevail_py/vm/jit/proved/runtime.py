@@ -18,9 +18,9 @@ from prevail_py.vm.machine import Machine
 from prevail_py.vm.maps import Map
 from prevail_py.vm.maps.array import ArrayMap
 from prevail_py.vm.maps.hash import HashMap
-from prevail_py.vm.memory import FRAME_SIZE, WINDOW, Region
+from prevail_py.vm.memory import FRAME_SIZE, PACKET_BASE, WINDOW, Region
 
-__all__ = ["Block", "MachineRun", "address_of", "unexpected"]
+__all__ = ["Block", "MachineRun", "address_of", "biased", "unexpected"]
 
 _Helper: Final = ctypes.CFUNCTYPE(ctypes.c_uint64, *[ctypes.c_void_p] * 4, *[ctypes.c_uint64] * 6)
 _MORE_RANDOM: Final = (1 << 64) - 1
@@ -30,6 +30,11 @@ def address_of(buffer: memoryview | bytearray | array[int]) -> tuple[int, object
     """Where a buffer is in this process, and what keeps it there."""
     held = (ctypes.c_char * 0).from_buffer(buffer)
     return ctypes.addressof(held), held
+
+
+def biased(frame: int) -> int:
+    """What native code gets for a packet's frame: where it is, less its address as the program sees it."""
+    return (frame - PACKET_BASE) & ((1 << 64) - 1)
 
 
 def unexpected(name: str, status: int, pc: int) -> EngineCrash:
@@ -138,7 +143,7 @@ class MachineRun(Block):
         assert machine.context is not None
         self.context: Final = self._hold(machine.context.region.data)
         self._frame = None if machine.packet is None else machine.packet.frame
-        self.packet: Final = 0 if self._frame is None else self._hold(self._frame)
+        self.packet: Final = 0 if self._frame is None else biased(self._hold(self._frame))
         self._note_packet()
 
     def _note_packet(self) -> None:
