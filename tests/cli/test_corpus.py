@@ -38,7 +38,7 @@ def test_run_compare_table(capsys: pytest.CaptureFixture[str], objects: Path, tm
     one, two = str(tmp_path / "one.json"), str(tmp_path / "two.json")
     assert main(["corpus", "run", str(objects), "--no-kernel", "--json", one]) == 0
     out = capsys.readouterr().out
-    assert "UNKNOWN" in out
+    assert "UNSAFE" in out
     assert "SAFE" in out
     (objects / "unsafe_null.o").unlink()
     assert main(["corpus", "run", str(objects), "--no-kernel", "--json", two, "--disjuncts", "2"]) == 0

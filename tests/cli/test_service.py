@@ -51,7 +51,7 @@ def test_run_says_what_let_it_in(capsys: pytest.CaptureFixture[str]) -> None:
 def test_run_refuses(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["run", "--service", UNSAFE, "--pcap", CAPTURE]) == 1
     output = capsys.readouterr()
-    assert output.err == "prevail-py: count_by_queue may not run: token: verdict: 'UNKNOWN'\n"
+    assert output.err == "prevail-py: count_by_queue may not run: token: verdict: 'UNSAFE'\n"
     assert "null-dereference" in output.out
 
 

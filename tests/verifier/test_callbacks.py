@@ -204,6 +204,7 @@ def test_verdict(name: str) -> None:
     verdict = verify(program(text), smt=False)
     assert tuple(failure.assertion for failure in verdict.failures) == fails, str(verdict)
     assert verdict.kind is (VerdictKind.UNKNOWN if fails else VerdictKind.SAFE), str(verdict)
+    assert verify(program(text)).is_safe == (not fails)
 
 
 @pytest.mark.parametrize("name", [name for name, (_, fails) in CASES.items() if not fails])

@@ -233,3 +233,4 @@ def test_verdict(name: str) -> None:
     verdict = verify(program, smt=False)
     assert tuple(failure.assertion for failure in verdict.failures) == fails, str(verdict)
     assert verdict.kind is (VerdictKind.UNKNOWN if fails else VerdictKind.SAFE), str(verdict)
+    assert verify(program).is_safe == (not fails)

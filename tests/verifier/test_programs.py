@@ -945,6 +945,16 @@ def test_verdict(case: Case) -> None:
     assert verdict.kind is (VerdictKind.UNKNOWN if case.fails else VerdictKind.SAFE), str(verdict)
 
 
+@pytest.mark.parametrize("case", [case for case in ALL if case.fails], ids=lambda case: case.name)
+def test_the_solver_proves_nothing_that_is_unsafe(case: Case) -> None:
+    """It may find an input that shows it, which then ends in a trap that was foretold."""
+    verdict = verify(program_of(case))
+    assert verdict.kind in (VerdictKind.UNSAFE, VerdictKind.UNKNOWN)
+    assert (verdict.witness is not None) == (verdict.kind is VerdictKind.UNSAFE)
+    if verdict.witness is not None:
+        assert verdict.witness.trap.pc in {failure.pc for failure in verdict.failures}
+
+
 def _unproved() -> list[Program]:
     objects = [load_object(examples.path(name)) for name, example in examples.EXAMPLES.items() if not example.safe]
     return [program for loaded in objects for program in loaded.programs.values()]

@@ -26,7 +26,7 @@ from prevail_py.isa.assembler import assemble_text
 from prevail_py.objects.elf import load_object
 from prevail_py.objects.program import MapSpec, Program
 
-__all__ = ["FOLDER", "Inputs", "Pair", "pairs"]
+__all__ = ["FOLDER", "Inputs", "Pair", "pairs", "program_of_text", "storage"]
 
 FOLDER: Final = Path(__file__).parent
 """Where the sources, the objects and the index are."""
@@ -137,18 +137,25 @@ r8 = r0
 
 
 def _assembled() -> dict[str, tuple[str, Program]]:
-    storage = next(spec for spec in load_object(FOLDER / "loops.o").maps if spec.name == "storage")
+    table = storage()
     found = {}
     for path in sorted(FOLDER.glob("*.asm")):
         for section in re.split(r"^== ", path.read_text(encoding="ascii"), flags=re.MULTILINE)[1:]:
             name, text = section.split("\n", 1)
             for suffix, choice in (("", 1), ("_unsafe", 2)):
-                program = _program(name + suffix, re.sub(r"\{(.*?)\|(.*?)\}", rf"\{choice}", text), storage)
+                program = program_of_text(name + suffix, re.sub(r"\{(.*?)\|(.*?)\}", rf"\{choice}", text), table)
                 found[program.name] = (path.name, program)
     return found
 
 
-def _program(name: str, text: str, storage: MapSpec) -> Program:
+@cache
+def storage() -> MapSpec:
+    """The map whose only value `.table` gives the address of."""
+    return next(spec for spec in load_object(FOLDER / "loops.o").maps if spec.name == "storage")
+
+
+def program_of_text(name: str, text: str, storage: MapSpec) -> Program:
+    """The program that a section of text stands for, with ``storage`` as its map where it uses one."""
     text = re.sub(r"^\.input (\d+)$", lambda match: _INPUT.format(match[1]), text, flags=re.MULTILINE)
     text = text.replace(".table\n", _TABLE)
     if "goto drop" in text:
