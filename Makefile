@@ -109,6 +109,11 @@ corpora: $(RESEARCH_ENV) ## verify the objects of Debian packages and of the oth
 	$(PREVAIL) corpus table $(OUT)/corpora.json --title "Objects of Debian packages" \
 		--markdown docs/measurements/corpora.md
 
+.PHONY: smt-corpora
+smt-corpora: $(RESEARCH_ENV) ## what each step of the verifier decides on the corpora: domains, equations, disjuncts, discharge, witnesses
+	$(PY) -m prevail_py.research.corpora.steps examples xdp-tools libbpf-tools verifier --fresh \
+		--markdown docs/measurements/smt.md $(ARGS)
+
 .PHONY: oracle-corpora
 oracle-corpora: $(RESEARCH_ENV) ## run every SAFE program of the corpora and hold each state against its invariants
 	$(PREVAIL) corpus oracle xdp-tools libbpf-tools verifier examples --runs 20 --steered 10 --jobs $(JOBS) \

@@ -67,7 +67,7 @@ def test_unsafe_program_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture
     assert main(["run", str(examples.path("unsafe_bounds")), "--pcap", TRAFFIC, "--out", str(out)]) == 1
     captured = capsys.readouterr()
     assert captured.err.startswith("prevail-py: drop_udp may not run: UNSAFE: unsafe_bounds.c:28: ")
-    assert captured.out.startswith("unsafe_bounds.o: drop_udp: UNKNOWN\n")
+    assert captured.out.startswith("unsafe_bounds.o: drop_udp: UNSAFE\n")
     assert not out.exists()
 
 

@@ -115,7 +115,7 @@ def call_into(target: Program) -> Execution:
 
 def test_targets_of_tail_calls_must_be_safe() -> None:
     assert call_into(SAFE).outcome == Returned(2)
-    with pytest.raises(GateError, match="bad may not run: UNKNOWN: slot 0: uninitialised-memory"):
+    with pytest.raises(GateError, match="bad may not run: UNSAFE: slot 0: uninitialised-memory"):
         call_into(BAD)
 
 

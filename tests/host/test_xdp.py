@@ -91,7 +91,7 @@ def test_the_firewall_on_the_shipped_capture(tmp_path: Path) -> None:
 
 def test_unsafe_programs_are_refused_before_the_capture_is_read() -> None:
     program = load_object(examples.path("unsafe_bounds")).programs["drop_udp"]
-    with pytest.raises(GateError, match="drop_udp may not run: UNKNOWN"):
+    with pytest.raises(GateError, match="drop_udp may not run: UNSAFE"):
         replay(program, verify(program), "no such file")
 
 

@@ -27,6 +27,8 @@ COLUMNS: Final[Mapping[str, type]] = {
     "failure": str,
     "place": str,
     "needed": str,
+    "discharged": int,
+    "witness": str,
     "disjuncts": int,
     "steps": int,
     "seconds": float,

@@ -229,6 +229,8 @@ def _verified(program: Program, options: Mapping[str, Any]) -> Row:
         "failure": f"{first.assertion}: {first.message}" if first else "",
         "place": f"slot {first.pc}" + (f" ({first.line})" if first.line else "") if first else "",
         "needed": first.needed if first else "",
+        "discharged": len(verdict.discharged),
+        "witness": verdict.witness.trap.kind.value if verdict.witness else "",
         "disjuncts": verdict.disjuncts,
         "steps": verdict.steps,
         "seconds": round(seconds, 6),

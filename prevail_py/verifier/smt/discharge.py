@@ -68,7 +68,7 @@ def discharge(fixpoint: Fixpoint, faithful: bool, most_alarms: int = 1, budget: 
         execution = execute(fixpoint, budget)
     except (BudgetExhausted, Unsupported):
         return None
-    if execution.resumed and not faithful:
+    if not execution.covered or (execution.resumed and not faithful):
         return None
     solver = _Solver()
     discharged: list[Discharged] = []

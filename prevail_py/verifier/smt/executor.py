@@ -90,7 +90,8 @@ class Execution:
 
     ``moments`` are those with open assertions, ``ends`` those at which the main program returns, both in the order of
     execution.  ``setting`` gives meaning to the states.  ``steps`` counts abstract steps, as for a fixpoint.
-    ``resumed`` tells whether it rests on invariants of the fixpoint: there are loops.  ``found`` tells what the states
+    ``resumed`` tells whether it rests on invariants of the fixpoint: there are loops.  ``covered`` tells that they were
+    all there: otherwise something was left out, and nothing is proved.  ``found`` tells what the states
     are in front of any slot, as after a fixpoint.  ``entry`` is the state in which the program starts.
     """
 
@@ -99,6 +100,7 @@ class Execution:
     ends: tuple[Moment, ...]
     steps: int
     resumed: bool
+    covered: bool
     found: Fixpoint
     entry: State
 
@@ -117,7 +119,14 @@ def execute(fixpoint: Fixpoint, budget: int | None = None, turns: int | None = N
     region.run()
     assert region.entry is not None
     return Execution(
-        region.setting, tuple(region.moments), tuple(region.ends), region.steps, region.resumed, region, region.entry
+        region.setting,
+        tuple(region.moments),
+        tuple(region.ends),
+        region.steps,
+        region.resumed,
+        region.covered,
+        region,
+        region.entry,
     )
 
 
@@ -141,6 +150,7 @@ class _Region(Fixpoint):
         self.moments: list[Moment] = []
         self.ends: list[Moment] = []
         self.resumed = False
+        self.covered = True
         self.entry: State | None = None
 
     def _initial(self) -> State:
@@ -164,6 +174,8 @@ class _Region(Fixpoint):
             if ends[place] > place:
                 start = solving.function.graph.blocks[node].start
                 states = self.found.invariants.get((solving.calls, start), ())
+                # Nothing comes to a head of which the fixpoint has no invariant, or it is about other calls.
+                self.covered &= bool(states) or not self._gather(solving, node, outside_only=True)
                 solving.entries[node] = self._started(states, solving.calls, start)
             else:
                 solving.entries[node] = self._gather(solving, node)
@@ -173,6 +185,7 @@ class _Region(Fixpoint):
         self, pc: int, instruction: Call, states: Sequence[State], calls: CallString, final: bool
     ) -> list[State]:
         inner = (*calls, pc)
+        self.covered &= not states or (calls, pc) in self.found.returns
         for function in self.graph.functions:
             entered = self.found.invariants.get((inner, function.entry_pc))
             if entered:

@@ -33,7 +33,7 @@ def text(run: Run) -> str:
 def test_what_is_safe_is_run_once(collection: Collection, tmp_path: Path) -> None:
     run = examine_all([collection, collection], tmp_path / "cache", EFFORT)
     unsafe, safe = run.rows
-    assert (unsafe["program"], unsafe["verdict"], "runs" in unsafe) == ("count_by_queue", "UNKNOWN", False)
+    assert (unsafe["program"], unsafe["verdict"], "runs" in unsafe) == ("count_by_queue", "UNSAFE", False)
     assert safe["program"] == "xdp_counter"
     assert safe["runs"] >= 3
     assert safe["steps"] > 0

@@ -43,7 +43,7 @@ def without_times(rows: list[Row]) -> list[Row]:
 def test_a_row_for_each_program(collection: Collection, tmp_path: Path) -> None:
     found = run(collection, tmp_path)
     assert [(row["object"], row["program"], row["verdict"]) for row in found.rows] == [
-        ("unsafe_null", "count_by_queue", "UNKNOWN"),
+        ("unsafe_null", "count_by_queue", "UNSAFE"),
         ("xdp_counter", "xdp_counter", "SAFE"),
         ("xdp_tailcall", "dispatch", "SAFE"),
         ("xdp_tailcall", "handle_ipv4", "SAFE"),
