@@ -50,12 +50,18 @@ def run(arguments: argparse.Namespace) -> int:
         print("\n".join(complete(arguments.words)))
         return EXIT_OK
     words = list(arguments.words)
+    if words[:1] == ["run"]:
+        from prevail_py.cli.ebpf.supervise import run as supervise
+
+        try:
+            return supervise(words[1:], arguments.host)
+        except OSError as error:
+            raise InputError(f"ebpf run: {error.strerror or error}") from error
     json, pretty = arguments.json or arguments.pretty, arguments.pretty
-    if words[:1] != ["run"]:
-        for option in ("-j", "--json", "-p", "--pretty", "-jp"):
-            while option in words:  # bpftool has them anywhere
-                words.remove(option)
-                json, pretty = True, pretty or option in ("-p", "--pretty", "-jp")
+    for option in ("-j", "--json", "-p", "--pretty", "-jp"):
+        while option in words:  # bpftool has them anywhere
+            words.remove(option)
+            json, pretty = True, pretty or option in ("-p", "--pretty", "-jp")
     shell = Shell(arguments.host, json=json, pretty=pretty)
     try:
         if words:

@@ -132,7 +132,7 @@ def complete(words: Sequence[str]) -> list[str]:
     commands = _commands()
     last, before = words[-1].lower(), words[:-1]
     if not before:
-        verbs = dict.fromkeys([*(command.words[0] for command in commands), *_BPFTOOL, "help"])
+        verbs = dict.fromkeys([*(command.words[0] for command in commands), *_BPFTOOL, "run", "help"])
         return [verb for verb in verbs if verb.startswith(last)]
     if before[0] in _BPFTOOL:
         return [verb for verb in _BPFTOOL[before[0]] if verb.startswith(last)] if len(before) == 1 else []

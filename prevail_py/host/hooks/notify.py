@@ -1,0 +1,193 @@
+"""Seccomp's user notifications (seccomp_unotify(2)): another process answers for the kernel.
+
+:func:`start` runs a command under a filter that stops at ``bind(2)`` and asks; the answers are given through a
+:class:`Listener`.  The command gets ``no_new_privs``: set-user-ID programs keep their user, which is the price for
+needing no rights.  io_uring, which could bind without a system call, is refused (EPERM), and calls through another
+architecture's table kill the process.
+
+Whatever is read of a process may be that of another by the time it is used: numbers of processes are given again, and
+memory is written by other threads.  So nothing is ever waved through to the kernel (the flag ``CONTINUE`` of answers is
+not used), and :meth:`Listener.valid` is asked after each look.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import fcntl
+import os
+import platform
+import socket
+import struct
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+__all__ = ["Listener", "Notification", "available", "pidfd_getfd", "start"]
+
+_USER_NOTIF, _ALLOW, _KILL = 0x7FC00000, 0x7FFF0000, 0x80000000
+_REFUSE: Final = 0x00050000 | errno.EPERM
+_LOAD, _EQUAL, _AT_LEAST, _RETURN = 0x20, 0x15, 0x35, 0x06
+_X32_BIT: Final = 0x40000000
+_INSTRUCTION: Final = struct.Struct("=HBBI")
+_IO_URING: Final = (425, 426, 427)  # setup, enter, register: the same everywhere
+_PIDFD_GETFD: Final = 438
+_BIND: Final = {"x86_64": (0xC000003E, 49, 317), "aarch64": (0xC00000B7, 200, 277)}
+"""By machine: the audit architecture, the numbers of ``bind`` and of ``seccomp``."""
+
+_NOTIFICATION: Final = struct.Struct("=QIIiIQ6Q")
+_RESPONSE: Final = struct.Struct("=QqiI")
+_RECEIVE, _SEND, _VALID = 0xC0502100, 0xC0182101, 0x40082102
+_SET_MODE_FILTER, _NEW_LISTENER, _NO_NEW_PRIVILEGES = 1, 8, 38
+_GET_ACTION_AVAILABLE: Final = 2
+
+
+class _Program(ctypes.Structure):
+    _fields_ = (("length", ctypes.c_ushort), ("filter", ctypes.c_void_p))
+
+
+def available() -> str | None:
+    """Why there can be no supervision here; None where there can."""
+    machine = platform.machine()
+    if machine not in _BIND or sys.byteorder != "little":
+        return f"no table of system calls for {machine}"
+    libc = ctypes.CDLL(None, use_errno=True)
+    action = ctypes.c_uint32(_USER_NOTIF)
+    if libc.syscall(_BIND[machine][2], _GET_ACTION_AVAILABLE, 0, ctypes.byref(action)):
+        return f"seccomp: user notifications: {os.strerror(ctypes.get_errno())}"
+    return None
+
+
+def assemble(machine: str) -> bytes:
+    """The filter, as an array of ``struct sock_filter``."""
+    audit, bind, _ = _BIND[machine]
+    code = [(_LOAD, 0, 0, 4), (_EQUAL, 1, 0, audit), (_RETURN, 0, 0, _KILL), (_LOAD, 0, 0, 0)]
+    if machine == "x86_64":
+        code += [(_AT_LEAST, 0, 1, _X32_BIT), (_RETURN, 0, 0, _KILL)]
+    code += [(_EQUAL, 0, 1, bind), (_RETURN, 0, 0, _USER_NOTIF)]
+    for number in _IO_URING:
+        code += [(_EQUAL, 0, 1, number), (_RETURN, 0, 0, _REFUSE)]
+    code.append((_RETURN, 0, 0, _ALLOW))
+    return b"".join(_INSTRUCTION.pack(*each) for each in code)
+
+
+def _install() -> int:
+    """Put the filter over this thread and all that it starts; the descriptor of its listener.  Raises OSError."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(_NO_NEW_PRIVILEGES, 1, 0, 0, 0):
+        raise OSError(ctypes.get_errno(), "no_new_privs")
+    machine = platform.machine()
+    code = assemble(machine)
+    buffer = ctypes.create_string_buffer(code, len(code))
+    program = _Program(len(code) // _INSTRUCTION.size, ctypes.addressof(buffer))
+    listener: int = libc.syscall(_BIND[machine][2], _SET_MODE_FILTER, _NEW_LISTENER, ctypes.byref(program))
+    if listener < 0:
+        raise OSError(ctypes.get_errno(), f"seccomp: {os.strerror(ctypes.get_errno())}")
+    return listener
+
+
+def launch(channel: int, command: Sequence[str]) -> None:
+    """Be the command: install the filter, hand the listener over, execute.  Does not return."""
+    with socket.socket(fileno=channel) as connection:
+        try:
+            listener = _install()
+            socket.send_fds(connection, [b"x"], [listener])
+            os.close(listener)
+        except OSError as error:
+            connection.send(f"{error.strerror}".encode())
+            os._exit(126)
+    try:
+        os.execvp(command[0], list(command))
+    except OSError as error:
+        print(f"prevail-py: {command[0]}: {error.strerror}", file=sys.stderr)
+        os._exit(127 if error.errno == errno.ENOENT else 126)
+
+
+_LAUNCHER: Final = (
+    "import sys; sys.path.insert(0, sys.argv[1]); from prevail_py.host.hooks.notify import launch; "
+    "launch(int(sys.argv[2]), sys.argv[3:])"
+)
+
+
+def start(command: Sequence[str]) -> tuple[subprocess.Popen[bytes], Listener]:
+    """Run a command under the filter, with our standard streams and environment.  Raises OSError."""
+    ours, theirs = socket.socketpair()
+    with ours:
+        with theirs:
+            root = os.fspath(Path(__file__).resolve().parents[3])
+            # -I: neither the environment nor the current directory says what this process imports.
+            process = subprocess.Popen(
+                [sys.executable, "-I", "-c", _LAUNCHER, root, str(theirs.fileno()), *command],
+                pass_fds=[theirs.fileno()],
+            )
+        data, descriptors, _, _ = socket.recv_fds(ours, 1024, 1)
+    if not descriptors:
+        process.wait()
+        raise OSError(errno.EPERM, f"the command cannot be supervised: {data.decode(errors='replace') or 'it died'}")
+    return process, Listener(descriptors[0])
+
+
+@dataclass(frozen=True, slots=True)
+class Notification:
+    """A system call that waits for an answer: ``pid`` is the thread's, ``arguments`` are those of the call."""
+
+    id: int
+    pid: int
+    arguments: tuple[int, ...]
+
+
+class Listener:
+    """Where notifications come from."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor: Final = descriptor
+
+    def fileno(self) -> int:
+        """To wait for; it hangs up when no process has the filter any more."""
+        return self._descriptor
+
+    def receive(self) -> Notification | None:
+        """The next one; None where its caller is gone already."""
+        buffer = bytearray(_NOTIFICATION.size)
+        try:
+            fcntl.ioctl(self._descriptor, _RECEIVE, buffer)
+        except OSError as error:
+            if error.errno in (errno.ENOENT, errno.EINTR):
+                return None
+            raise
+        id, pid, _, _, _, _, *arguments = _NOTIFICATION.unpack(buffer)
+        return Notification(id, pid, tuple(arguments))
+
+    def valid(self, notification: Notification) -> bool:
+        """Whether the call still waits: then the process of this number was the caller at each look before."""
+        try:
+            fcntl.ioctl(self._descriptor, _VALID, struct.pack("=Q", notification.id))
+        except OSError as error:
+            if error.errno == errno.ENOENT:
+                return False
+            raise
+        return True
+
+    def answer(self, notification: Notification, number: int) -> None:
+        """Let the call return 0, or fail with this error number."""
+        try:
+            fcntl.ioctl(self._descriptor, _SEND, bytearray(_RESPONSE.pack(notification.id, 0, -number, 0)))
+        except OSError as error:
+            if error.errno != errno.ENOENT:  # it did not wait
+                raise
+
+    def close(self) -> None:
+        """Calls that would wait fail with ENOSYS from now on."""
+        os.close(self._descriptor)
+
+
+def pidfd_getfd(pidfd: int, descriptor: int) -> int:
+    """A copy of a descriptor of another process.  Raises OSError."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    copy: int = libc.syscall(_PIDFD_GETFD, pidfd, descriptor, 0)
+    if copy < 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    return copy
