@@ -57,6 +57,8 @@ class Comparison(Enum):
     ``SET`` is JSET (``a & b != 0``); ``NOT_SET`` only ever arises as its negation.
     """
 
+    __hash__ = object.__hash__  # members are compared by identity; that of the name is computed in Python
+
     EQ = "=="
     NE = "!="
     ULT = "<"
@@ -94,6 +96,8 @@ _SWAPPED: Final[dict[Comparison, Comparison]] = {
 
 class OpKind(Enum):
     """What a :class:`WordOp` computes, apart from its width."""
+
+    __hash__ = object.__hash__  # members are compared by identity; that of the name is computed in Python
 
     ADD = "add"
     SUB = "sub"

@@ -141,8 +141,6 @@ class Effects:
 
     def step(self, instruction: Instruction) -> tuple[int, int]:
         """The sets that ``instruction`` (reads, overwrites)."""
-        if instruction.__class__ is Alu:
-            return self._alu(instruction)
         values = self._values
         match instruction:
             case Alu():

@@ -162,7 +162,8 @@ class Scalar:
 
     def is_top(self) -> bool:
         """Whether every word is in it."""
-        return self.mask == self.SIZE.last and self.full == self.SIZE.top and self.low == self.SIZE.low_top
+        size = self.SIZE
+        return self.mask == size.last and self.full == size.top and self.low == size.low_top
 
     def bounds(self, width: int = 64, signed: bool = False) -> Range:
         """Bounds of the low ``width`` bits, read as signed or unsigned."""

@@ -23,6 +23,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Final, Self, TypeAlias
 
 from prevail_py.domains import bounds
@@ -92,7 +93,7 @@ class ScalarZones:
         return self._bottom
 
     def _draft(self) -> Self:
-        return type(self)(dict(self._words), self._definitions, self._upper, self._lower, self._subtractions)
+        return type(self)(self._words.copy(), self._definitions, self._upper, self._lower, self._subtractions)
 
     # Queries -----------------------------------------------------------------------------------------------------
 
@@ -379,8 +380,8 @@ class ScalarZones:
         """Bind a fresh symbol to some integer of ``lo..hi``, modulo 2**64."""
         if self._bottom:
             return self
-        word = _between(lo, hi) if lo < 0 else Scalar.between(lo, hi)
-        if word.is_top():
+        word = _within(lo, hi)
+        if word is _TOP:
             return self
         draft = self._draft()
         draft._words[symbol] = word
@@ -418,7 +419,7 @@ class ScalarZones:
     def _assume_constant(self, comparison: Comparison, term: Term, value: int) -> Self:
         """Learn how a term that is no constant compares with one."""
         word = self._word(term)
-        new = word.restrict_to(comparison, value)
+        new = _compared_with(comparison, value) if word is _TOP else word.restrict_to(comparison, value)
         if new is word:
             return self
         if new.full[0] > new.full[1]:
@@ -552,13 +553,22 @@ class ScalarZones:
         if self._bottom or other._bottom:
             return self._join_with_bottom(other, phis)
         words: dict[Symbol, Scalar] = {}
+        unrelated = not (self._upper or other._upper)
+        ours, others = self._words, other._words
         for symbol, left, right in phis:
-            mine, theirs = self._joined_word(left), other._joined_word(right)
-            word = mine if mine is theirs else mine.join(theirs)
+            name = left[0]
+            if unrelated and left is right and left[1] == 0 and name != NO_SYMBOL:
+                here, there = ours.get(name), others.get(name)
+                if here is None or there is None:
+                    continue
+                word = here if here is there else here.join(there)
+            else:
+                mine, theirs = self._joined_word(left), other._joined_word(right)
+                word = mine if mine is theirs else mine.join(theirs)
             if not word.is_top():
                 words[symbol] = word
         definitions = self._common_definitions(other, phis)
-        if not (self._upper or other._upper):
+        if unrelated:
             return type(self)(words, definitions, {}, {}, {})
         candidates = self._candidates(phis, right=False) | other._candidates(phis, right=True)
         return self._with_common_relations(other, phis, words, definitions, candidates, widen=False)
@@ -757,6 +767,19 @@ def _between(lo: int, hi: int) -> Scalar:
     if lo < _MIN or hi > _MAX:
         return _TOP
     return Scalar.between(lo, hi) if lo >= 0 else Scalar.of(bounds.from_signed(lo, hi, 1 << 63))
+
+
+@lru_cache(maxsize=256)
+def _within(lo: int, hi: int) -> Scalar:
+    """The words that are some integer of ``lo..hi``; most are those of the sizes of loads."""
+    word = _between(lo, hi) if lo < 0 else Scalar.between(lo, hi)
+    return _TOP if word.is_top() else word
+
+
+@lru_cache(maxsize=1024)
+def _compared_with(comparison: Comparison, value: int) -> Scalar:
+    """What is known of a word of which nothing was known, after a comparison: null checks, mostly."""
+    return _TOP.restrict_to(comparison, value)
 
 
 def _drop(related: Related, u: Symbol, v: Symbol) -> None:

@@ -80,6 +80,8 @@ Operand: TypeAlias = Register | Immediate
 class AluOp(Enum):
     """The binary operations of the ALU and ALU64 classes (RFC 9669 section 4.1)."""
 
+    __hash__ = object.__hash__  # members are compared by identity; that of the name is computed in Python
+
     ADD = "+="
     SUB = "-="
     MUL = "*="

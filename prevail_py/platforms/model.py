@@ -37,6 +37,8 @@ class ArgKind(Enum):
     writes it (which must be allowed, and leaves unknown bytes behind) is in ``HelperArg.reads`` and ``.writes``.
     """
 
+    __hash__ = object.__hash__  # members are compared by identity; that of the name is computed in Python
+
     ANYTHING = "anything"  # an initialised register
     SCALAR = "scalar"
     CTX = "ctx"
@@ -87,6 +89,8 @@ _MEMORY = frozenset(
 
 class ReturnKind(Enum):
     """What a helper leaves in R0."""
+
+    __hash__ = object.__hash__  # members are compared by identity; that of the name is computed in Python
 
     INTEGER = "integer"
     VOID = "void"

@@ -147,6 +147,9 @@ class Fixpoint:
             names = " -> ".join(self.graph.functions[index].name for index in self.graph.recursion)
             raise Unsupported(f"recursion ({names})", self.graph.functions[self.graph.recursion[0]].entry_pc)
         self._solve(self.graph.entry, (), [self._initial()], final=True)
+        # Whoever asks for states within a block makes it ready again; most verdicts are never asked.
+        self._functions.clear()
+        self._demands.clear()
 
     def states_before(self, call_string: CallString, pc: int) -> list[State]:
         """The states in which slot ``pc`` may be executed: recomputed from the head of its block.
