@@ -39,6 +39,7 @@ from typing import Final, TypeAlias
 from prevail_py.domains.lattice import NO_SYMBOL, Facts, constant
 from prevail_py.isa.instructions import (
     Atomic,
+    AtomicOp,
     Call,
     CallLocal,
     Exit,
@@ -57,7 +58,7 @@ from prevail_py.verifier.functions import Prepared
 from prevail_py.verifier.merge import Merge, merge, signature
 from prevail_py.verifier.regions import offset_by
 from prevail_py.verifier.setting import Setting, Unsupported
-from prevail_py.verifier.smt.history import Called, Loaded, Remembering, Start, Stored, history_of, record
+from prevail_py.verifier.smt.history import Called, Loaded, Remembering, Start, Stored, Update, history_of, record
 from prevail_py.verifier.state import State
 from prevail_py.verifier.transfer import operand
 from prevail_py.verifier.values import NEVER_NULL, Pointer, Region, RegionKind, Value
@@ -324,8 +325,8 @@ def _noted(pc: int, instruction: Instruction, before: State) -> _Note | None:
             return _note_load(pc, _outside(before, base, offset), size, False, dst)
         case Store(base, offset, size, src) | StoreRelease(base, offset, size, src):
             return _note_store(pc, _outside(before, base, offset), size, operand(before, src))
-        case Atomic(base=base, offset=offset, size=size):
-            return _note_store(pc, _outside(before, base, offset), size, None)
+        case Atomic(base=base, offset=offset):
+            return _note_atomic(pc, _outside(before, base, offset), instruction, before)
         case Call(helper):
             return _note_call(pc, helper, before.copy())
         case LoadPacket(size, offset, None) if offset >= 0:
@@ -364,6 +365,20 @@ def _note_store(pc: int, address: Pointer | None, size: int, content: Value | No
     if address is None:
         return None
     return lambda after: record(after, Stored(history_of(after), pc, address, size, content))
+
+
+def _note_atomic(pc: int, address: Pointer | None, instruction: Atomic, before: State) -> _Note | None:
+    if address is None:
+        return None
+    op, operand, expected = instruction.op, before.registers[instruction.src], before.registers[0]
+    result = Register.R0 if op is AtomicOp.CMPXCHG else instruction.src
+
+    def note(after: State) -> None:
+        fetched = after.registers[result] if instruction.fetch else None
+        update = Update(op, operand, expected, fetched)
+        record(after, Stored(history_of(after), pc, address, instruction.size, None, update))
+
+    return note
 
 
 def _note_call(pc: int, helper: int, before: State) -> _Note:

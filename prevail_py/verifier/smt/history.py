@@ -16,9 +16,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count
-from typing import Final, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 from prevail_py.domains.lattice import Definition, Facts, Phi, Range, Symbol, Term
+from prevail_py.isa.instructions import AtomicOp
 from prevail_py.verifier.state import State
 from prevail_py.verifier.values import Pointer, Value
 from prevail_py.words import Comparison, WordOp
@@ -34,6 +35,7 @@ __all__ = [
     "Remembering",
     "Start",
     "Stored",
+    "Update",
     "ancestors",
     "history_of",
     "record",
@@ -121,13 +123,27 @@ class Loaded(_Numbered):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Stored(_Numbered):
-    """The low ``size`` bytes of ``content`` were stored to memory that is no stack; None for unknown bytes."""
+    """The low ``size`` bytes of ``content`` were stored to memory that is no stack; None for unknown bytes.
+
+    ``update`` is set where an atomic operation made them of the old ones: the operation, its operand, R0, and what the
+    operation fetched, if it did.
+    """
 
     before: Event
     pc: int
     address: Pointer
     size: int
     content: Value | None
+    update: Update | None = None
+
+
+class Update(NamedTuple):
+    """An atomic operation: ``expected`` is R0 before it, ``fetched`` what it returned of the old contents."""
+
+    op: AtomicOp
+    operand: Value
+    expected: Value
+    fetched: Value | None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
