@@ -37,13 +37,17 @@ STEPS: Final[Mapping[str, Mapping[str, Any]]] = {
 }
 """What :func:`prevail_py.verifier.verify` is asked for in each step; the last one is what it does by default."""
 
+EARLY: Final = {"disjuncts": 1}
+"""The solver after the first attempt already, to see whether it should be asked then."""
+
 Key = tuple[str, str, str]
 
 
 def step_sections(runs: Mapping[str, Run]) -> list[Section]:
     """Which step decides, agreement with the kernel on what is unsafe, and what the solver costs."""
     last = runs["solver"]
-    return [_decided(runs), _agreement(last), *_disagreements(last), _cost(runs["disjuncts"], last)]
+    parts = [_decided(runs), _agreement(last), *_disagreements(last), _cost(runs["disjuncts"], last)]
+    return [*parts, _when(runs)] if "early" in runs else parts
 
 
 def _key(row: Row) -> Key:
@@ -122,6 +126,35 @@ def _cost(before: Run, after: Run) -> Section:
     return Section("What the solver costs", text, Table(header, tuple(lines), frozenset(range(1, 5))))
 
 
+def _when(runs: Mapping[str, Run]) -> Section:
+    """What it would cost to ask the solver after the first attempt, and after all others only where that is no help."""
+    late = {_key(row): row for row in runs["solver"].rows}
+    first = {_key(row): row for row in runs["domains, one state"].rows}
+    lines = []
+    for verdict in ("SAFE", "UNSAFE", "UNKNOWN"):
+        part = [
+            (row, late[_key(row)])
+            for row in runs["early"].rows
+            if first[_key(row)]["verdict"] == "UNKNOWN" and late[_key(row)]["verdict"] == verdict
+        ]
+        if not part:
+            continue
+        settled = [row for row, _ in part if row["verdict"] in ("SAFE", "UNSAFE")]
+        before = sum(later["seconds"] for _, later in part)
+        after = sum(
+            row["seconds"] + (0 if row["verdict"] in ("SAFE", "UNSAFE") else later["seconds"]) for row, later in part
+        )
+        lines.append(
+            (verdict, str(len(part)), str(len(settled)), f"{before:.1f}", f"{after:.1f}", f"{after / before:.2f}")
+        )
+    header = ("verdict", "programs", "settled early", "s late", "s early", "early / late")
+    text = (
+        "Programs that one state does not prove: CPU seconds where the solver is asked after all attempts (as it is), "
+        "and where it is asked after the first one, and again after the others if that settles nothing."
+    )
+    return Section("When to ask", text, Table(header, tuple(lines), frozenset(range(1, 6))))
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the steps and write the tables."""
     parser = argparse.ArgumentParser(prog="prevail_py.research.corpora.steps", description=__doc__)
@@ -134,7 +167,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     known = registry()
     collections: list[Collection] = [fetch(find(name, known), cache) for name in given.names]
     runs = {}
-    for step, options in STEPS.items():
+    for step, options in {**STEPS, "early": EARLY}.items():
         print(f"{step} ...", file=sys.stderr, flush=True)
         runs[step] = execute(collections, cache, Options(options, kernel=step == "solver", fresh=given.fresh))
     parts = step_sections(runs)

@@ -18,7 +18,6 @@ from typing import Final, TypeAlias
 import z3
 
 from prevail_py.domains.lattice import NO_SYMBOL, Symbol, Term
-from prevail_py.objects.program import MapSpec
 from prevail_py.platforms.model import FieldKind, LookupResult
 from prevail_py.verifier.contracts import prototype_of
 from prevail_py.verifier.setting import Setting, Unsupported
@@ -26,9 +25,9 @@ from prevail_py.verifier.smt.algebra import Predicate, Word
 from prevail_py.verifier.smt.encoding import Encoder
 from prevail_py.verifier.smt.history import Called, Event, Join, Loaded, Start, Stored
 from prevail_py.verifier.state import State
-from prevail_py.verifier.values import Pointer, Region, RegionKind, Value
+from prevail_py.verifier.values import Pointer, RegionKind, Value
 
-__all__ = ["CONTEXT", "PACKET", "RANDOM", "OwnMemory", "Space", "contents_of", "present_in"]
+__all__ = ["CONTEXT", "LARGEST", "PACKET", "RANDOM", "OwnMemory", "Space", "contents_of", "present_in"]
 
 Space: TypeAlias = tuple[str, int]
 """Memory that is one array: its name, and the index of the map where it is one."""
@@ -36,8 +35,8 @@ Space: TypeAlias = tuple[str, int]
 PACKET: Final[Space] = ("packet", 0)
 CONTEXT: Final[Space] = ("context", 0)
 
-_LARGEST: Final = 256
-"""Values of maps and read-only data are followed up to this size, in bytes."""
+LARGEST: Final = 256
+"""Values of maps are copied byte by byte up to this size."""
 
 RANDOM: Final = "bpf_get_prandom_u32"
 """The helper that gives a random number of 32 bits."""
@@ -140,14 +139,10 @@ class OwnMemory(Encoder):
                 return PACKET, None
             case RegionKind.CONTEXT:
                 return CONTEXT, None
-            case RegionKind.MAP_VALUE if not address.region.inner and self._followed(address.region) is not None:
+            case RegionKind.MAP_VALUE if not address.region.inner and self.setting.map_of(address.region).key_size > 0:
                 return contents_of(address.region.index), self._key(event, address)
             case _:
                 return None
-
-    def _followed(self, region: Region) -> MapSpec | None:
-        spec = self.setting.map_of(region)
-        return spec if spec.value_size <= _LARGEST and spec.key_size > 0 else None
 
     def _key(self, event: Event, address: Pointer) -> Word:
         """The key of the value that a pointer to a value of a map points into."""
@@ -285,12 +280,11 @@ class OwnMemory(Encoder):
             memory[present_in(index)] = z3.If(succeeded, changed, present)
         if not stored:
             return
-        value = self.bytes_at(before, event.state, event.state.registers[3], spec.value_size)
-        old = self.array(before, contents_of(index))
-        if spec.value_size > _LARGEST:
+        if spec.value_size > LARGEST:
             memory[contents_of(index)] = self._unknown(contents_of(index))
             return
-        new = old
+        value = self.bytes_at(before, event.state, event.state.registers[3], spec.value_size)
+        new = old = self.array(before, contents_of(index))
         for place, byte in enumerate(value):
             new = z3.Store(new, z3.Concat(key, self.const(place, 32)), byte)
         memory[contents_of(index)] = z3.If(succeeded, new, old)

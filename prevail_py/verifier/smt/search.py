@@ -27,7 +27,7 @@ from prevail_py.verifier.setting import Unsupported
 from prevail_py.verifier.smt.algebra import Predicate
 from prevail_py.verifier.smt.executor import Execution, Moment, execute
 from prevail_py.verifier.smt.history import Called, Event, Join, Loaded, Start, Stored, ancestors, history_of
-from prevail_py.verifier.smt.memory import CONTEXT, PACKET, RANDOM, OwnMemory, contents_of, present_in
+from prevail_py.verifier.smt.memory import CONTEXT, LARGEST, PACKET, RANDOM, OwnMemory, contents_of, present_in
 from prevail_py.verifier.smt.violations import violated
 from prevail_py.verifier.values import Pointer, RegionKind
 from prevail_py.verifier.witness import Witness, simplified, witness_of
@@ -195,7 +195,7 @@ class _Search:
                     if result.base.symbol == NO_SYMBOL or spec.read_only or spec.key_size == 0:
                         continue
                     key = self.encoder.key_argument(event, spec.key_size)
-                    yield from self._element(model, handle.region.index, self._number(model, key))
+                    yield from self._element(model, path, handle.region.index, self._number(model, key))
                 case Called(result=Term()) if self._is_on_map(event, "bpf_map_update_elem"):
                     yield from self._others(model, event)
                 case Loaded(address=address) | Stored(address=address):
@@ -203,7 +203,7 @@ class _Search:
                     if region.kind is not RegionKind.MAP_VALUE or region.inner or address.base.symbol != NO_SYMBOL:
                         continue
                     if not self.program.maps[region.index].read_only:
-                        yield from self._element(model, region.index, 0)
+                        yield from self._element(model, path, region.index, 0)
 
     def _is_on_map(self, event: Called, helper: str) -> bool:
         """Whether the helper of this name is called for one of the program's own maps."""
@@ -226,7 +226,9 @@ class _Search:
             for key in islice((key for key in count() if key != mine), min(spec.max_entries, last, _MOST_ELEMENTS)):
                 yield handle.region.index, key.to_bytes(spec.key_size, "little"), bytes(spec.value_size)
 
-    def _element(self, model: z3.ModelRef, index: int, key: int) -> Iterator[tuple[int, bytes, bytes]]:
+    def _element(
+        self, model: z3.ModelRef, path: list[Event], index: int, key: int
+    ) -> Iterator[tuple[int, bytes, bytes]]:
         spec, encoder = self.program.maps[index], self.encoder
         map_type = self.setting.platform.map_type(spec.type)
         if map_type is None:
@@ -237,11 +239,23 @@ class _Search:
             if not present:
                 return
         array = model.eval(encoder.initial(contents_of(index)), model_completion=True)
-        value = bytes(
-            self._number(model, z3.Select(array, z3.Concat(at, encoder.const(place, 32))))
-            for place in range(spec.value_size)
-        )
-        yield index, key.to_bytes(spec.key_size, "little"), value
+        value = bytearray(spec.initial or bytes(spec.value_size))
+        places = range(spec.value_size) if spec.value_size <= LARGEST else self._places(model, path, index)
+        for place in places:
+            if place < len(value):
+                value[place] = self._number(model, z3.Select(array, z3.Concat(at, encoder.const(place, 32))))
+        yield index, key.to_bytes(spec.key_size, "little"), bytes(value)
+
+    def _places(self, model: z3.ModelRef, path: list[Event], index: int) -> list[int]:
+        """Where values of a map are read, whichever."""
+        places: set[int] = set()
+        for event in path:
+            match event:
+                case Loaded(address=Pointer() as address, size=size) if address.region.kind is RegionKind.MAP_VALUE:
+                    if address.region.index == index and not address.region.inner:
+                        start = self._number(model, self.encoder.term(event.before, address.offset))
+                        places.update(range(start, start + size))
+        return sorted(places)
 
     def _randoms(self, model: z3.ModelRef, path: list[Event]) -> Iterator[int]:
         for event in path:
