@@ -137,6 +137,10 @@ bench-jit: $(TEST_ENV) ## measure native code of proved programs beside clang's 
 bench-trust: $(TEST_ENV) ## measure what a verifier in a process of its own costs: round trips, signing, checking
 	$(PY) -m prevail_py.research.bench_trust $(ARGS)
 
+.PHONY: bench-host
+bench-host: $(TEST_ENV) ## measure the host: calls, 200 clients, packets in replay and live, binds
+	$(PY) -m prevail_py.research.bench_host $(ARGS)
+
 .PHONY: differential
 differential: $(TEST_ENV) ## run 20,000 generated programs on interpreter and source
 	$(PY) -m prevail_py.research.differential --programs 20000 --out $(OUT)/differential $(ARGS)

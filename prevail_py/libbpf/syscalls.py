@@ -73,10 +73,13 @@ def _done(action: Callable[[], Any]) -> int:
 
 
 def default_engine() -> str:
-    """Native code where there is LLVM, else generated Python."""
-    from importlib.util import find_spec
+    """Generated Python.
 
-    return "jit" if find_spec("llvmlite") is not None else "source"
+    A token carries no facts about the memory that a program touches, and native code without them checks each access
+    and is set up anew for each run: short programs, as those at hooks are, take several times as long by it
+    (``docs/measurements/host.md``).
+    """
+    return "source"
 
 
 # Maps. ----------

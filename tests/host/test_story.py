@@ -16,7 +16,8 @@ from pathlib import Path
 import pytest
 
 from prevail_py.host.hooks.notify import available
-from tests.host.network import Namespace, joined, namespace, require
+from prevail_py.research.namespaces import Namespace, joined, namespace
+from tests.host.network import require
 
 LEFT, RIGHT = "10.1.3.1", "10.1.3.2"
 

@@ -416,7 +416,7 @@ NETSH: Final = (
     Command(("add", "program"), "Load a program; pin and attach it", (
         _FILE, _TYPE, Tag("pinpath", "a name, or with pinned=all a directory, to pin at (the program's name)"),
         _INTERFACE, Tag("pinned", "what to pin (first)", values=("none", "first", "all")),
-        Tag("execution", "native or generated code, or the interpreter (jit)", values=("jit", "interpret")),
+        Tag("execution", "generated code, or the interpreter (jit)", values=("jit", "interpret")),
     ), add_program),
     Command(("delete", "program"), "Unpin and detach a program, which unloads it", (_ID,), delete_program),
     Command(("pin", "map"), "Pin a map", (_ID, _PINPATH), lambda shell, given: pin("map", shell, given)),

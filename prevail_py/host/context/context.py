@@ -25,7 +25,7 @@ from prevail_py.vm.engines import EngineError
 from prevail_py.vm.engines import engine as find_engine
 from prevail_py.vm.maps.create import UnsupportedMap, create_map
 from prevail_py.vm.maps.model import MapError
-from prevail_py.vm.maps.streams import PerfEventArray
+from prevail_py.vm.maps.streams import PerfEventArray, RingBuffer
 from prevail_py.vm.maps.targets import MapOfMaps, ProgramArray
 
 if TYPE_CHECKING:
@@ -309,7 +309,8 @@ class ExecutionContext:
             if isinstance(each.map, PerfEventArray) and len(each.map.records) > MAX_RECORDS:
                 each.lost += len(each.map.records) - MAX_RECORDS
                 del each.map.records[MAX_RECORDS:]
-        self.records.notify_all()
+            if isinstance(each.map, PerfEventArray | RingBuffer):
+                self.records.notify_all()
 
     # Links ---------------------------------------------------------------------------------------------------------
 

@@ -17,9 +17,10 @@ from prevail_py.host.hooks.live_xdp import XdpHook
 from prevail_py.host.hooks.ports import Frame, complete_checksum
 from prevail_py.objects.program import MapSpec, Program
 from prevail_py.objects.text import assemble
+from prevail_py.research.namespaces import Namespace, joined, namespace
 from tests.host.context.conftest import honest
 from tests.host.context.tools import COUNTER, DROP, PASS, info, load, new_map, refused
-from tests.host.network import Namespace, joined, namespace, require
+from tests.host.network import require
 
 LEFT, RIGHT = "10.1.2.1", "10.1.2.2"
 
