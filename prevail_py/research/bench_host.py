@@ -17,6 +17,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any, Final
@@ -98,7 +99,7 @@ def _host() -> Iterator[Path]:
 
 
 def _calls(seconds: float) -> list[str]:
-    rows = []
+    rows: list[tuple[str, ...]] = []
     with _host() as path:
         with connect(path) as session:
             counter = _load(session, _program("xdp_counter"), "source")
@@ -169,9 +170,7 @@ def _replay(seconds: float) -> list[str]:
                 handle = _load(session, _program(name), engine)
                 hosted = context.programs[session.call("info", handle=handle)["id"]]
                 packet = bytes(12) + b"\x08\0\x45\0\0\x32" + bytes(5) + b"\x11" + bytes(40)
-                cells.append(
-                    f"{_rate(lambda hosted=hosted, packet=packet: context.run(hosted, packet=packet), seconds):.0f}"
-                )
+                cells.append(f"{_rate(partial(context.run, hosted, packet=packet), seconds):.0f}")
         rows.append((name, *cells))
     return _lines(("program", *(f"{engine}, per second" for engine in _engines())), rows)
 
@@ -192,7 +191,7 @@ def _live(seconds: float) -> list[str]:
         right.ip("addr", "add", "10.9.0.2/24", "dev", "r0")
         for program, engine in [("", "")] + [("xdp_counter", engine) for engine in _engines()]:
             hook = XdpHook()
-            middle.inside(lambda hook=hook: hook.wire("h0", "h1"))
+            middle.inside(partial(hook.wire, "h0", "h1"))
             with ExecutionContext(ready=(hook,)) as context, context.session() as session:
                 if program:
                     handle = _load(session, _program(program), engine)
