@@ -16,6 +16,7 @@ from prevail_py.objects.errors import ObjectError
 from prevail_py.objects.functions import Function
 from prevail_py.objects.maps import MapTable
 from prevail_py.objects.program import Program, SourceLine, Subprogram
+from prevail_py.objects.prototypes import Prototypes
 from prevail_py.objects.relocations import (
     SLOT,
     CallTarget,
@@ -58,6 +59,7 @@ class Linker:
         for function in functions:
             self._starts.setdefault((function.section.index, function.start), function)
         self._lines: Final[dict[tuple[str, int], SourceLine]] = {}
+        self._prototypes: Final = Prototypes(btf)
         self._slots = 0
 
     def link(self, entry: Function, name: str) -> Program:
@@ -78,7 +80,9 @@ class Linker:
                 code[start + slot] = self._fixed(code[start + slot], fixup, start + slot, starts, numbers)
             symbols.update((start + slot, name) for slot, name in function.fixups.symbols.items())
             poisoned.update((start + slot, reason) for slot, reason in function.fixups.poisoned.items())
-            subprograms.append(Subprogram(function.name, start, start + len(function.code), function.is_global))
+            prototype = self._prototypes.of(function.name) if start and function.is_global else None
+            end = start + len(function.code)
+            subprograms.append(Subprogram(function.name, start, end, function.is_global, prototype))
             lines.update(self._source_lines(function, start))
         section = entry.section.name
         rule = self._platform.section_rule(section)

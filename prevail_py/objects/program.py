@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from prevail_py.isa.instructions import Instruction
 
 if TYPE_CHECKING:
     from prevail_py.objects.layout import Layout
 
-__all__ = ["MapSpec", "Program", "SourceLine", "Subprogram"]
+__all__ = ["Argument", "MapSpec", "Program", "SourceLine", "Subprogram"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,17 +59,31 @@ class SourceLine:
         return f"{self.file}:{self.line}"
 
 
+class Argument(NamedTuple):
+    """What BTF says of an argument of a function: a number, or a pointer to something of ``size`` bytes.
+
+    ``pointee`` is the name of a pointer's type, ``void`` where it points to nothing in particular (and of unknown size,
+    0); empty for a number.  ``tags`` are its declaration tags (``arg:nonnull``).
+    """
+
+    pointee: str = ""
+    size: int = 0
+    tags: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True, slots=True)
 class Subprogram:
     """A function linked into a program: ``start`` and ``end`` are slots, end exclusive.
 
-    ``is_global`` follows the symbol's binding: Linux verifies global functions once, for any arguments.
+    ``is_global`` follows the symbol's binding: Linux verifies global functions once, for any arguments.  ``prototype``
+    has the arguments of one that returns a number; None where BTF does not say, or says what is none of that.
     """
 
     name: str
     start: int
     end: int
     is_global: bool = False
+    prototype: tuple[Argument, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True, weakref_slot=True)

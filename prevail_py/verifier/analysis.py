@@ -20,6 +20,7 @@ from prevail_py.verifier.assertions import Assertion, AssertionKind
 from prevail_py.verifier.check import Finding, findings
 from prevail_py.verifier.concretization import excludes
 from prevail_py.verifier.fixpoint import BudgetExhausted, CallString, Fixpoint
+from prevail_py.verifier.globals import prove
 from prevail_py.verifier.policy import STRICT, Policy
 from prevail_py.verifier.policy import policy as policy_of
 from prevail_py.verifier.region_facts import region_facts
@@ -91,6 +92,7 @@ def verify(
     termination: bool = False,
     smt: bool = True,
     summaries: bool = True,
+    contracts: bool | None = None,
 ) -> Verdict:
     """Prove that ``program`` is safe in the sense of ``docs/safety.md``, or say what is missing.
 
@@ -100,8 +102,9 @@ def verify(
     names what is held against a program beyond the safety of memory (:mod:`prevail_py.verifier.policy`), and only
     verdicts under the default one open the gate; ``termination`` asks for bounds on loops, too.  Where the domains
     leave something unproved the solver is asked (:mod:`prevail_py.verifier.smt.discharge`), unless ``smt`` is False.
-    Without ``summaries`` each call of a subprogram is analysed for itself.  The same arguments give the same verdict,
-    ``seconds`` apart.
+    Without ``summaries`` each call of a subprogram is analysed for itself.  Global functions are verified against their
+    ``contracts``, and their calls not followed, where following them exhausts the budget; where this is True, first,
+    and where it is False, never.  The same arguments give the same verdict, ``seconds`` apart.
 
     Raises ValueError for an unknown domain or policy or a number below 1.  Programs that cannot be analysed are no
     error: they get UNSUPPORTED with a reason.
@@ -115,7 +118,9 @@ def verify(
     enabled = gc.isenabled()
     gc.disable()
     try:
-        return _verify(program, facts(domain), disjuncts, budget, policy_of(policy), termination, smt, summaries)
+        return _verify(
+            program, facts(domain), disjuncts, budget, policy_of(policy), termination, smt, summaries, contracts
+        )
     finally:
         if enabled:
             gc.enable()
@@ -130,6 +135,7 @@ def _verify(
     measures: bool,
     smt: bool,
     summaries: bool,
+    contracts: bool | None,
 ) -> Verdict:
     start = process_time()
     if program.unsupported:
@@ -158,6 +164,13 @@ def _verify(
         # An attempt that ran out of budget says less than the failures of the one before.
         if verdict is None or not found.reason:
             verdict, last = found, attempt
+        if number == 0 and contracts is not False and (contracts or verdict.reason == "budget"):
+            # Functions that are called so often, and so differently, that following all calls takes too long.
+            modular = _Attempt(Setting(program, host, top, rules, summaries=False), bound, budget, False).by_contracts()
+            steps += modular.steps
+            if modular.is_safe:
+                verdict, last = modular, None
+                break
         relational = top is facts(WITH_EQUALITIES)
         if found.kind is not VerdictKind.UNKNOWN or (found.reason and not relational):
             break
@@ -229,6 +242,25 @@ class _Attempt:
             explainer=partial(_explain, fixpoint),
             termination=termination,
             prover=partial(region_facts, fixpoint, termination),
+        )
+
+    def by_contracts(self) -> Verdict:
+        """SAFE, where the contracts of global functions prove it; UNKNOWN, and nothing else, where they do not."""
+        fixpoint = Fixpoint(self.setting, self.disjuncts, self.budget, self._check)
+        try:
+            proved = prove(fixpoint)
+        except (Unsupported, BudgetExhausted):
+            proved = False
+        if not proved:
+            return Verdict(VerdictKind.UNKNOWN, self.setting.program, steps=fixpoint.steps)
+        return Verdict(
+            VerdictKind.SAFE,
+            self.setting.program,
+            steps=fixpoint.steps,
+            disjuncts=self.disjuncts,
+            assumptions=self._assumptions(),
+            invariants=_invariants(fixpoint),
+            prover=partial(region_facts, fixpoint, None),
         )
 
     def shares_loops(self) -> bool:
@@ -329,6 +361,8 @@ def _invariants(fixpoint: Fixpoint) -> Invariants:
         return cache[calls, pc]
 
     def excluded(machine: Machine) -> str | None:
+        if not fixpoint.not_followed.isdisjoint(machine.call_pcs):
+            return None  # what is known there is known of other memory than what was passed
         reasons = []
         for state in states(machine.call_pcs, machine.pc):
             reason = excludes(state, machine)

@@ -29,6 +29,7 @@ from prevail_py.verifier.assertions import Assertion
 from prevail_py.verifier.callbacks import frame_pointer, go_through, leave_frame
 from prevail_py.verifier.contracts import packet_moved
 from prevail_py.verifier.functions import Function, Prepared, Step, demands_of, prepare
+from prevail_py.verifier.globals import Contract, Unfit, after_call, unfit
 from prevail_py.verifier.merge import Merge, subsumes
 from prevail_py.verifier.partition import MANY, add_state, constants_of
 from prevail_py.verifier.scalars import unknown
@@ -119,7 +120,8 @@ class Fixpoint:
     ``steps`` is the measure of the budget: instructions times states, and what it takes to compare states where paths
     join.  ``limited`` says whether states were merged that more disjuncts might have kept apart: if not, an analysis
     with more is the same.  With ``measures`` it fills ``loops``: for each loop the most turns each time it is entered,
-    None for no bound, and the reason (:mod:`termination`).
+    None for no bound, and the reason (:mod:`termination`).  Calls of functions in ``contracts``, by index, are not
+    followed (:mod:`globals`); ``not_followed`` has their slots.
     """
 
     def __init__(self, setting: Setting, disjuncts: int, budget: int, check: Checker, measures: bool = False) -> None:
@@ -139,6 +141,8 @@ class Fixpoint:
         framed = setting.summaries and not measures and can_frame(setting.top())
         self.summaries: Summaries | None = Summaries(setting) if framed else None
         self.shared_loops = False
+        self.contracts: dict[int, Contract] = {}
+        self.not_followed: set[int] = set()
         self._demands: dict[int, tuple[tuple[Assertion, ...], tuple[int, ...]]] = {}
 
     def run(self) -> None:
@@ -212,6 +216,13 @@ class Fixpoint:
     def order_of(self, graph: FunctionGraph) -> Wto:
         """The weak topological order in which a function was solved."""
         return self._function(graph).order
+
+    def solve(self, function: FunctionGraph, calls: CallString, enter: Callable[[State], State]) -> list[State]:
+        """Solve and check one function on its own, whatever calls it: the states at its exits.
+
+        ``enter`` makes the state in which it is entered of that in which the program starts.
+        """
+        return self._solve(function, calls, [enter(self._initial())], final=True)
 
     def _solve(self, graph: FunctionGraph, calls: CallString, entry: list[State], final: bool) -> list[State]:
         """The states at the exits of a function entered with ``entry``; with ``final``, check and keep invariants."""
@@ -508,6 +519,12 @@ class Fixpoint:
         self, pc: int, instruction: CallLocal, states: Sequence[State], calls: CallString, final: bool
     ) -> list[State]:
         callee = self.graph.function_at(target(pc, instruction) or 0)
+        contract = self.contracts.get(callee.index)
+        if contract is not None:
+            self.not_followed.add(pc)
+            if final and any(unfit(self.setting, contract, state) for state in states):
+                raise Unfit(callee.index)
+            return [after_call(self.setting, contract, state) for state in states]
         entry: list[State] = []
         for state in states:
             depth = len(state.frames)

@@ -12,7 +12,7 @@ from typing import Any, Final
 from prevail_py.host.canonical import Plain
 from prevail_py.isa.decode import DecodeError, decode
 from prevail_py.isa.encode import EncodeError, encode
-from prevail_py.objects.program import MapSpec, Program, SourceLine, Subprogram
+from prevail_py.objects.program import Argument, MapSpec, Program, SourceLine, Subprogram
 from prevail_py.verifier.verdict import Discharged, Failure, Verdict, VerdictKind
 from prevail_py.verifier.witness import Witness
 from prevail_py.vm.outcome import Trap, TrapKind
@@ -50,7 +50,7 @@ def from_program(program: Program) -> Plain:
         "program_type": program.program_type,
         "code": code,
         "maps": [from_map(spec) for spec in program.maps],
-        "subprograms": [[each.name, each.start, each.end, each.is_global] for each in program.subprograms],
+        "subprograms": [_from_subprogram(each) for each in program.subprograms],
         "lines": lines,
         "licence": program.licence,
         "expected_attach_type": program.expected_attach_type,
@@ -62,6 +62,18 @@ def from_program(program: Program) -> Plain:
         "target_btf": program.target_btf,
         "hook": program.hook,
     }
+
+
+def _from_subprogram(each: Subprogram) -> Plain:
+    prototype: list[Plain] = [[pointee, size, list(tags)] for pointee, size, tags in each.prototype or ()]
+    return [each.name, each.start, each.end, each.is_global, each.prototype is not None, prototype]
+
+
+def _to_subprogram(value: Plain) -> Subprogram:
+    name, start, end, is_global, known, rows = _row(value, (str, int, int, bool, bool, list))
+    arguments = [_row(row, (str, int, list)) for row in rows]
+    prototype = tuple(Argument(pointee, size, _texts(tags)) for pointee, size, tags in arguments)
+    return Subprogram(name, start, end, is_global, prototype if known else None)
 
 
 _TEXTS: Final = ("name", "section", "program_type", "licence", "expected_attach_type", "platform", "target_btf", "hook")
@@ -81,7 +93,7 @@ def to_program(value: Plain) -> Program:
     return Program(
         code=code,
         maps=tuple(map(to_map, got["maps"])),
-        subprograms=tuple(Subprogram(*_row(row, (str, int, int, bool))) for row in got["subprograms"]),
+        subprograms=tuple(map(_to_subprogram, got["subprograms"])),
         lines={pc: SourceLine(*rest) for pc, *rest in lines},
         unsupported=_texts(got["unsupported"]),
         symbols=dict(_row(row, (int, str)) for row in got["symbols"]),
