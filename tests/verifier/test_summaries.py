@@ -13,7 +13,7 @@ from prevail_py.objects.program import MapSpec, Program
 from prevail_py.platforms import platform
 from prevail_py.research import families, generate
 from prevail_py.research.oracle import examine
-from prevail_py.verifier import Verdict, VerdictKind, analysis, functions, summaries, verify
+from prevail_py.verifier import Verdict, VerdictKind, functions, summaries, verify
 from prevail_py.vm.interpreter import run
 from prevail_py.vm.outcome import Trapped
 
@@ -368,12 +368,6 @@ def test_the_solver_settles_the_same() -> None:
     for name in ("behind a loop that two calls share", "the same relation", "another value than the argument"):
         made = program(CASES[name].text)
         assert summary(verify(made)) == summary(verify(made, summaries=False)), name
-
-
-def test_the_solver_does_not_start_from_loops_that_are_shared(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(analysis._Attempt, "shares_loops", lambda self: False)
-    made = program(CASES["behind a loop that two calls share"].text)
-    assert verify(made).is_safe, "the second call would be a dead end"
 
 
 def test_the_oracle_notices_call_strings_without_invariants(monkeypatch: pytest.MonkeyPatch) -> None:
