@@ -140,6 +140,9 @@ bench-trust: $(TEST_ENV) ## measure what a verifier in a process of its own cost
 .PHONY: bench-host
 bench-host: $(TEST_ENV) ## measure the host: calls, 200 clients, packets in replay and live, binds
 	$(PY) -m prevail_py.research.bench_host $(ARGS)
+.PHONY: bench-certificates
+bench-certificates: $(RESEARCH_ENV) ## measure certificates: writing, reading and checking them beside verification
+	$(PY) -m prevail_py.research.bench_certificates --corpora verifier libbpf-tools $(ARGS)
 
 .PHONY: differential
 differential: $(TEST_ENV) ## run 20,000 generated programs on interpreter and source

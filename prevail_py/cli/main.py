@@ -20,6 +20,7 @@ from prevail_py import __version__
 from prevail_py.cli import (
     asm,
     cfg,
+    check_certificate,
     corpus,
     diff,
     disasm,
@@ -63,6 +64,7 @@ COMMANDS: tuple[Command, ...] = (
     corpus,
     prove,
     prove_equal,
+    check_certificate,
     verifierd,
     hostd,
     ebpf,

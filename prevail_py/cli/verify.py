@@ -25,6 +25,7 @@ from prevail_py.cli.support import (
     print_table,
     start_verifier,
     track,
+    write_output,
 )
 
 if TYPE_CHECKING:
@@ -52,6 +53,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--json", action="store_true", help="print one JSON document per object and line (schema 1)")
     parser.add_argument("--invariants", action="store_true", help="also print what was found to hold at each block")
+    parser.add_argument(
+        "--certificate", metavar="FILE", help="write what proves the programs that are SAFE, for `check-certificate`"
+    )
     parser.add_argument("--domain", metavar="NAME", help="the abstract domain")
     parser.add_argument("--disjuncts", type=positive, metavar="N", help="states kept apart at each join at most")
     parser.add_argument("--budget", type=positive, metavar="N", help="abstract steps before the verdict is UNKNOWN")
@@ -72,6 +76,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Verify; 0 where all programs are SAFE, 1 where one is not, 2 where an object cannot be read."""
     options = _options(arguments)
+    lax = options.get("policy", "strict") != "strict"
+    if arguments.certificate is not None and (len(arguments.objects) > 1 or lax):
+        raise InputError("--certificate: certificates are for the programs of one object, under the policy strict")
     printer = _Documents(arguments) if arguments.json else _Text(arguments)
     code = EXIT_OK
     with ExitStack() as stack:
@@ -91,6 +98,8 @@ def run(arguments: argparse.Namespace) -> int:
             printer.verified(path, verdicts)
             if arguments.witness_out is not None:
                 _write_witnesses(arguments.witness_out, path, verdicts)
+            if arguments.certificate is not None:
+                _certify(arguments.certificate, verdicts)
             if code == EXIT_OK and not all(verdict.is_safe for verdict in verdicts):
                 code = EXIT_NOT_SAFE
     printer.finish()
@@ -112,7 +121,17 @@ def _options(arguments: argparse.Namespace) -> dict[str, Any]:
     return {name: value for name in names if (value := getattr(arguments, name)) is not None}
 
 
-_ONLY_HERE = ("termination", "explain", "invariants")
+def _certify(path: str, verdicts: list[Verdict]) -> None:
+    from prevail_py.verifier.certificate import document
+
+    try:
+        text = document([verdict.certificate() for verdict in verdicts if verdict.is_safe])
+    except ValueError as error:
+        raise InputError(f"{path}: {error}") from error
+    write_output(path, text)
+
+
+_ONLY_HERE = ("termination", "explain", "invariants", "certificate")
 """What a verdict from another process does not carry."""
 
 

@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Final, Self, TypeAlias
 
 from prevail_py.domains.lattice import NO_SYMBOL, Definition, Phi, Range, Symbol, Term
+from prevail_py.domains.statements import Equation as EquationStatement
+from prevail_py.domains.statements import InRange, Statement
 from prevail_py.words import Comparison, WordOp, to_signed
 
 __all__ = ["Equalities"]
@@ -329,6 +331,13 @@ class Equalities:
     def symbols(self) -> frozenset[Symbol]:
         """The symbols about which anything is stored."""
         return frozenset(symbol for parts, _ in self._equations for symbol, _ in parts)
+
+    def statements(self) -> Iterator[Statement]:
+        """All that is known."""
+        for symbol, (lo, hi) in self._ranges.items():
+            yield InRange(symbol, lo, hi, 64, True)
+        for parts, constant in self._equations:
+            yield EquationStatement(parts, constant)
 
     def describe(self, symbol: Symbol) -> str:
         """The equations that speak of one symbol, for people."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Self
 
 from prevail_py.domains.lattice import NO_SYMBOL, Definition, Facts, Phi, Range, Symbol, Term
+from prevail_py.domains.statements import Statement
 from prevail_py.words import Comparison, WordOp
 
 __all__ = ["FactsProduct"]
@@ -126,6 +127,11 @@ class FactsProduct:
     def symbols(self) -> frozenset[Symbol]:
         """The symbols about which any member stores anything."""
         return frozenset().union(*(member.symbols() for member in self.members))
+
+    def statements(self) -> Iterator[Statement]:
+        """All that the members know."""
+        for member in self.members:
+            yield from member.statements()
 
     def describe(self, symbol: Symbol) -> str:
         """What all members say of one symbol, for people."""

@@ -10,10 +10,13 @@ Soundness is inclusion of concretizations; the laws every implementation must sa
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple, Protocol, Self, TypeAlias
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple, Protocol, Self, TypeAlias
 
 from prevail_py.words import Comparison, WordOp
+
+if TYPE_CHECKING:
+    from prevail_py.domains.statements import Statement
 
 __all__ = [
     "NO_SYMBOL",
@@ -163,6 +166,10 @@ class Facts(Protocol):
 
     def symbols(self) -> frozenset[Symbol]:
         """The symbols about which anything is stored."""
+        ...
+
+    def statements(self) -> Iterator[Statement]:
+        """All that is known, as data: their conjunction describes at least the concretization."""
         ...
 
     def describe(self, symbol: Symbol) -> str:

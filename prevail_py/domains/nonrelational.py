@@ -7,7 +7,7 @@ Symbols without an entry are top; only symbols that are known to be something ar
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Generic, Self, TypeVar
 
 from prevail_py.domains.lattice import (
@@ -21,6 +21,7 @@ from prevail_py.domains.lattice import (
     matched,
     renamed_definition,
 )
+from prevail_py.domains.statements import Defined, Statement, of_word
 from prevail_py.words import INT, Comparison, OpKind, WordOp, evaluate
 
 __all__ = ["NonRelational", "computes", "is_computed"]
@@ -293,6 +294,13 @@ class NonRelational(Generic[W]):
     def symbols(self) -> frozenset[Symbol]:
         """The symbols about which anything is stored."""
         return frozenset(self._words) | frozenset(self._definitions)
+
+    def statements(self) -> Iterator[Statement]:
+        """All that is known."""
+        for symbol, word in self._words.items():
+            yield from of_word(symbol, word)
+        for symbol, (op, args) in self._definitions.items():
+            yield Defined(symbol, op, args)
 
     def describe(self, symbol: Symbol) -> str:
         """What is known of one symbol, for people."""

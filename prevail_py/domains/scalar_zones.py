@@ -22,7 +22,7 @@ of words (and, from the first change on, the others), and puts what it changed o
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Final, Self, TypeAlias
 
@@ -30,6 +30,7 @@ from prevail_py.domains import bounds
 from prevail_py.domains.lattice import NO_SYMBOL, Definition, Phi, Range, Symbol, Term, matched, renamed_definition
 from prevail_py.domains.nonrelational import computes, is_computed
 from prevail_py.domains.scalar import Scalar
+from prevail_py.domains.statements import Defined, Difference, Statement, Subtraction, of_word
 from prevail_py.words import Comparison, OpKind, WordOp, to_signed
 
 __all__ = ["ScalarZones"]
@@ -736,6 +737,18 @@ class ScalarZones:
     def symbols(self) -> frozenset[Symbol]:
         """The symbols about which anything is stored."""
         return frozenset(self._words).union(self._definitions, self._upper, self._lower, self._subtractions)
+
+    def statements(self) -> Iterator[Statement]:
+        """All that is known."""
+        for symbol, word in self._words.items():
+            yield from of_word(symbol, word)
+        for u, others in self._upper.items():
+            for v, c in others.items():
+                yield Difference(u, v, c)
+        for symbol, difference in self._subtractions.items():
+            yield Subtraction(symbol, *difference)
+        for symbol, (op, args) in self._definitions.items():
+            yield Defined(symbol, op, args)
 
     def describe(self, symbol: Symbol) -> str:
         """What is known of one symbol, for people."""

@@ -14,10 +14,11 @@ widening).
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final, Self, TypeAlias
 
 from prevail_py.domains.lattice import NO_SYMBOL, Definition, Phi, Range, Symbol, Term
+from prevail_py.domains.statements import Difference, InRange, Statement, Subtraction
 from prevail_py.words import Comparison, OpKind, WordOp, to_signed
 
 __all__ = ["Zones"]
@@ -482,6 +483,15 @@ class Zones:
     def symbols(self) -> frozenset[Symbol]:
         """The symbols about which anything is stored."""
         return frozenset(self._ranges) | {s for pair in self._edges for s in pair} | frozenset(self._subtractions)
+
+    def statements(self) -> Iterator[Statement]:
+        """All that is known."""
+        for symbol, (lo, hi) in self._ranges.items():
+            yield InRange(symbol, lo, hi, 64, True)
+        for (u, v), c in self._edges.items():
+            yield Difference(u, v, c)
+        for symbol, difference in self._subtractions.items():
+            yield Subtraction(symbol, *difference)
 
     def describe(self, symbol: Symbol) -> str:
         """The differences known of one symbol, for people."""

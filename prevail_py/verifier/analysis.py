@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from time import process_time
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from prevail_py.cfg.graph import CfgError
 from prevail_py.domains import DEFAULT, facts
@@ -28,7 +28,7 @@ from prevail_py.verifier.setting import Setting, Unsupported
 from prevail_py.verifier.state import State
 from prevail_py.verifier.termination import termination as bounds
 from prevail_py.verifier.values import Special
-from prevail_py.verifier.verdict import Failure, Invariants, Verdict, VerdictKind
+from prevail_py.verifier.verdict import Discharged, Failure, Invariants, Verdict, VerdictKind
 
 if TYPE_CHECKING:
     from prevail_py.verifier.explain import Explanation
@@ -240,6 +240,7 @@ class _Attempt:
             assumptions=self._assumptions(),
             invariants=_invariants(fixpoint),
             explainer=partial(_explain, fixpoint),
+            certifier=self.certificate,
             termination=termination,
             prover=partial(region_facts, fixpoint, termination),
         )
@@ -273,6 +274,21 @@ class _Attempt:
         setting = Setting(old.program, old.platform, old.top, old.policy, old.counts_turns, summaries=False)
         return _Attempt(setting, self.disjuncts, self.budget, self.measures)
 
+    def certificate(self, discharged: Sequence[Discharged] = ()) -> dict[str, Any]:
+        """What proves the verdict (``certificate.py``), call by call: what one call shares with others is found anew.
+
+        Raises ValueError where that takes more than the budget.
+        """
+        from prevail_py.verifier.certificate import certificate
+
+        attempt = self
+        if self._fixpoint is not None and self._fixpoint.summaries is not None and self._fixpoint.summaries.used:
+            attempt = self.inlined()
+            attempt.verdict()
+        if attempt._fixpoint is None:
+            raise ValueError("no certificate: analysed call by call, the program takes more than the budget")
+        return certificate(attempt._fixpoint, discharged, attempt._faithful)
+
     def settled(self, verdict: Verdict, proves: bool) -> Verdict:
         """The verdict of this attempt, UNKNOWN, after the solver was asked about its failures.
 
@@ -296,6 +312,7 @@ class _Attempt:
             failures=(),
             discharged=found.discharged,
             invariants=_invariants(proved),
+            certifier=partial(self.certificate, found.discharged),
             prover=partial(region_facts, proved, verdict.termination),
         )
 

@@ -40,7 +40,7 @@ from prevail_py.verifier.values import (
     Special,
     Value,
 )
-from prevail_py.words import Comparison, OpKind, WordOp
+from prevail_py.words import Comparison, OpKind, WordOp, mask
 
 __all__ = ["Add", "Body", "calls_back", "frame_pointer", "go_through", "leave_frame"]
 
@@ -179,7 +179,7 @@ class _Loop:
         inner.frames.append(Frame({}, 0, (*state.registers[6:10], *kept[1:], kept[0])))
         inner.registers[:10] = [Special.UNINITIALISED] * 10
         inner.registers[10] = frame_pointer(len(state.frames))
-        passed = _loop_turn(setting, inner, kept) if self._name == "bpf_loop" else _element(setting, kept)
+        passed = _loop_turn(setting, inner, kept) if self._name == "bpf_loop" else _element(setting, inner, kept)
         if passed is None:
             return None
         inner.registers[1 : 1 + len(passed)] = passed
@@ -250,14 +250,17 @@ def _loop_turn(setting: Setting, state: State, kept: Sequence[Value]) -> list[Va
     return [number, context]
 
 
-def _element(setting: Setting, kept: Sequence[Value]) -> list[Value] | None:
+def _element(setting: Setting, state: State, kept: Sequence[Value]) -> list[Value] | None:
     """The map, a key, its value, the context; None where the map is none, and the run has trapped."""
     _, handle, _, context = kept[:4]
     if not isinstance(handle, Pointer) or handle.region.kind is not RegionKind.MAP:
         return None
     key = Region(RegionKind.MEMORY, size=setting.map_of(handle.region).key_size, name=KEY)
     value = Region(RegionKind.MAP_VALUE, handle.region.index, inner=handle.region.inner, name=handle.region.name)
-    return [handle, Pointer(key, NEVER_NULL, ZERO), Pointer(value, NEVER_NULL, ZERO), context]
+    # Not the one object of its kind: another key was passed to a function around this one, other elements have
+    # addresses of their own.  So each has a base of its own, which is not null.
+    bases = [unknown(setting, state, 1, mask(64)) for _ in (key, value)]
+    return [handle, Pointer(key, bases[0], ZERO), Pointer(value, bases[1], ZERO), context]
 
 
 def _left(state: State) -> State:

@@ -95,6 +95,11 @@ class Summaries:
         self._known: dict[tuple[int, Key], list[Summary]] = {}
         self.shared: dict[tuple[int, ...], list[tuple[int, ...]]] = {}
 
+    @property
+    def used(self) -> bool:
+        """Whether some function was analysed apart from what called it."""
+        return bool(self._known)
+
     def exits(
         self, function: int, calls: tuple[int, ...], entry: Sequence[State], final: bool, solve: Solve
     ) -> list[State]:

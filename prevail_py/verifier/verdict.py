@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from functools import cached_property
 from html import escape
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from prevail_py._render import Table, badge, preformatted
 from prevail_py.isa.disassembler import disassemble
@@ -174,6 +174,7 @@ class Verdict:
     witness: Witness | None = None
     explainer: Callable[[Failure], Explanation] | None = field(default=None, compare=False, repr=False)
     prover: Callable[[], RegionFacts] | None = field(default=None, compare=False, repr=False)
+    certifier: Callable[[], dict[str, Any]] | None = field(default=None, compare=False, repr=False)
 
     @property
     def is_safe(self) -> bool:
@@ -203,6 +204,15 @@ class Verdict:
             text = "" if instruction is None else disassemble(instruction, failure.pc)
             return Explanation(failure, (), (SliceStep(failure.pc, text, failure.line),))
         return self.explainer(failure)
+
+    def certificate(self) -> dict[str, Any]:
+        """What proves the verdict, for a checker (``docs/certificates.md``): part of a JSON document.
+
+        Raises ValueError where the verdict is not SAFE, or not under the policy ``strict``.
+        """
+        if not self.is_safe or self.policy != "strict" or self.certifier is None:
+            raise ValueError(f"no certificate: {self.kind} under policy {self.policy}")
+        return self.certifier()
 
     def explanations(self) -> tuple[Explanation, ...]:
         """:meth:`explain` for every failure."""

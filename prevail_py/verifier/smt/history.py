@@ -19,6 +19,7 @@ from itertools import count
 from typing import Final, NamedTuple, TypeAlias
 
 from prevail_py.domains.lattice import Definition, Facts, Phi, Range, Symbol, Term
+from prevail_py.domains.statements import Statement
 from prevail_py.isa.instructions import AtomicOp
 from prevail_py.verifier.state import State
 from prevail_py.verifier.values import Pointer, Value
@@ -233,6 +234,9 @@ class Remembering:
 
     def symbols(self) -> frozenset[Symbol]:
         return self.known.symbols()
+
+    def statements(self) -> Iterator[Statement]:
+        return self.known.statements()
 
     def describe(self, symbol: Symbol) -> str:
         return self.known.describe(symbol)

@@ -1,0 +1,1 @@
+"""The independent checker of certificates (``docs/certificates.md``): no domains, no verifier, no fixpoint."""

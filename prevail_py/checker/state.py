@@ -1,0 +1,199 @@
+"""The machine on one path: registers, stack frames byte by byte, the packet, references, and what is known.
+
+A stack byte is ``(value, k)``, byte k of a value; one of which nothing is kept is some number.  A pointer keeps its
+meaning only as the eight bytes of an aligned slot.  ``Bad.UNUSABLE`` in a byte says that its slot may hold a pointer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from prevail_py.checker.certificate import STACK_SIZE, Bad, Claim, Pointer, Region, Value
+from prevail_py.checker.knowledge import Contradiction, Knowledge, Solver
+from prevail_py.checker.words import NEVER, ZERO, Formula, Word, between, number
+from prevail_py.words import OpKind, WordOp
+
+__all__ = ["NEVER_NULL", "Dead", "Frame", "NotSupported", "Path", "Refused", "frame_pointer", "of_claim"]
+
+NEVER_NULL: Final = number(1)
+
+
+class Refused(Exception):  # noqa: N818 - an answer
+    """At ``slot`` something does not follow from the certificate."""
+
+    def __init__(self, slot: int, what: str) -> None:
+        super().__init__(what)
+        self.slot = slot
+
+
+class NotSupported(Refused):
+    """The checker has no model of what the program does there."""
+
+
+class Dead(Exception):  # noqa: N818 - an answer
+    """No run is on this path: that is proved, and nothing pends."""
+
+
+class Frame:
+    """A stack frame; ``saved`` are the caller's R6-R9.
+
+    Where a helper called the function, its arguments follow, and how often it did so before, if that is known.
+    """
+
+    def __init__(self, saved: tuple[Value, ...] = (), initialised: int = 0) -> None:
+        self.bytes: dict[int, tuple[Value, int]] = {}
+        self.initialised = initialised
+        self.saved = saved
+
+    def put(self, offset: int, size: int, value: Value) -> None:
+        """Write a value; a pointer that is not kept whole in an aligned slot becomes a number."""
+        whole = isinstance(value, Word) or (size == 8 and offset % 8 == 0)
+        for k in range(size):
+            if whole:
+                self.bytes[offset + k] = (value, k)
+            else:
+                self.bytes.pop(offset + k, None)
+
+    def forget(self, lo: int, hi: int, certain: bool = False) -> None:
+        """The bytes ``lo..hi`` (exclusive) hold numbers now, certainly or perhaps."""
+        for at in range(lo, hi):
+            held = self.bytes.pop(at, None)
+            if held is not None and not certain and not isinstance(held[0], Word):
+                self.bytes[at] = (Bad.UNUSABLE, 0)
+
+    def pointer_at(self, slot: int) -> Value | None:
+        """The pointer that an aligned slot holds, UNUSABLE where it may hold one, None where it holds a number."""
+        held = [self.bytes.get(slot + k, (ZERO, 0)) for k in range(8)]
+        if any(value is Bad.UNUSABLE for value, _ in held):
+            return Bad.UNUSABLE
+        first = held[0][0]
+        whole = isinstance(first, Pointer) and all(each == (first, k) for k, each in enumerate(held))
+        return first if whole else None
+
+
+class Path:
+    """One path of the program from a place with an invariant; changed in place, copied where it parts."""
+
+    def __init__(self, known: Knowledge, solver: Solver) -> None:
+        self.known, self.solver = known, solver
+        self.registers: list[Value] = [Bad.UNWRITTEN] * 11
+        self.frames: list[Frame] = []
+        self.calls: tuple[int, ...] = ()
+        self.size = self.meta = ZERO
+        self.references: list[Word] = []
+        self.pending: list[tuple[int, str, tuple[Formula, ...]]] = []
+        self.slot = 0
+
+    def copy(self) -> Path:
+        """For a path that parts from this one."""
+        self.settle()
+        other = Path(self.known.copy(), self.solver)
+        other.registers, other.references = list(self.registers), list(self.references)
+        for frame in self.frames:
+            other.frames.append(Frame(frame.saved, frame.initialised))
+            other.frames[-1].bytes = dict(frame.bytes)
+        other.calls, other.size, other.meta, other.slot = self.calls, self.size, self.meta, self.slot
+        return other
+
+    # What must hold -------------------------------------------------------------------------------------------------
+
+    def require(self, what: str, *formulas: Formula) -> None:
+        """What must hold here for the program to be safe: decided at once, or kept for the solver."""
+        rest = tuple([formula for formula in formulas if not self.known.holds(formula)])
+        if rest:
+            self.pending.append((self.slot, what, rest))
+
+    def impossible(self, what: str) -> Dead:
+        """Prove that no run gets here, where the path cannot go on.  Raises Dead, Refused."""
+        self.require(what, NEVER)
+        self.settle()
+        return Dead()
+
+    def settle(self) -> None:
+        """Prove what is pending from what is known so far.  Raises Refused, or Dead where no run gets here."""
+        pending, self.pending = self.pending, []
+        goals = [formula for _, _, formulas in pending for formula in formulas]
+        if not goals or (NEVER not in goals and self.solver.proves(self.known.facts, goals)):
+            return
+        if self.solver.proves(self.known.facts):
+            raise Dead
+        for slot, what, formulas in pending:
+            answer = self.solver.proves(self.known.facts, formulas)
+            if not answer:
+                raise Refused(slot, f"{what}: {'not shown within the resources' if answer is None else 'not so'}")
+
+    def learn(self, formula: Formula) -> None:
+        """Go on with the runs in which a formula holds.  Raises Dead where there are none, Refused."""
+        self.settle()  # what was to be proved must not rest on what is learnt after it
+        try:
+            self.known.assume(formula)
+        except Contradiction:
+            raise Dead from None
+
+    # Values ---------------------------------------------------------------------------------------------------------
+
+    def compute(self, kind: OpKind, *args: Word, width: int = 64, source: int = 0) -> Word:
+        """The result of an operation."""
+        return self.known.compute(WordOp(kind, width, source), args)
+
+    def some(self, size: int) -> Word:
+        """An unknown number of ``size`` bytes."""
+        return self.known.unknown(0, (1 << 8 * size) - 1)
+
+    def value(self, held: Value) -> Value:
+        """A value, with a pointer that is known to be null as the number it is."""
+        null = isinstance(held, Pointer) and self.known.resolved(held.base) == ZERO
+        return held.offset if null and isinstance(held, Pointer) else held
+
+    def spoil(self, gone: Callable[[Pointer], bool]) -> None:
+        """Make all those pointers unusable, wherever they are."""
+
+        def change(value: Value) -> Value:
+            return Bad.UNUSABLE if isinstance(value, Pointer) and gone(value) else value
+
+        self.registers = [change(value) for value in self.registers]
+        for frame in self.frames:
+            frame.saved = tuple(change(value) for value in frame.saved)
+            frame.bytes = {at: (change(value), k) for at, (value, k) in frame.bytes.items()}
+
+    def read_stack(self, frame: Frame, offset: int, size: int) -> Value:
+        """What a load of ``size`` bytes at a constant offset yields."""
+        pointer = frame.pointer_at(offset) if size == 8 and offset % 8 == 0 else None
+        if pointer is not None:
+            return pointer
+        result, at = ZERO, 0
+        while at < size:
+            word, k = frame.bytes.get(offset + at, (Bad.UNUSABLE, 0))
+            if not isinstance(word, Word):
+                return self.some(size)
+            count = 1
+            while at + count < size and frame.bytes.get(offset + at + count) == (word, k + count):
+                count += 1
+            part = self.compute(OpKind.RSH, word, number(8 * k)) if k else word
+            part = self.compute(OpKind.ZEXT, part, width=8 * count)
+            shifted = self.compute(OpKind.LSH, part, number(8 * at)) if at else part
+            result = self.compute(OpKind.OR, result, shifted) if at else shifted
+            at += count
+        return result
+
+
+def frame_pointer(depth: int) -> Pointer:
+    """R10 in a frame: just behind its last byte."""
+    return Pointer(Region("stack", depth), NEVER_NULL, number(STACK_SIZE))
+
+
+def of_claim(claim: Claim, calls: tuple[int, ...], solver: Solver) -> Path:
+    """The path that starts in any of the states of a claim.  Raises Contradiction where there are none."""
+    path = Path(Knowledge(claim.last), solver)
+    path.calls, path.registers, path.references = calls, list(claim.registers), list(claim.references)
+    path.size, path.meta = claim.packet_size, claim.packet_meta
+    for each in claim.frames:
+        path.frames.append(Frame(tuple(each.saved), each.initialised))
+        for offset, size, value in each.cells:
+            path.frames[-1].put(offset, size, value)
+            if isinstance(value, Word) and size < 8:  # it is what the bytes are, zero-extended
+                path.known.assume(between(value, 0, (1 << 8 * size) - 1)[1])
+    for fact in claim.facts:
+        path.known.assume(fact)
+    return path

@@ -1,0 +1,233 @@
+"""Certificates: what the fixpoint found, written down for a checker that shares nothing with it.
+
+The document is described in ``docs/certificates.md``.  It has the states at the places that cut all loops: the entries
+of functions, the blocks where paths join, and what is behind calls.  What holds between them the checker finds out by
+itself.  This module is the only one that knows both the verifier's states and the format.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Final
+
+from prevail_py.cfg.graph import Block, FunctionGraph
+from prevail_py.checker.certificate import KIND, SCHEMA, fingerprint
+from prevail_py.domains.lattice import NO_SYMBOL, Facts, Symbol, Term
+from prevail_py.domains.statements import (
+    Bits,
+    Congruent,
+    Defined,
+    Difference,
+    Equation,
+    InRange,
+    Statement,
+    Subtraction,
+)
+from prevail_py.isa.instructions import Call, CallLocal
+from prevail_py.verifier.fixpoint import CallString, Fixpoint
+from prevail_py.verifier.state import Frame, State
+from prevail_py.verifier.values import Pointer, RegionKind, Special, Value
+from prevail_py.verifier.verdict import Discharged
+
+__all__ = ["certificate", "document"]
+
+_MASK: Final = (1 << 64) - 1
+_NOTHING: Final = (Special.POISON, Special.UNINITIALISED)
+_NAMED: Final = frozenset({RegionKind.MEMORY, RegionKind.OBJECT})
+
+
+def document(certificates: Iterable[dict[str, Any]]) -> str:
+    """The certificates of some programs of one object, as JSON: the same text for the same certificates."""
+    return json.dumps({"kind": KIND, "schema": SCHEMA, "certificates": list(certificates)}, separators=(",", ":"))
+
+
+def certificate(fixpoint: Fixpoint, discharged: Sequence[Discharged] = (), faithful: bool = True) -> dict[str, Any]:
+    """The certificate of one program that was proved, by the solver where assertions are ``discharged``.
+
+    What the solver found out it found on whole paths from the heads of loops.  So there the certificate leaves out the
+    places where paths join, and the checker goes along these paths itself.  Where the fixpoint is not ``faithful``
+    (:mod:`prevail_py.verifier.smt.discharge`), nothing but such heads is left.
+    """
+    program = fixpoint.setting.program
+    open_ahead = _Ahead(fixpoint, {(each.calls, each.pc) for each in discharged})
+    rows: list[tuple[CallString, int, bool, list[State]]] = []
+    for (calls, slot), states in fixpoint.invariants.items():
+        graph = fixpoint.graph.function_at(slot)
+        block = graph.block_of(slot)
+        ways = sum(edge.target == block.id for other in graph.blocks for edge in other.edges)
+        kept = block.id == 0 or ways > 1
+        if discharged and kept and not _is_head(fixpoint, calls, graph, block):
+            kept = faithful and not open_ahead.from_block(calls, graph, block)
+        if kept:
+            rows.append((calls, slot, False, states))
+    for (calls, slot), states in fixpoint.returns.items():
+        block = fixpoint.graph.block_of(slot)
+        inside = discharged and isinstance(fixpoint.setting.program.code[slot], CallLocal)
+        graph = fixpoint.graph.function_at(slot)
+        if not inside or (faithful and not open_ahead.from_block(calls, graph, block)):
+            rows.append((calls, slot, True, states))
+    return {
+        "program": program.name,
+        "sha256": fingerprint(program),
+        "invariants": [
+            {"calls": list(calls), "slot": slot, "after_call": int(after), "states": _states(states)}
+            for calls, slot, after, states in sorted(rows, key=lambda row: row[:3])
+        ],
+    }
+
+
+def _is_head(fixpoint: Fixpoint, calls: CallString, graph: FunctionGraph, block: Block) -> bool:
+    """Whether execution starts anew there: at the head of a loop, or of a function that a helper calls."""
+    by_helper = bool(calls) and isinstance(fixpoint.setting.program.code[calls[-1]], Call)
+    order = fixpoint.order_of(graph)
+    position = order.order.index(block.id)
+    return order.ends[position] > position or (by_helper and block.id == 0)
+
+
+class _Ahead:
+    """Which blocks have one of some places ahead: on a way to the end of the program, heads of loops included."""
+
+    def __init__(self, fixpoint: Fixpoint, places: set[tuple[CallString, int]]) -> None:
+        self.graph = fixpoint.graph
+        self.places = places
+        self._blocks: dict[CallString, set[int]] = {}
+
+    def from_block(self, calls: CallString, graph: FunctionGraph, block: Block) -> bool:
+        """Whether a place is ahead of a block, in its function, those that it calls or those that called it."""
+        known = self._blocks.get(calls)
+        if known is None:
+            known = self._blocks[calls] = self._ahead(calls, graph)
+        if block.id in known:
+            return True
+        if not calls:
+            return False
+        caller = self.graph.function_at(calls[-1])
+        return self.from_block(calls[:-1], caller, self.graph.block_of(calls[-1]))
+
+    def _ahead(self, calls: CallString, graph: FunctionGraph) -> set[int]:
+        depth = len(calls)
+        slots = {pc if at == calls else at[depth] for at, pc in self.places if at[:depth] == calls}
+        pending = [block.id for block in graph.blocks if not slots.isdisjoint(block.pcs)]
+        found = set(pending)
+        while pending:
+            new = set(graph.predecessors[pending.pop()]) - found
+            found |= new
+            pending += new
+        return found
+
+
+def _states(states: Iterable[State]) -> list[dict[str, Any]]:
+    written = [_Writer(state).document() for state in states if not state.facts.is_bottom()]
+    # The same state may have been reached more than once.
+    return list({json.dumps(each): each for each in written}.values())
+
+
+class _Writer:
+    """Writes one state, its symbols numbered in the order in which they are met."""
+
+    def __init__(self, state: State) -> None:
+        self.state = state
+        self.numbers: dict[Symbol, int] = {NO_SYMBOL: 0}
+
+    def document(self) -> dict[str, Any]:
+        state = self.state
+        written = {
+            "registers": [self.value(value) for value in state.registers],
+            "frames": [self.frame(frame) for frame in state.frames],
+            "packet": [self.term(state.packet_size), self.term(state.packet_meta)],
+            "references": [self.term(base) for base in state.references],
+        }
+        return {**written, "facts": self.facts(state.facts)}
+
+    def term(self, term: Term) -> list[int]:
+        return [self.numbers.setdefault(term.symbol, len(self.numbers)), term.offset]
+
+    def word(self, symbol: Symbol) -> list[int]:
+        return self.term(Term(symbol, 0))
+
+    def value(self, value: Value) -> Any:
+        if isinstance(value, Term):
+            return self.term(value)
+        if isinstance(value, Pointer):
+            region, name = value.region, value.region.name if value.region.kind in _NAMED else ""
+            place = [region.kind.value, region.index, int(region.inner), region.size, name]
+            return [*place, self.term(value.base), self.term(value.offset)]
+        return "unusable" if value in (Special.STALE, Special.DANGLING, Special.UNUSABLE) else None
+
+    def frame(self, frame: Frame) -> list[Any]:
+        cells = [
+            [offset, size, "unusable" if content in _NOTHING else self.value(content)]
+            for offset, (size, content) in sorted(frame.cells.items())
+        ]
+        return [f"{frame.initialised:x}", cells, [self.value(value) for value in frame.saved]]
+
+    # Facts --------------------------------------------------------------------------------------------------------
+
+    def facts(self, facts: Facts) -> list[list[Any]]:
+        """What is known of symbols that stand somewhere, and of those that these were computed from."""
+        statements = list(statements_of(facts))
+        reached = set(self.numbers)
+        for each in sorted(statements, key=_order):
+            if isinstance(each, Defined) and each.symbol in reached:
+                reached.update(each.symbols())
+        for each in statements:
+            if isinstance(each, Equation):
+                unmet = [(symbol, c) for symbol, c in each.parts if symbol not in reached]
+                if len(unmet) == 1 and unmet[0][1] in (1, -1):
+                    reached.add(unmet[0][0])  # it is what the equation makes of the others
+        kept = sorted((each for each in statements if reached.issuperset(each.symbols())), key=_order)
+        return [fact for each in kept for fact in self.fact(each)]
+
+    def fact(self, statement: Statement) -> list[list[Any]]:
+        match statement:
+            case InRange(symbol, lo, hi, width, signed):
+                order, ends = "s<=" if signed else "<=", [[0, lo & _MASK], [0, hi & _MASK]]
+                least = -(1 << (width - 1)) if signed else 0
+                below = [[order, width, ends[0], self.word(symbol)]] if lo > least else []
+                above = [[order, width, self.word(symbol), ends[1]]] if hi < least + (1 << width) - 1 else []
+                return below + above
+            case Bits(symbol, value, mask):
+                known = [0, ~mask & _MASK]
+                return [["==", 64, [0, value & ~mask & _MASK], ["and", 64, 0, self.word(symbol), known]]]
+            case Congruent(symbol, divisor, rest):
+                return [["==", 64, [0, rest], ["umod", 64, 0, self.word(symbol), [0, divisor]]]]
+            case Difference(left, right, most):
+                return [["sum", [self.word(left)], [self.word(right)], most]]
+            case Subtraction(result, left, right, constant):
+                one, other = [self.word(result), self.word(right)], [self.word(left)]
+                return [["sum", one, other, constant], ["sum", other, one, -constant]]
+            case Defined(symbol, op, args):
+                operation = [op.kind.value, op.width, op.source, *(self.term(arg) for arg in args)]
+                return [["==", 64, self.word(symbol), operation]]
+            case Equation(parts, constant):
+                return [self.equation(parts, constant)]
+
+    def equation(self, parts: tuple[tuple[Symbol, int], ...], constant: int) -> list[Any]:
+        """``constant' == sum of the others``, last the newest symbol with the coefficient 1 or -1, if there is one."""
+        unit = [(s, c) for s, c in parts if c in (1, -1)]
+        last = next((part for part in unit if part[0] not in self.numbers), unit[-1] if unit else parts[-1])
+        sign = -1 if last[1] == -1 else 1
+        total: list[Any] = [0, constant * sign & _MASK]
+        for symbol, c in (*(part for part in parts if part != last), last):
+            times = c * sign & _MASK
+            term = self.word(symbol) if times == 1 else ["mul", 64, 0, self.word(symbol), [0, times]]
+            total = ["add", 64, 0, total, term]
+        return ["==", 64, [0, 0], total]
+
+
+def _order(statement: Statement) -> tuple[int, str, str]:
+    """Definitions first, each before those of its operands, which are older: so symbols are found in this order."""
+    newest = -statement.symbol if isinstance(statement, Defined) else 0
+    return newest, type(statement).__name__, str(statement)
+
+
+def statements_of(facts: Facts) -> Iterator[Statement]:
+    """The statements of facts, or of a domain of somebody's own that has none, the ranges."""
+    if hasattr(facts, "statements"):
+        yield from facts.statements()
+        return
+    for symbol in sorted(facts.symbols()):
+        for signed in (False, True):
+            lo, hi = facts.range(Term(symbol, 0), 64, signed)
+            yield InRange(symbol, lo, hi, 64, signed)
