@@ -147,7 +147,8 @@ class Scalar:
             mask &= smear(umin ^ umax)
             return cls(full, full, umin & ~mask, mask)
         full, low = halves.reduce(size, full, low)
-        full, low = halves.restrict_bits(size, full, low, value, mask)
+        if mask != size.last:
+            full, low = halves.restrict_bits(size, full, low, value, mask)
         umin, umax, _, _ = full
         if umin > umax:
             return cls._bottom  # type: ignore[no-any-return]
@@ -196,7 +197,7 @@ class Scalar:
 
     def meet(self, other: Self) -> Self:
         """Componentwise, then reduced."""
-        if self == other:
+        if self is other:
             return self
         size = self.SIZE
         value, mask = bits.meet_low(self.value, self.mask, (other.value, other.mask), size.width)

@@ -18,8 +18,12 @@ from prevail_py.verifier.scalars import assume, unknown
 from prevail_py.verifier.setting import MAX_PACKET_SIZE, METADATA_OFFSETS, Setting, Unsupported
 from prevail_py.verifier.state import State
 from prevail_py.verifier.values import (
+    CONTEXT,
+    MAP,
     MAX_FRAMES,
     NEVER_NULL,
+    OBJECT,
+    PACKET,
     ZERO,
     Pointer,
     Region,
@@ -111,6 +115,12 @@ _PLAIN_MEMORY: Final = frozenset(
 """Arguments of which nothing matters but the memory.  In Python 3.11 texts are hashed much faster than members."""
 
 
+# Up to Python 3.11 a member of an enumeration takes ten times as long to name as a variable.
+_MAP_ARGUMENT: Final = ArgKind.MAP
+_READ, _WRITE = Mode.READ, Mode.WRITE
+_ARGUMENTS: Final = (Register.R1, Register.R2, Register.R3, Register.R4, Register.R5)
+
+
 class ArgumentViolation(NamedTuple):
     """A violation and the register it is about."""
 
@@ -161,7 +171,7 @@ def contract_violations(setting: Setting, state: State, helper: int) -> list[Arg
     found = []
     handle = map_argument(prototype, state)
     for index, arg in enumerate(prototype.args):
-        register = Register(index + 1)
+        register = _ARGUMENTS[index]
         value = state.registers[register]
         if value is Special.UNINITIALISED:
             problem: Violation | None = Violation(
@@ -194,9 +204,9 @@ def _is_null(value: Value) -> bool:
 def map_argument(prototype: HelperPrototype, state: State) -> Pointer | None:
     """The map that a helper is given; None where it takes none, or something else was passed."""
     for index, arg in enumerate(prototype.args):
-        if arg.kind is ArgKind.MAP:
+        if arg.kind is _MAP_ARGUMENT:
             value = state.registers[index + 1]
-            return value if isinstance(value, Pointer) and value.region.kind is RegionKind.MAP else None
+            return value if isinstance(value, Pointer) and value.region.kind is MAP else None
     return None
 
 
@@ -365,11 +375,12 @@ def _memory_argument(
     if extent is None:
         return None
     if isinstance(value, Pointer):
-        if value.region.kind is RegionKind.PACKET and not prototype.packet_access:
+        kind = value.region.kind
+        if kind is PACKET and not prototype.packet_access:
             return _bad("the helper does not take pointers to the packet")
-        if value.region.kind in (RegionKind.CONTEXT, RegionKind.OBJECT):
+        if kind is CONTEXT or kind is OBJECT:
             return _bad(f"{state.show(value)} is not plain memory")
-    for mode, wanted in ((Mode.READ, arg.reads), (Mode.WRITE, arg.writes)):
+    for mode, wanted in ((_READ, arg.reads), (_WRITE, arg.writes)):
         if wanted:
             problem = violation(setting, state, value, extent, mode, f"r{index + 1}")
             if problem is not None:
