@@ -39,6 +39,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_service_argument(parser)
     parser.add_argument("--pcap", metavar="IN", required=True, help="the packets, in order")
     add_engine_argument(parser)
+    parser.add_argument(
+        "--validate", action="store_true", help="check by Z3 that native code is what the semantics says (engine jit)"
+    )
     parser.add_argument("--out", metavar="DIR", help="write one capture file per action there")
     add_maps_argument(parser)
     parser.add_argument(
@@ -72,6 +75,8 @@ def run(arguments: argparse.Namespace) -> int:
             fill(maps, arguments.maps, loaded.programs, environment)
         native = arguments.engine.startswith("jit")  # which need not count where a run is known to end
         verdict = verdicts[program.name] if arguments.service else verify(program, termination=native)
+        if arguments.validate:
+            _validate(path, verdict)
         report = replay(
             program,
             None if arguments.service else verdict,
@@ -103,6 +108,26 @@ def run(arguments: argparse.Namespace) -> int:
             print()
             print_table(contents)
     return EXIT_OK
+
+
+def _validate(path: str, verdict: Verdict) -> None:
+    """Refuse to go on unless the native code of the program is known to be right; say so where it is."""
+    from prevail_py.host.gate import facts_of
+    from prevail_py.verifier.translation import validate
+    from prevail_py.vm.jit.proved.plan import Ineligible
+
+    facts = facts_of(verdict)
+    if facts is None:
+        if verdict.is_safe:
+            raise InputError(f"{path}: nothing to validate: a verdict of another process brings no facts")
+        return  # the gate says why
+    try:
+        mistakes = validate(verdict.program, facts)
+    except Ineligible as reason:
+        raise InputError(f"{path}: nothing to validate, the program runs checked: {reason}") from None
+    if mistakes:
+        raise InputError(f"{path}: the native code is wrong: {mistakes[0]}")
+    print(f"prevail-py: native code of {verdict.program.name} validated", file=sys.stderr)
 
 
 def _from_service(

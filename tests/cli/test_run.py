@@ -129,3 +129,15 @@ def test_contents_table_leaves_zeros_and_maps_without_values_out() -> None:
 
     maps = create_maps(load_object(TAILCALL).programs["dispatch"].maps)
     assert map_contents.contents_table(maps).rows == ()
+
+
+def test_native_code_is_validated(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    command = ["run", FIREWALL, "--pcap", TRAFFIC, "--engine", "jit-O0", "--validate"]
+    assert main(command) == 0
+    assert "native code of xdp_firewall validated" in capsys.readouterr().err
+    mistake = "block at slot 3: r1 is 2, not 1"
+    monkeypatch.setattr("prevail_py.verifier.translation.validate", lambda *_: (mistake,))
+    assert main(command) == 2
+    assert f"the native code is wrong: {mistake}" in capsys.readouterr().err
+    unsafe = str(examples.path("unsafe_null"))
+    assert main(["run", unsafe, "--pcap", TRAFFIC, "--engine", "jit", "--validate"]) == 1

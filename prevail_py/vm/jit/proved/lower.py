@@ -505,7 +505,12 @@ class Function:
                         Shadow(host, word(self.layout.first[low]), word(self.layout.size[low])),
                     )
             case Call():
+                # Translation validation (prevail_py.verifier.translation) takes what is between marks as one step.
+                self.b.lines.append(f"; helper {pc}")
                 helpers.call(self, pc)
+                shadow = self._known[0].shadow
+                names = [] if shadow is None else [shadow.host, shadow.base.text]
+                self.b.lines.append(f"; end {' '.join([self.word(0).text, *names])}")
             case CallLocal():
                 self._call(pc, instruction)
             case _:
