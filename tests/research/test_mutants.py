@@ -79,6 +79,8 @@ class TestChanges:
             "if x is y:\n  return x\nreturn y",
             "if not x:\n  return\nx()",
             "self._spend(x + 1)",
+            "return zip(x, y, strict=True)",
+            "return getattr(x, 'y', False)",
         ],
     )
     def test_texts_shortcuts_and_budgets_are_left_alone(self, body: str) -> None:

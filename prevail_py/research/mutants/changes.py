@@ -268,7 +268,9 @@ class _Finder(ast.NodeVisitor):
                 self._put("swap", node, ast.Call(called, exchanged, node.keywords))
         if not isinstance(called, ast.Name):
             self.visit(called)
-        for argument in (*node.args, *(keyword.value for keyword in node.keywords)):
+        # Whether `zip` is strict is a claim like an assertion, and what `getattr` gives otherwise a default.
+        arguments = node.args[:2] if isinstance(called, ast.Name) and called.id == "getattr" else node.args
+        for argument in (*arguments, *(keyword.value for keyword in node.keywords if keyword.arg != "strict")):
             self.visit(argument)
 
     def _alike(self, a: ast.expr, b: ast.expr) -> bool:
