@@ -38,7 +38,7 @@ LEFT_OUT: Final = ("tests/domains/test_planted_bugs.py", "tests/verifier/smt/tes
 
 CONTROLS: Final = (
     # One that no test can notice, and one that any test of the operator has to.
-    ("verifier.regions:offset_by", "Term(symbol, offset + amount & ", "Term(symbol, amount + offset & ", "survived"),
+    ("domains.bounds:join", "umin if umin <= umin_ else umin_", "umin if not umin > umin_ else umin_", "survived"),
     ("domains.bounds:leq", "    return a[0] >= b[0] and a[1] <= b[1]", "    return a[1] <= b[1]", "killed"),
 )  # fmt: skip
 """Changes made by hand, and what has to become of them: function, text, text instead, outcome."""
