@@ -397,6 +397,14 @@ class Platform:
             cached = self._cache[key] = rule.apply(base)
         return cached
 
+    def depends_on_hook(self, attach_type: str, hook: str) -> bool:
+        """Whether what a program may do depends on its kind of hook, and that is not known.
+
+        Then its program type allows only what every kind does; more may be right.
+        """
+        kinds = {kind for attach, kind in self.hook_rules if attach == attach_type}
+        return bool(kinds) and hook not in kinds
+
     def program_type_of_section(self, section: str) -> tuple[str, str] | None:
         """(program type, attach type or "") of a section name; None if nothing matches.
 

@@ -13,6 +13,7 @@ from prevail_py._render import Table, badge
 from prevail_py.isa.disassembler import disassemble
 from prevail_py.isa.encode import encode
 from prevail_py.objects.program import MapSpec, Program
+from prevail_py.platforms import platform
 from prevail_py.vm.outcome import Trap, TrapKind, Trapped
 from prevail_py.vm.scenario import Scenario, play
 
@@ -109,11 +110,16 @@ class Witness:
 def witness_of(program: Program, inputs: Scenario) -> Witness | None:
     """The witness that ``inputs`` are; None where their run does not trap.
 
-    What the interpreter does not implement is nobody's fault and no witness.
+    What the interpreter does not implement is nobody's fault and no witness; nor is a result that the program's hook
+    may take, as far as one knows.
     """
     outcome = play(program, inputs).outcome
     if not isinstance(outcome, Trapped) or outcome.trap.kind is TrapKind.UNSUPPORTED:
         return None
+    if outcome.trap.kind is TrapKind.RETURN_RANGE:
+        host = platform(program.platform)
+        if host.depends_on_hook(program.expected_attach_type, program.hook):
+            return None
     return Witness(program, inputs, outcome.trap)
 
 

@@ -21,13 +21,13 @@ from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
 
 from prevail_py.isa.instructions import Instruction
 from prevail_py.objects.program import Program
-from prevail_py.objects.region_facts import RegionFacts
 from prevail_py.vm import interpreter
 from prevail_py.vm.environment import Environment
 from prevail_py.vm.interpreter import DEFAULT_FUEL, Execution, Interpreter
 from prevail_py.vm.maps import Map
 
 if TYPE_CHECKING:
+    from prevail_py.objects.region_facts import RegionFacts
     from prevail_py.vm.batch import BatchResult, PacketBatch
 
 __all__ = [

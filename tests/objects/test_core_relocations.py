@@ -432,7 +432,7 @@ def test_what_the_target_does_not_have_may_not_be_reached(compiler: Compiler) ->
     assert reason == "CO-RE relocation, field byte offset of struct s.gone: not in the target BTF"
     assert reached.code[slot] == Call(195896080)
     verdict = verify(reached)
-    assert verdict.kind is VerdictKind.UNKNOWN
+    assert verdict.kind is VerdictKind.UNSAFE
     assert [(failure.pc, failure.message) for failure in verdict.failures] == [(slot, reason)]
     outcome = run(reached).outcome
     assert isinstance(outcome, Trapped)
@@ -449,7 +449,7 @@ def test_a_poisoned_wide_load_is_poisoned_in_both_slots(compiler: Compiler) -> N
     slots = sorted(program.poisoned)
     assert slots[1] == slots[0] + 1
     assert [program.code[slot] for slot in slots] == [Call(195896080)] * 2
-    assert verify(program).kind is VerdictKind.UNKNOWN
+    assert verify(program).kind is VerdictKind.UNSAFE
 
 
 def test_assumptions_name_the_target(compiler: Compiler) -> None:

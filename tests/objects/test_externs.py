@@ -239,7 +239,7 @@ def test_weak_symbols_that_are_missing_are_zero(symbols: ObjectFile) -> None:
     assert isinstance(poison, Call)
     assert 2002000000 <= poison.helper < 2002000100
     verdict = verify(called)
-    assert verdict.kind is VerdictKind.UNKNOWN
+    assert verdict.kind is VerdictKind.UNSAFE
     assert [failure.message for failure in verdict.failures] == list(called.poisoned.values())
 
 
@@ -313,7 +313,7 @@ def test_the_kernel_takes_what_was_found_in_its_btf(clang: str, tmp_path: Path, 
     assert verify(programs["weak"]).is_safe
     assert answers["poisoned"].kind is AnswerKind.REJECT
     assert "invalid func unknown#20020000" in answers["poisoned"].reason
-    assert verify(programs["poisoned"]).kind is VerdictKind.UNKNOWN
+    assert verify(programs["poisoned"]).kind is VerdictKind.UNSAFE
 
 
 def test_ids_of_another_kernel_are_not_loaded(symbols: ObjectFile) -> None:
