@@ -48,7 +48,7 @@ def test_table(capsys: pytest.CaptureFixture[str]) -> None:
     assert lines[1].startswith("tc_classifier.o  tc_classifier")
     assert "100.0%" in lines[1]
     assert lines[2].startswith("total")
-    assert lines[4] == "Not examined, because they are not SAFE: unsafe_null.o: count_by_queue (UNKNOWN)."
+    assert lines[4] == "Not examined, because they are not SAFE: unsafe_null.o: count_by_queue (UNSAFE)."
     assert (status, err) == (0, "")
 
 
