@@ -23,13 +23,12 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import lru_cache
 from typing import Final, Self, TypeAlias
 
-from prevail_py.domains import bounds
 from prevail_py.domains.lattice import NO_SYMBOL, Definition, Phi, Range, Symbol, Term, matched, renamed_definition
 from prevail_py.domains.nonrelational import computes, is_computed
 from prevail_py.domains.scalar import Scalar
+from prevail_py.domains.scalar_words import compared_with, constant_word, integer_within, signed_between
 from prevail_py.domains.statements import Defined, Difference, Statement, Subtraction, of_word
 from prevail_py.words import Comparison, OpKind, WordOp, to_signed
 
@@ -101,11 +100,11 @@ class ScalarZones:
     def _word(self, term: Term) -> Scalar:
         symbol, offset = term
         if symbol == NO_SYMBOL:
-            return _constant(offset)
+            return constant_word(offset)
         word = self._words.get(symbol)
         if word is None:
             return _TOP
-        return word.apply(_ADD, _constant(offset)) if offset else word
+        return word.apply(_ADD, constant_word(offset)) if offset else word
 
     def _signed(self, symbol: Symbol) -> tuple[int, int]:
         """The range of a symbol, read as signed; of the constant zero, too."""
@@ -150,7 +149,7 @@ class ScalarZones:
                 for shift in (offset, offset - _SIZE):
                     if lo + shift >= limit - _SIZE and hi + shift < limit:
                         return _tuple(Range, (lo + shift, hi + shift))
-            return word.apply(_ADD, _constant(offset)).bounds(width, signed)
+            return word.apply(_ADD, constant_word(offset)).bounds(width, signed)
         if width == 64:
             return _tuple(Range, full[2:] if signed else full[:2])
         return word.bounds(width, signed)
@@ -165,7 +164,7 @@ class ScalarZones:
         for other, c in self._lower.get(symbol, {}).items():
             lo = max(lo, self._signed(other)[0] - c)
         hi = min(hi, self._bound(symbol, NO_SYMBOL))
-        return word if (lo, hi) == word.full[2:] or lo > hi else word.meet(_between(lo, hi))
+        return word if (lo, hi) == word.full[2:] or lo > hi else word.meet(signed_between(lo, hi))
 
     def _bound(self, u: Symbol, v: Symbol) -> int:
         """The least known ``c`` with ``u - v <= c``, by shortest path through the relations and the ranges."""
@@ -228,7 +227,7 @@ class ScalarZones:
         if symbol == NO_SYMBOL:
             return word.contains(offset)
         if offset:
-            word = word.apply(_ADD, _constant(-offset & _MASK))
+            word = word.apply(_ADD, constant_word(-offset & _MASK))
         old = self._words.get(symbol)
         if old is None:
             if word.is_top():
@@ -283,7 +282,8 @@ class ScalarZones:
             for other, c in above.items():
                 lo, hi = self._signed(other)
                 if most + c < hi and (
-                    most + c < lo or not self._learn(Term(other, 0), _between(lo, most + c), _BACKWARD_DEPTH, changed)
+                    most + c < lo
+                    or not self._learn(Term(other, 0), signed_between(lo, most + c), _BACKWARD_DEPTH, changed)
                 ):
                     return False
         if below:
@@ -291,7 +291,8 @@ class ScalarZones:
             for other, c in below.items():
                 lo, hi = self._signed(other)
                 if least - c > lo and (
-                    least - c > hi or not self._learn(Term(other, 0), _between(least - c, hi), _BACKWARD_DEPTH, changed)
+                    least - c > hi
+                    or not self._learn(Term(other, 0), signed_between(least - c, hi), _BACKWARD_DEPTH, changed)
                 ):
                     return False
         return True
@@ -304,12 +305,12 @@ class ScalarZones:
             lo, hi = self._signed(v)
             if -c <= lo:
                 return True
-            return -c <= hi and self._learn(Term(v, 0), _between(-c, hi), _BACKWARD_DEPTH, changed)
+            return -c <= hi and self._learn(Term(v, 0), signed_between(-c, hi), _BACKWARD_DEPTH, changed)
         if v == NO_SYMBOL:
             lo, hi = self._signed(u)
             if c >= hi:
                 return True
-            return c >= lo and self._learn(Term(u, 0), _between(lo, c), _BACKWARD_DEPTH, changed)
+            return c >= lo and self._learn(Term(u, 0), signed_between(lo, c), _BACKWARD_DEPTH, changed)
         known = self._upper.get(u, _NOTHING).get(v)
         if known is not None and known <= c:
             return True
@@ -381,7 +382,7 @@ class ScalarZones:
         """Bind a fresh symbol to some integer of ``lo..hi``, modulo 2**64."""
         if self._bottom:
             return self
-        word = _within(lo, hi)
+        word = integer_within(lo, hi)
         if word is _TOP:
             return self
         draft = self._draft()
@@ -420,7 +421,7 @@ class ScalarZones:
     def _assume_constant(self, comparison: Comparison, term: Term, value: int) -> Self:
         """Learn how a term that is no constant compares with one."""
         word = self._word(term)
-        new = _compared_with(comparison, value) if word is _TOP else word.restrict_to(comparison, value)
+        new = compared_with(comparison, value) if word is _TOP else word.restrict_to(comparison, value)
         if new is word:
             return self
         if new.full[0] > new.full[1]:
@@ -473,7 +474,7 @@ class ScalarZones:
         if lo > hi:
             return self.bottom()
         draft, changed = self._draft(), list[Symbol]()
-        word = _between(lo, hi) if signed else Scalar.between(lo, hi)
+        word = signed_between(lo, hi) if signed else Scalar.between(lo, hi)
         learnt = draft._learn(Term(symbol, 0), word, _BACKWARD_DEPTH, changed) and draft._settle(changed)
         return draft if learnt else self.bottom()
 
@@ -603,7 +604,7 @@ class ScalarZones:
         word = self._words.get(symbol, _TOP)
         if word.full[2] == _MIN or word.full[3] == _MAX:
             word = self._word_by_relations(symbol, word)
-        return word.apply(_ADD, _constant(offset)) if offset else word
+        return word.apply(_ADD, constant_word(offset)) if offset else word
 
     def _common_definitions(self, other: Self, phis: Sequence[Phi]) -> dict[Symbol, Definition]:
         """Those true on both sides, of symbols that are the same on both sides and in the result."""
@@ -758,41 +759,6 @@ class ScalarZones:
         )
         differences = ", ".join(f"s{u} - s{v} <= {c}" for (u, v), c in relations)
         return "; ".join(filter(None, ("any" if word is None else str(word), differences)))
-
-
-def _constant(value: int) -> Scalar:
-    word = _CONSTANTS.get(value)
-    if word is None:
-        word = Scalar.constant(value)
-        if len(_CONSTANTS) < _MOST_CONSTANTS:
-            _CONSTANTS[value] = word
-    return word
-
-
-_CONSTANTS: Final[dict[int, Scalar]] = {}
-"""Words are values: those of the constants met first are kept, for programs use few and use them again."""
-
-_MOST_CONSTANTS: Final = 4096
-
-
-def _between(lo: int, hi: int) -> Scalar:
-    """The words with signed value in ``lo..hi``; all where an end is no signed word, for then they lie around it."""
-    if lo < _MIN or hi > _MAX:
-        return _TOP
-    return Scalar.between(lo, hi) if lo >= 0 else Scalar.of(bounds.from_signed(lo, hi, 1 << 63))
-
-
-@lru_cache(maxsize=256)
-def _within(lo: int, hi: int) -> Scalar:
-    """The words that are some integer of ``lo..hi``; most are those of the sizes of loads."""
-    word = _between(lo, hi) if lo < 0 else Scalar.between(lo, hi)
-    return _TOP if word.is_top() else word
-
-
-@lru_cache(maxsize=1024)
-def _compared_with(comparison: Comparison, value: int) -> Scalar:
-    """What is known of a word of which nothing was known, after a comparison: null checks, mostly."""
-    return _TOP.restrict_to(comparison, value)
 
 
 def _drop(related: Related, u: Symbol, v: Symbol) -> None:
