@@ -42,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--verbose", action="store_true", help="log admissions and what programs print, to standard error"
     )
-    add_target_arguments(parser)
+    add_target_arguments(parser, platform=False)
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -89,15 +89,22 @@ def open_object(path: str, arguments: argparse.Namespace) -> ObjectFile:
 
     btf = {None: KERNEL_BTF, "none": None}.get(arguments.btf, arguments.btf)
     with bad_input(path):
-        return load_object(path, btf=btf, kconfig=arguments.kconfig)
+        return load_object(path, btf=btf, kconfig=arguments.kconfig, platform=arguments.platform)
 
 
-def add_target_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options that say which kernel the programs are for."""
+def add_target_arguments(parser: argparse.ArgumentParser, *, platform: bool = True) -> None:
+    """The options that say which kernel the programs are for; ``platform``: whose kernel that may be, too."""
     parser.add_argument(
         "--btf", metavar="FILE", help="the kernel's types: BTF, or ELF that has it; `none` (the running kernel's)"
     )
     parser.add_argument("--kconfig", metavar="FILE", help="the kernel's configuration (the running kernel's)")
+    if platform:
+        parser.add_argument(
+            "--platform",
+            choices=("linux", "windows"),
+            default="linux",
+            help="whose sections and numbers the object uses (linux)",
+        )
 
 
 def add_program_argument(parser: argparse.ArgumentParser, what: str = "only this program") -> None:
@@ -151,6 +158,8 @@ def start_verifier(arguments: argparse.Namespace) -> Iterator[Verifier]:
     from prevail_py.objects.errors import ObjectError
     from prevail_py.objects.target import KERNEL_BTF
 
+    if arguments.platform != "linux":
+        raise InputError(f"--service: the verifier process loads objects for linux, not for {arguments.platform}")
     try:
         from prevail_py.host.service import Verifier, VerifierError
     except ModuleNotFoundError as error:

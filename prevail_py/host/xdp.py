@@ -25,10 +25,16 @@ if TYPE_CHECKING:
     from prevail_py.host.trust import Trust
     from prevail_py.verifier.verdict import Verdict
 
-__all__ = ["ACTIONS", "INVALID", "PacketResult", "ReplayError", "XdpReport", "replay"]
+__all__ = ["ACTIONS", "INVALID", "RESULTS", "PacketResult", "ReplayError", "XdpReport", "replay"]
 
 ACTIONS: Final = ("ABORTED", "DROP", "PASS", "TX", "REDIRECT")
 """The names of ``enum xdp_action``, by number."""
+
+RESULTS: Final[Mapping[str, Mapping[int, str]]] = {
+    "linux": dict(enumerate(ACTIONS)),
+    "windows": {1: "PASS", 2: "DROP", 3: "TX"},
+}
+"""What each result of a program means, by platform."""
 
 INVALID: Final[str] = "INVALID"
 """What any other number is called, which Linux treats as ABORTED and warns about."""
@@ -160,7 +166,7 @@ def _result(program: Program, number: int, execution: Execution) -> PacketResult
     match outcome:
         case Returned(value):
             value &= 0xFFFFFFFF
-            action = ACTIONS[value] if value < len(ACTIONS) else INVALID
+            action = RESULTS.get(program.platform, RESULTS["linux"]).get(value, INVALID)
             return PacketResult(value, action, execution.redirect if action == "REDIRECT" else None, execution.steps)
         case OutOfFuel(pc):
             raise ReplayError(

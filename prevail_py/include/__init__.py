@@ -1,4 +1,4 @@
-"""Headers for C programs: ``prevail.h`` has assertions (``docs/functional.md``)."""
+"""Headers for C: ``prevail.h`` has assertions (``docs/functional.md``), ``prevail_bpf.h`` is for two platforms."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ from prevail_py.objects.linker import Linker
 from prevail_py.objects.maps import collect_maps
 from prevail_py.objects.program import MapSpec, Program
 from prevail_py.objects.target import KERNEL_BTF, Kconfig, Target, TargetBtf
-from prevail_py.platforms import platform
+from prevail_py.platforms import platform as find_platform
 
 __all__ = ["ObjectFile", "load_object"]
 
@@ -57,14 +57,16 @@ def load_object(
     *,
     btf: str | os.PathLike[str] | TargetBtf | None = KERNEL_BTF,
     kconfig: str | os.PathLike[str] | Kconfig | None = None,
+    platform: str = "linux",
 ) -> ObjectFile:
     """Load an object file, given by its path or its bytes, for a kernel.
 
     ``name`` is what messages and reports call it, by default the file's name.  ``btf`` is a file with the types of the
     kernel that the programs are for (raw BTF, or ELF with a section ``.BTF``), by default those of the running one;
     with None programs that depend on them are unsupported.  ``kconfig`` is its configuration, by default that of the
-    running kernel.  Both are read only where the object depends on them, or given as read before.  Raises
-    :class:`ObjectError`.
+    running kernel.  Both are read only where the object depends on them, or given as read before.  ``platform`` names
+    what its sections and numbers mean (:func:`prevail_py.platforms.platform`).  Raises :class:`ObjectError`, and
+    ValueError for a platform that does not exist.
 
     >>> load_object(b"MZ")
     Traceback (most recent call last):
@@ -77,15 +79,15 @@ def load_object(
     else:
         data, default = _read(source), Path(source).name
     container = parse_container(data)
-    linux = platform()
+    host = find_platform(platform)
     target = Target(btf, kconfig)
     types = _btf(container)
     info = _btf_ext(container, types)
-    maps = collect_maps(container, types, linux)
+    maps = collect_maps(container, types, host)
     functions = collect_functions(container, maps, Externs.collect(container, types, target, maps))
     relocate_core(functions, info, types, target)
     licence = _licence(container)
-    linker = Linker(functions, maps, types, info, licence, linux, target)
+    linker = Linker(functions, maps, types, info, licence, host, target)
     programs: dict[str, Program] = {}
     entries = _entries(functions)
     if len(entries) > MAX_PROGRAMS:

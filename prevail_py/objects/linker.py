@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, assert_never
 
-from prevail_py.isa.instructions import CallLocal, Instruction, LoadImmediate64, Pseudo
+from prevail_py.isa.instructions import Call, CallLocal, Instruction, LoadImmediate64, Pseudo
 from prevail_py.objects.btf import Btf, Kind
 from prevail_py.objects.btf_ext import BtfExt, between
 from prevail_py.objects.errors import ObjectError
@@ -90,10 +90,12 @@ class Linker:
         targets = [f.fixups.target for f in starts if f.fixups.target is not None] + (
             [self._target.btf] if hook else []
         )
+        program_type = rule.program_type if rule is not None else _NO_TYPE
+        unknown = _renumber(code, poisoned, self._platform, program_type)
         return Program(
             name=name,
             section=section,
-            program_type=rule.program_type if rule is not None else _NO_TYPE,
+            program_type=program_type,
             code=tuple(code),
             maps=tuple(self._maps.maps[number] for number in used),
             subprograms=tuple(subprograms),
@@ -101,7 +103,7 @@ class Linker:
             licence=self._licence,
             expected_attach_type=rule.attach_type if rule is not None else "",
             platform=self._platform.name,
-            unsupported=self._unsupported(starts, used, None if rule is not None else section),
+            unsupported=self._unsupported(starts, used, None if rule is not None else section) + unknown,
             symbols=symbols,
             poisoned=poisoned,
             assumptions=self._assumptions(targets, starts, used),
@@ -211,3 +213,27 @@ class Linker:
             if number in self._maps.special:
                 found[f"{self._maps.special[number]} in map {self._maps.maps[number].name}"] = None
         return tuple(found)
+
+
+_NO_HELPER: Final = 0x40000000
+
+
+def _renumber(
+    code: list[Instruction | None], poisoned: Mapping[int, str], platform: Platform, program_type: str
+) -> tuple[str, ...]:
+    """Let calls of helpers go by the platform's own numbers (:meth:`Platform.helper_number`), in place.
+
+    A helper that the platform does not know must not be taken for the one that goes by its number here: it gets a
+    number that is nobody's, and is named in the result.
+    """
+    unknown: dict[str, None] = {}
+    for pc, instruction in enumerate(code):
+        if not isinstance(instruction, Call) or pc in poisoned:
+            continue
+        number = platform.helper_number(instruction.helper, program_type)
+        if number is None:
+            unknown[f"helper {instruction.helper} of {platform.name}"] = None
+            number = _NO_HELPER | instruction.helper & (_NO_HELPER - 1)
+        if number != instruction.helper:
+            code[pc] = Call(number)
+    return tuple(unknown)

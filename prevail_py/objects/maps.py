@@ -148,8 +148,10 @@ def _definition(
             notes.append(f"{place}: {member.name} is not modelled")
         else:
             raise ObjectError(place, f"unknown attribute {member.name!r}")
-    if platform.map_type(numbers["type"]) is None:
+    kind = platform.map_number(numbers["type"])
+    if platform.map_type(kind) is None:
         raise ObjectError(place, f"unknown map type {numbers['type']}")
+    numbers["type"] = kind
     sizes = {}
     for what, type in types.items():
         size = numbers[f"{what}_size"]
@@ -241,6 +243,8 @@ def _legacy_maps(table: MapTable, container: Container, section: Section, platfo
         if section.size:
             raise ObjectError(f"section {section.name}", "map definitions without symbols")
         return
+    if platform.map_numbers:
+        raise ObjectError(f"section {section.name}", f"legacy definitions of {platform.name} are not supported")
     size, rest = divmod(len(section.data), len(symbols))
     if rest or size < 16:
         raise ObjectError(

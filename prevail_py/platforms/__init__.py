@@ -13,13 +13,17 @@ __all__ = ["Platform", "platform"]
 def platform(name: str = "linux") -> Platform:
     """The platform of this name.  Raises :class:`ValueError` for one that does not exist.
 
-    Besides the built-in ``linux`` these are the entry points of group ``prevail_py.platforms`` that other packages
-    declare, each a function without arguments that returns a :class:`Platform`.
+    Besides the built-in ``linux`` and ``windows`` these are the entry points of group ``prevail_py.platforms`` that
+    other packages declare, each a function without arguments that returns a :class:`Platform`.
     """
     if name == "linux":
         from prevail_py.platforms.linux import build
 
         return build()
+    if name == "windows":
+        from prevail_py.platforms import windows
+
+        return windows.build()
     from importlib.metadata import entry_points
 
     for entry_point in entry_points(group="prevail_py.platforms", name=name):

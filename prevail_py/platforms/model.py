@@ -365,6 +365,10 @@ class Platform:
     (program types, prototype) pairs, None for all the others; the first pair that applies counts.
     ``attach_types_of_helpers`` gives, by helper and program type, the only attach types with which it may be called.
     ``hook_rules`` are rules by attach type and kind of hook, in place of the attach type's.
+
+    ``map_numbers`` and ``helper_numbers`` are for a platform whose objects use other numbers than its tables: by the
+    number in an object (of helpers also by program type, empty for all) the number here.  The loader translates; where
+    they are empty there is nothing to translate.
     """
 
     name: str
@@ -379,6 +383,8 @@ class Platform:
     attach_types_of_helpers: Mapping[tuple[str, str], frozenset[str]] = field(default_factory=dict)
     hook_rules: Mapping[tuple[str, str], AttachRule] = field(default_factory=dict)
     measured_types: frozenset[str] = frozenset()
+    map_numbers: Mapping[int, int] = field(default_factory=dict)
+    helper_numbers: Mapping[tuple[str, int], int] = field(default_factory=dict)
     _cache: dict[str, object] = field(default_factory=dict, compare=False, repr=False)
     _refusals: dict[tuple[int, str, str, str], str] = field(default_factory=dict, compare=False, repr=False)
 
@@ -494,6 +500,17 @@ class Platform:
     def helper_ids(self) -> tuple[int, ...]:
         """All helper numbers, ascending."""
         return tuple(sorted(self._helpers()))
+
+    def map_number(self, number: int) -> int:
+        """What a map type of an object goes by here; -1 where the platform has no such type."""
+        return self.map_numbers.get(number, -1) if self.map_numbers else number
+
+    def helper_number(self, number: int, program_type: str) -> int | None:
+        """What a helper that an object calls goes by here; None where the platform has no such helper."""
+        if not self.helper_numbers:
+            return number
+        found = self.helper_numbers.get((program_type, number))
+        return self.helper_numbers.get(("", number)) if found is None else found
 
     def map_type(self, number: int) -> MapType | None:
         """The map type with this number, None if there is none."""

@@ -87,7 +87,9 @@ class XdpHook:
         self._stopped = False
 
     def accepts(self, program: Program) -> bool:
-        """XDP programs for interfaces: not those for entries of device and CPU maps."""
+        """Linux's XDP programs for interfaces: not those for entries of device and CPU maps."""
+        if program.platform != "linux":
+            return False
         return program.program_type == "xdp" and program.expected_attach_type in ("", "xdp")
 
     def wire(self, one: str, other: str) -> None:

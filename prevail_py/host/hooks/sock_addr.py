@@ -28,8 +28,12 @@ class SockAddrHook:
     name: Final = "sock_addr"
 
     def accepts(self, program: Program) -> bool:
-        """Programs of type ``cgroup_sock_addr`` for ``bind``."""
-        return program.program_type == "cgroup_sock_addr" and program.expected_attach_type in _ATTACH_TYPES
+        """Linux's programs of type ``cgroup_sock_addr`` for ``bind``."""
+        return (
+            program.platform == "linux"
+            and program.program_type == "cgroup_sock_addr"
+            and program.expected_attach_type in _ATTACH_TYPES
+        )
 
     def attach(self, runner: Runner, parameters: Mapping[str, Plain]) -> Attachment:
         """Nothing happens until the link is called."""
