@@ -29,6 +29,8 @@ __all__ = [
 
 MAX_REPEAT: Final = 1 << 20
 MAX_NAME: Final = 4096
+MAX_SECONDS: Final = 30.0
+"""After so long a repeated run is given up: whoever asked for it may be gone."""
 
 
 def nonce(session: Session) -> bytes:
@@ -67,7 +69,10 @@ def program_run(session: Session, handle: int, packet: bytes | None, context: by
         session.context.retain(hosted)
     try:
         began, execution = time.perf_counter_ns(), None
-        for _ in range(repeat):  # the lock is free between two runs
+        deadline = time.monotonic() + MAX_SECONDS
+        for number in range(repeat):  # the lock is free between two runs
+            if time.monotonic() > deadline:
+                raise HostError(errno.ETIME, f"{number} runs took more than {MAX_SECONDS:g} s")
             execution = session.context.run(hosted, packet=packet, context=context)
         assert execution is not None
         return _execution(execution, (time.perf_counter_ns() - began) // repeat)

@@ -15,6 +15,7 @@ import socket
 import stat
 import struct
 import threading
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -128,11 +129,15 @@ class Server:
         self.context.close()
 
     def _keep(self) -> None:
-        while not self._stop.wait(self._interval):
+        pause = self._interval
+        while not self._stop.wait(pause):
+            began = time.monotonic()
             try:
                 self.context.sync()
             except HostError as error:
                 _LOG.error("%s", error)
+            # Large maps take their time, under the lock: at most a twentieth of it goes there.
+            pause = max(self._interval, 20 * (time.monotonic() - began))
 
     def _welcome(self, connection: socket.socket) -> None:
         peer = peer_of(connection)

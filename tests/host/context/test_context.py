@@ -97,6 +97,16 @@ def test_what_does_not_end_is_stopped(context: ExecutionContext) -> None:
         refused(errno.ETIME, session.call, "program_run", handle=endless, packet=b"", repeat=1)
 
 
+def test_runs_without_end(context: ExecutionContext, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever asked for them may be gone."""
+    monkeypatch.setattr("prevail_py.host.context.program_calls.MAX_SECONDS", 0.05)
+    with context.session() as session:
+        program = load(session)
+        error = refused(errno.ETIME, session.call, "program_run", handle=program, packet=b"", repeat=1 << 20)
+        assert "0.05 s" in str(error)
+        assert 0 < info(session, program)["run_count"] < 1 << 20
+
+
 def test_a_program_that_betrays_its_verdict_never_runs_again(
     context: ExecutionContext, caplog: pytest.LogCaptureFixture
 ) -> None:
