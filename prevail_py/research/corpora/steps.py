@@ -63,7 +63,7 @@ def _first(rows: Sequence[tuple[str, Row]]) -> tuple[str, str]:
 
 
 def _decided(runs: Mapping[str, Run]) -> Section:
-    by_step = {step: {_key(row): row for row in run.rows} for step, run in runs.items()}
+    by_step = {step: {_key(row): row for row in runs[step].rows} for step in STEPS}
     counts: Counter[tuple[str, str, str]] = Counter()
     for row in runs["solver"].rows:
         verdict, step = _first([(step, rows[_key(row)]) for step, rows in by_step.items()])
