@@ -24,8 +24,8 @@ __all__ = ["Witness", "simplified", "witness_of"]
 class Witness:
     """``inputs`` make ``program`` end in ``trap``: the proof that it is unsafe.
 
-    ``inputs`` are the packet, the contents of maps before the run, the scalar part of the context and the random
-    numbers that the program gets (:class:`~prevail_py.vm.scenario.Scenario`).
+    ``inputs`` are the packet, the contents of maps before the run, the scalar part of the context, the random numbers
+    that the program gets, and fields of its environment (:class:`~prevail_py.vm.scenario.Scenario`).
     """
 
     program: Program = field(repr=False)
@@ -66,6 +66,7 @@ class Witness:
             rows.append(("map", f"{self.program.maps[index].name}[{key.hex()}] = {value.hex()}"))
         if inputs.randoms:
             rows.append(("random", ", ".join(map(str, inputs.randoms))))
+        rows += [(name, str(value)) for name, value in inputs.world]
         return rows
 
     def _repr_html_(self) -> str:
@@ -84,6 +85,7 @@ class Witness:
             "context": None if inputs.context is None else inputs.context.hex(),
             "maps": [{"map": index, "key": key.hex(), "value": value.hex()} for index, key, value in inputs.contents],
             "randoms": list(inputs.randoms),
+            "world": dict(inputs.world),
             "seed": inputs.seed,
         }
 
@@ -128,6 +130,8 @@ def simplified(witness: Witness) -> Witness:
     inputs = witness.inputs
     if inputs.context is not None:
         witness = _tried(witness, replace(inputs, context=None))
+    if inputs.world:
+        witness = _tried(witness, replace(witness.inputs, world=()))
     for element in inputs.contents if len(inputs.contents) <= _MOST_TRIES else ():
         kept = tuple(each for each in witness.inputs.contents if each != element)
         witness = _tried(witness, replace(witness.inputs, contents=kept))

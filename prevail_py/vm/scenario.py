@@ -30,7 +30,8 @@ class Scenario:
 
     ``contents`` holds (index of the map, key, value) to be stored before the run; for per-CPU maps the value goes to
     every CPU.  ``context`` is the scalar part of the context, None for the default.  ``randoms`` are the first random
-    numbers that the program gets; those behind follow from ``seed``.
+    numbers that the program gets; those behind follow from ``seed``.  ``world`` sets other fields of the
+    :class:`~prevail_py.vm.environment.Environment` that are numbers, by name.
     """
 
     packet: bytes | None
@@ -38,6 +39,7 @@ class Scenario:
     seed: int = 0
     context: bytes | None = None
     randoms: tuple[int, ...] = ()
+    world: tuple[tuple[str, int], ...] = ()
 
 
 def play(program: Program, scenario: Scenario, observers: Sequence[Observer] = (), fuel: int = _FUEL) -> Execution:
@@ -45,7 +47,7 @@ def play(program: Program, scenario: Scenario, observers: Sequence[Observer] = (
 
     Contents that a map cannot take (a key out of range, another kind of entries) are left out.
     """
-    environment = Environment(seed=scenario.seed, randoms=scenario.randoms)
+    environment = Environment(seed=scenario.seed, randoms=scenario.randoms, **dict(scenario.world))  # type: ignore[arg-type]
     maps = create_maps(program.maps, environment)
     for index, key, value in scenario.contents:
         _fill(maps[index], key, value)

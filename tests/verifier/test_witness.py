@@ -39,15 +39,15 @@ def test_the_unsafe_examples_have_one(program: Program) -> None:
 
 
 NO_WITNESS = """
-    call 5
+    call 8
     r1 = r0
     r0 = 0
-    if r1 != 12345 goto out
+    if r1 != 3 goto out
     r0 = *(u8 *)(r10 - 1)
 out:
     exit
 """
-"""Nothing that a witness consists of sets the clock."""
+"""Nothing that a witness consists of sets the CPU."""
 
 
 def test_what_does_not_trap_is_no_witness(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -89,6 +89,26 @@ def test_random_numbers_are_chosen() -> None:
     witness = verify(program).witness
     assert witness is not None
     assert witness.inputs.randoms[0] ^ witness.inputs.randoms[1] == 0xDEADBEEF
+
+
+def test_the_clock_is_set() -> None:
+    text = """
+        call 5
+        r6 = r0
+        call 5
+        r0 -= r6
+        r1 = r0
+        r0 = 0
+        if r6 != 12345 goto out
+        if r1 != 1000 goto out
+        r0 = *(u8 *)(r10 - 1)
+    out:
+        exit
+    """
+    witness = verify(assemble(text)).witness
+    assert witness is not None
+    assert dict(witness.inputs.world) == {"now": 11345}
+    assert witness.document()["world"] == {"now": 11345}
 
 
 def test_the_contents_of_maps_are_chosen() -> None:

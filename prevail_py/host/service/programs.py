@@ -156,6 +156,7 @@ def _from_witness(witness: Witness) -> Plain:
         "seed": inputs.seed,
         "context": inputs.context,
         "randoms": list(inputs.randoms),
+        "world": [list(each) for each in inputs.world],
         "kind": trap.kind.name,
         "pc": trap.pc,
         "message": trap.message,
@@ -198,6 +199,7 @@ _WITNESS: Final = {
     "seed": int,
     "context": bytes,
     "randoms": list,
+    "world": list,
     "kind": str,
     "pc": int,
     "message": str,
@@ -241,6 +243,7 @@ def _to_witness(program: Program, value: Plain) -> Witness:
         got["seed"],
         got["context"],
         tuple(got["randoms"]),
+        tuple((name, number) for name, number in (_row(each, (str, int)) for each in got["world"])),
     )
     return Witness(program, inputs, Trap(TrapKind[got["kind"]], got["pc"], got["message"], got["address"]))
 

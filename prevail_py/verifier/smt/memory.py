@@ -64,6 +64,7 @@ class OwnMemory(Encoder):
         self.setting = setting
         self._memory: dict[int, Memory] = {}
         self._keys: dict[tuple[int, Symbol], Word] = {}
+        self._looked_up_as: set[Symbol] = set()
         self._initial: dict[Space, z3.ArrayRef] = {}
 
     # What there was at first ----------------------------------------------------------------------------------------
@@ -99,6 +100,7 @@ class OwnMemory(Encoder):
                 self._memory[event.number] = {} if event.state is None else self._all_unknown()
             case Join(left, right):
                 self._memory[event.number] = self._joined(event, self._memory[left.number], self._memory[right.number])
+                self._join_keys(event)
             case Loaded(before):
                 self._memory[event.number] = self._memory[before.number]
                 return z3.And(condition, *self._loaded(event))
@@ -149,27 +151,25 @@ class OwnMemory(Encoder):
         bits = 8 * self.setting.map_of(address.region).key_size
         if address.base.symbol == NO_SYMBOL:
             return self.const(0, bits)  # only arrays have values at fixed addresses, and that of key 0
-        return self._key_of(event, address.base.symbol, bits)
+        key = self._known_key(event, address.base.symbol)
+        return key if key is not None and key.size() == bits else z3.BitVec(self._fresh("key"), bits, self.context)
 
-    def _key_of(self, event: Event, symbol: Symbol, bits: int) -> Word:
+    def _known_key(self, event: Event, symbol: Symbol) -> Word | None:
+        """The key that was looked up where ``symbol`` is what came of it; joins and starts before have been encoded."""
+        if symbol not in self._looked_up_as:
+            return None
         while (event.number, symbol) not in self._keys:
-            match event:
-                case Start():
-                    self._keys[event.number, symbol] = z3.BitVec(self._fresh(f"key{symbol}"), bits, self.context)
-                case Join(left, right, phis):
-                    phi = next((phi for phi in phis if phi.symbol == symbol), None)
-                    if phi is None or NO_SYMBOL in (phi.left.symbol, phi.right.symbol):
-                        key = z3.BitVec(self._fresh(f"key{symbol}"), bits, self.context)
-                    else:
-                        one = self._key_of(left, phi.left.symbol, bits)
-                        other = self._key_of(right, phi.right.symbol, bits)
-                        same = one.size() == other.size()
-                        key = z3.If(self.choices[event.number], one, other) if same else one
-                    self._keys[event.number, symbol] = key
-                case _:
-                    event = event.before
-        found = self._keys[event.number, symbol]
-        return found if found.size() == bits else z3.BitVec(self._fresh(f"key{symbol}"), bits, self.context)
+            if isinstance(event, Start | Join):
+                return None
+            event = event.before
+        return self._keys[event.number, symbol]
+
+    def _join_keys(self, event: Join) -> None:
+        for symbol, left, right in event.phis:
+            one, other = self._known_key(event.left, left.symbol), self._known_key(event.right, right.symbol)
+            if one is not None and other is not None and one.size() == other.size():
+                self._looked_up_as.add(symbol)
+                self._keys[event.number, symbol] = z3.If(self.choices[event.number], one, other)
 
     def _index(self, space: Space, key: Word | None, offset: Word, place: int) -> Word:
         where = offset + self.const(place)
@@ -256,6 +256,7 @@ class OwnMemory(Encoder):
             return ()
         key = self.key_argument(event, spec.key_size)
         self._keys[event.number, result.base.symbol] = key
+        self._looked_up_as.add(result.base.symbol)
         found = self.term(event.before, result.base) != self.const(0)
         map_type = self.setting.platform.map_type(spec.type)
         if map_type is None or map_type.lookup is not LookupResult.VALUE:

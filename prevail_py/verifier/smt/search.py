@@ -32,6 +32,7 @@ from prevail_py.verifier.smt.violations import violated
 from prevail_py.verifier.values import Pointer, RegionKind
 from prevail_py.verifier.witness import Witness, simplified, witness_of
 from prevail_py.vm.context import takes_packet
+from prevail_py.vm.environment import Environment
 from prevail_py.vm.machine import Machine
 from prevail_py.vm.scenario import Scenario, play
 
@@ -46,6 +47,13 @@ _STEPS: Final = 12_000
 _QUERY_LIMIT: Final = 2_000_000
 _TOTAL_LIMIT: Final = 6_000_000
 """What one query and all of them may cost, in Z3's own unit."""
+
+_WORLD: Final = {
+    "bpf_ktime_get_ns": (("now", 0),),
+    "bpf_get_current_pid_tgid": (("pid", 0), ("tgid", 32)),
+    "bpf_get_current_uid_gid": (("uid", 0), ("gid", 32)),
+}
+"""Helpers whose results the environment sets: its fields, and where in the result each of 32 bits is."""
 
 _MOST_ELEMENTS: Final = 1024
 """Larger maps are not filled up."""
@@ -157,7 +165,8 @@ class _Search:
         path = list(self._on_path(model, events))
         packet = self._packet(model) if self._packets else None
         contents = tuple(dict.fromkeys(self._contents(model, path)))
-        return Scenario(packet, contents, 0, self._context(model, path), tuple(self._randoms(model, path)))
+        context, randoms = self._context(model, path), tuple(self._randoms(model, path))
+        return Scenario(packet, contents, 0, context, randoms, tuple(self._world(model, path).items()))
 
     def _number(self, model: z3.ModelRef, expression: z3.ExprRef) -> int:
         return int(model.eval(expression, model_completion=True).as_long())
@@ -263,6 +272,20 @@ class _Search:
                 case Called(result=Term() as result, helper=helper):
                     if self.setting.platform.helper_name(helper) == RANDOM:
                         yield self._number(model, self.encoder.term(event, result)) & 0xFFFFFFFF
+
+    def _world(self, model: z3.ModelRef, path: list[Event]) -> dict[str, int]:
+        """The clock, and the process that runs the program: as the first call that asks for each wants them."""
+        world: dict[str, int] = {}
+        for event in path:
+            match event:
+                case Called(result=Term() as result, helper=helper):
+                    name = self.setting.platform.helper_name(helper)
+                    for part, shift in _WORLD.get(name or "", ()):
+                        value = self._number(model, self.encoder.term(event, result))
+                        # The clock goes on before it is read.
+                        wanted = value - Environment().tick if part == "now" else value >> shift & 0xFFFFFFFF
+                        world.setdefault(part, wanted)
+        return world
 
     # From a run to what the solver did not know -----------------------------------------------------------------------
 

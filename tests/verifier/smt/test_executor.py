@@ -215,11 +215,10 @@ def test_programs_of_a_few_hundred_instructions_take_a_second() -> None:
         r5 = 0
         r6 = 0
         {body}
-        r6 |= 12
-        r6 &= 15
-        r6 >>= 2
+        r6 *= r6
+        r6 &= 3
         r0 = r6
-        if r6 == 3 goto out
+        if r6 < 2 goto out
         r0 = *(u8 *)(r10 - 1)
     out:
         exit
@@ -227,4 +226,6 @@ def test_programs_of_a_few_hundred_instructions_take_a_second() -> None:
     )
     verdict = verify(program)
     assert str(verdict.kind) == "SAFE"
+    (question,) = verdict.discharged
+    assert question.rlimit < 2_000_000
     assert verdict.seconds < 5
