@@ -282,6 +282,14 @@ class TestWiden:
         other = small(top).assume(Comparison.ULE, X, plus(Y, 2))
         assert one.widen(other, same(X, Y)).difference(X, Y) == (-255, 3)
 
+    def test_renamed(self, top: Facts) -> None:
+        one = known(top, (X, 0, 255), (Y, 0, 255)).assume(Comparison.ULE, plus(X, 10), Y)
+        other = known(top, (Z, 0, 255), (R, 0, 255)).assume(Comparison.ULE, plus(Z, 20), R)
+        wide = one.widen(other, [Phi(11, X, Z), Phi(12, Y, R)])
+        assert wide.difference(P, Q) == (-255, -10)
+        assert other.widen(one, [Phi(11, Z, X), Phi(12, R, Y)]).difference(P, Q).hi > -10
+        assert wide.symbols() == {11, 12}
+
     def test_growing_differences_go(self, top: Facts) -> None:
         one = small(top).assume(Comparison.ULE, X, plus(Y, 3))
         other = small(top).assume(Comparison.ULE, X, plus(Y, 4))
@@ -410,6 +418,17 @@ def _differences_only(state: Facts) -> Facts:
     return state
 
 
+@pytest.mark.parametrize("name", ["interval", "interval*tnum"])
+def test_words_alone(name: str) -> None:
+    top = facts(name)()
+    bottom = known(top, (X, 3, 5)).assume(Comparison.UGT, X, constant(5))
+    assert bottom.is_bottom()
+    assert bottom.leq(top, {})
+    assert not known(top, (X, 3, 5)).leq(bottom, {})
+    for joined in (bottom.join(known(top, (X, 3, 5)), [Phi(11, X, X)]), known(top, (X, 3, 5)).join(bottom, same(X))):
+        assert joined.range(P if 11 in joined.symbols() else X) == (3, 5)
+
+
 class TestEqualities:
     """Equations between symbols, beside the words."""
 
@@ -438,8 +457,30 @@ class TestEqualities:
         other = self.TOP().join(self.TOP(), [*self.PHIS[:2], Phi(13, constant(21), constant(5))])
         mixed = one.join(other, same(P, Q, R)).assume(Comparison.EQ, P, constant(16))
         assert (mixed.range(Q), mixed.range(R)) == ((16, 16), (5, 21))
+        # Equations of either side, with other names.
+        names = [Term(symbol, 0) for symbol in (21, 22, 23)]
+        values = [constant(value) for value in (0, 32, 5)]
+        left = self.TOP().join(one, [Phi(n.symbol, a, b) for n, a, b in zip(names, values, (P, Q, R), strict=True)])
+        right = one.join(self.TOP(), [Phi(n.symbol, b, a) for n, a, b in zip(names, values, (P, Q, R), strict=True)])
+        for found in (left, right):
+            second = found.assume(Comparison.EQ, names[0], constant(16))
+            assert [second.range(name) for name in names] == [(16, 16), (16, 16), (21, 21)]
         assert one.leq(one.join(other, same(P, Q, R)), {})
         assert not one.join(other, same(P, Q, R)).leq(one, {})
+
+    @pytest.mark.parametrize("from_constants", [True, False])
+    def test_negative_numbers(self, from_constants: bool) -> None:
+        phis = [Phi(11, constant(0), constant(-16)), Phi(12, constant(32), constant(48))]
+        found = self.TOP().join(self.TOP(), phis)
+        if not from_constants:
+            found = found.join(found, same(P, Q))
+        assert found.range(P, signed=True) == (-16, 0)
+        assert found.range(Q, signed=True) == (32, 48)
+        # The equations alone know as much, whatever the others forget.
+        alone = found.members[-1]  # type: ignore[attr-defined]
+        assert (alone.range(P, signed=True), alone.range(Q, signed=True)) == ((-16, 0), (32, 48))
+        assert not found.refine(11, -16, -8, signed=True).is_bottom()
+        assert found.refine(11, -16, -16, signed=True).range(Q) == (48, 48)
 
 
 def test_ranges_of_terms(top: Facts) -> None:

@@ -34,7 +34,7 @@ from prevail_py.vm.environment import Environment
 from prevail_py.vm.interpreter import run
 from prevail_py.vm.machine import Machine
 from prevail_py.vm.maps import create_maps
-from prevail_py.words import Comparison
+from prevail_py.words import Comparison, OpKind, WordOp
 
 Place = tuple[tuple[int, ...], int]
 
@@ -363,6 +363,30 @@ def test_numbers_of_references_must_agree() -> None:
     assert not subsumes(held, state())
     assert not subsumes(state(), held)
     assert signature(held) != signature(state())
+
+
+def _masked(base: Symbol, mask: int = 7, pace: int = 3) -> tuple[Term, Any]:
+    """``(x + pace) & mask`` computed in two steps from an unknown byte, and what is known then."""
+    known = facts()().define_between(base, 0, 255)
+    sum_, masked = fresh(), fresh()
+    known = known.define(sum_, WordOp(OpKind.MUL), (Term(base, 0), constant(pace)))
+    return Term(masked, 0), known.define(masked, WordOp(OpKind.AND), (Term(sum_, 0), constant(mask)))
+
+
+def test_what_a_value_was_computed_from_is_matched_along_with_it() -> None:
+    old, new = _masked(fresh()), _masked(fresh())
+    assert subsumes(state({1: old[0]}, known=old[1]), state({1: new[0]}, known=new[1]))
+    for other in (_masked(fresh(), mask=3), _masked(fresh(), pace=5)):
+        assert not subsumes(state({1: old[0]}, known=old[1]), state({1: other[0]}, known=other[1]))
+    # The same value, and a copy of what it was computed from: they have to be those of one computation.
+    base = min(symbol for symbol in old[1].symbols())
+    third = _masked(fresh())
+    root = min(symbol for symbol in third[1].symbols())
+    both = state({1: old[0], 2: Term(base, 0)}, known=old[1])
+    assert subsumes(both, state({1: third[0], 2: Term(root, 0)}, known=third[1]))
+    stranger = fresh()
+    known = third[1].define_between(stranger, 0, 255)
+    assert not subsumes(both, state({1: third[0], 2: Term(stranger, 0)}, known=known))
 
 
 # Disjunctions -------------------------------------------------------------------------------------------------------

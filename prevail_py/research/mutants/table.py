@@ -38,6 +38,11 @@ def document(
         "",
         f"`{command}`, at commit {commit}, mutants drawn with seed {SEED}.",
         "",
+        *(
+            [f"**Unfinished: {len(done)} of {len(mutants)} mutants were tried.**", ""]
+            if len(done) < len(mutants)
+            else []
+        ),
         f"**{killed} of {len(done)} mutants ({killed / max(len(done), 1):.1%}) are killed**, {late} of them by running "
         f"out of the time or the memory that a test has. A killed one takes {typical:.1f} s of CPU time in the median. "
         f"Without a mutant all {tests} tests pass, in {seconds:.0f} s; a change that means nothing survives and one "
