@@ -14,12 +14,20 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import Final, NamedTuple, TypeAlias
 
-from prevail_py.checker.calls import CALLING_BACK, MAX_PACKET_SIZE, TAIL_CALL, metadata
+from prevail_py.checker.calls import (
+    CALLING_BACK,
+    MAX_PACKET_SIZE,
+    TAIL_CALL,
+    HelperCall,
+    metadata,
+    packet_moved,
+    prototype_of,
+)
 from prevail_py.checker.certificate import MAX_FRAMES, Bad, Certificate, Cut, Pointer, Region, Value, fingerprint
-from prevail_py.checker.knowledge import Contradiction, Knowledge, Solver
+from prevail_py.checker.knowledge import Dead, Knowledge, Solver
 from prevail_py.checker.matching import Matching
 from prevail_py.checker.memory import KEY, Memory
-from prevail_py.checker.state import NEVER_NULL, Dead, Frame, NotSupported, Path, Refused, frame_pointer, of_claim
+from prevail_py.checker.state import NEVER_NULL, Frame, NotSupported, Path, Refused, frame_pointer, of_claim
 from prevail_py.checker.steps import Steps
 from prevail_py.checker.words import MASK, ZERO, Cases, Compare, Formula, Word, equal, number, signed_between
 from prevail_py.isa import instructions as isa
@@ -89,7 +97,7 @@ class _Checker:
             for claim in self.invariants[cut]:
                 try:
                     path = of_claim(claim, cut.calls, self.solver)
-                except Contradiction:
+                except Dead:
                     continue  # no machine is in such a state
                 self._follow(path, cut.slot, cut.after_call, started=True)
 
@@ -173,7 +181,7 @@ class _Checker:
         """The end of a function, or of the run."""
         depth, by_helper, result = len(path.frames) - 1, len(path.frames[-1].saved) > 4, ZERO
         if by_helper or not depth:
-            result = self.does.number(path, isa.Register.R0, "the result is a number")
+            result = path.number(self.does.read(path, isa.Register.R0), "the result is a number")
             lo, hi = (0, 1) if by_helper else self.type.return_range or (-1 << 63, (1 << 63) - 1)
             path.require(f"the result is in {lo}..{hi}", *signed_between(result, lo, hi))
         if not depth:
@@ -203,14 +211,14 @@ class _Checker:
         """The runs in which the function ends here: with 0, or, in another program, with any number."""
         end = path.copy()
         if result is None:
-            self.does.calls.packet_moved(end)
+            packet_moved(end)
         end.registers[0] = end.known.unknown() if result is None else result
         yield from self._exit(end)
 
     def _call(self, path: Path, helper: int) -> Ways:
         slot, depth = path.slot, len(path.frames) - 1
-        prototype = self.does.calls.prototype(path, helper)
-        self.does.calls.call(path, prototype)
+        prototype = prototype_of(self.memory, path, helper)
+        HelperCall(self.memory, path, prototype).run()
         if helper == TAIL_CALL:
             if len(path.frames[-1].saved) > 4:
                 raise NotSupported(slot, "a tail call in a function that a helper calls")

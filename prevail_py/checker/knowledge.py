@@ -27,7 +27,7 @@ from prevail_py.checker.words import (
 )  # fmt: skip
 from prevail_py.words import INT, Comparison, OpKind, WordOp, compare, to_signed
 
-__all__ = ["RESOURCES", "Contradiction", "Knowledge", "Solver"]
+__all__ = ["RESOURCES", "Dead", "Knowledge", "Solver"]
 
 RESOURCES: Final = 20_000_000
 """Z3's measure of effort (``rlimit``) for one question: some seconds."""
@@ -42,8 +42,8 @@ _UNSIGNED: Final = {
 """Signed comparisons, and what they are on words without sign."""
 
 
-class Contradiction(Exception):  # noqa: N818 - an answer
-    """What is assumed cannot hold: no run is on this path."""
+class Dead(Exception):  # noqa: N818 - an answer
+    """No run is on this path: that is proved, and nothing pends."""
 
 
 class Knowledge:
@@ -108,7 +108,7 @@ class Knowledge:
     # Assuming -----------------------------------------------------------------------------------------------------
 
     def assume(self, formula: Formula) -> None:
-        """Take a formula for granted.  Raises Contradiction where it is seen not to hold."""
+        """Take a formula for granted.  Raises Dead where it is seen not to hold."""
         if formula in self._known:
             return
         self._known.add(formula)
@@ -153,12 +153,12 @@ class Knowledge:
         known = self.bounds(word)
         lo, hi = max(lo, known[0]), min(hi, known[1])
         if lo > hi:
-            raise Contradiction
+            raise Dead
         if word.node is not None and (lo >= word.offset or hi < word.offset):  # else they lie on both sides of a wrap
             before = self._bounds.get(word.node, _FULL)
             narrowed = max(lo - word.offset & MASK, before[0]), min(hi - word.offset & MASK, before[1])
             if narrowed[0] > narrowed[1]:
-                raise Contradiction
+                raise Dead
             self._bounds[word.node] = narrowed
 
     # Answering ----------------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Final
 
 from prevail_py.checker.certificate import STACK_SIZE, Bad, Claim, Pointer, Region, Value
-from prevail_py.checker.knowledge import Contradiction, Knowledge, Solver
+from prevail_py.checker.knowledge import Dead, Knowledge, Solver
 from prevail_py.checker.words import NEVER, ZERO, Formula, Word, between, number
 from prevail_py.words import OpKind, WordOp
 
@@ -29,10 +29,6 @@ class Refused(Exception):  # noqa: N818 - an answer
 
 class NotSupported(Refused):
     """The checker has no model of what the program does there."""
-
-
-class Dead(Exception):  # noqa: N818 - an answer
-    """No run is on this path: that is proved, and nothing pends."""
 
 
 class Frame:
@@ -126,10 +122,13 @@ class Path:
     def learn(self, formula: Formula) -> None:
         """Go on with the runs in which a formula holds.  Raises Dead where there are none, Refused."""
         self.settle()  # what was to be proved must not rest on what is learnt after it
-        try:
-            self.known.assume(formula)
-        except Contradiction:
-            raise Dead from None
+        self.known.assume(formula)
+
+    def number(self, value: Value, what: str) -> Word:
+        """A value that must be a number."""
+        if isinstance(value, Word):
+            return value
+        raise self.impossible(what)
 
     # Values ---------------------------------------------------------------------------------------------------------
 
@@ -184,7 +183,7 @@ def frame_pointer(depth: int) -> Pointer:
 
 
 def of_claim(claim: Claim, calls: tuple[int, ...], solver: Solver) -> Path:
-    """The path that starts in any of the states of a claim.  Raises Contradiction where there are none."""
+    """The path that starts in any of the states of a claim.  Raises Dead where there are none."""
     path = Path(Knowledge(claim.last), solver)
     path.calls, path.registers, path.references = calls, list(claim.registers), list(claim.references)
     path.size, path.meta = claim.packet_size, claim.packet_meta

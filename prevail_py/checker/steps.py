@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
-from prevail_py.checker.calls import Calls
 from prevail_py.checker.certificate import Bad, Pointer, Region, Value
+from prevail_py.checker.knowledge import Dead
 from prevail_py.checker.memory import Memory
-from prevail_py.checker.state import NEVER_NULL, Dead, NotSupported, Path
+from prevail_py.checker.state import NEVER_NULL, NotSupported, Path
 from prevail_py.checker.words import ZERO, Compare, Word, number, signed_between
 from prevail_py.isa import instructions as isa
 from prevail_py.isa.semantics import immediate_word, operands, operation
@@ -29,7 +29,7 @@ class Steps:
     """The instructions of one program that stay in their function."""
 
     def __init__(self, memory: Memory) -> None:
-        self.memory, self.calls = memory, Calls(memory)
+        self.memory = memory
 
     def read(self, path: Path, source: isa.Operand) -> Value:
         """An operand, which must have been written."""
@@ -39,13 +39,6 @@ class Steps:
         if value is Bad.UNWRITTEN:
             raise path.impossible(f"r{int(source)} was written")
         return value
-
-    def number(self, path: Path, source: isa.Operand, what: str) -> Word:
-        """An operand that must be a number."""
-        value = self.read(path, source)
-        if isinstance(value, Word):
-            return value
-        raise path.impossible(what)
 
     def step(self, path: Path, instruction: isa.Instruction) -> None:
         """Execute one instruction.  Raises Dead, Refused, NotSupported."""
@@ -99,7 +92,7 @@ class Steps:
                 if self.memory.type.context_struct != "__sk_buff" or offset < 0:
                     raise NotSupported(path.slot, "a legacy load of such a packet, or relative to a header")
                 if index is not None:
-                    self.number(path, index, "the index is a number")
+                    path.number(self.read(path, index), "the index is a number")
                 value = self.read(path, isa.Register.R6)
                 if not isinstance(value, Pointer) or value.region.kind != "context" or value.offset != ZERO:
                     raise path.impossible("r6 is the context")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import ast
+import io
 import json
 import os
 import random
 import subprocess
 import sys
+import tokenize
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache
@@ -368,3 +371,30 @@ def test_assertions_of_the_program_are_proved_again() -> None:
     text = _certified(twice)
     assert check(twice, read(text)[0]).kind == "accepted"
     assert check(once, read(text.replace(fingerprint(twice), fingerprint(once)))[0]).kind == "refused"
+
+
+# Size -------------------------------------------------------------------------------------------------------------
+
+MOST_LINES = 1_310
+"""Lines of code in the checker, apart from blank lines, comments, docstrings and imports.  It should get smaller."""
+
+
+def _lines_of_code(source: str) -> int:
+    lines: set[int] = set()
+    apart = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER}
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type not in apart:
+            lines.update(range(token.start[0], token.end[0] + 1))
+    for node in ast.walk(ast.parse(source)):
+        is_text = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+        if is_text or isinstance(node, ast.Import | ast.ImportFrom):
+            assert isinstance(node, ast.stmt)
+            lines -= set(range(node.lineno, (node.end_lineno or node.lineno) + 1))
+    return len(lines)
+
+
+def test_the_checker_stays_small() -> None:
+    import prevail_py.checker
+
+    folder = Path(prevail_py.checker.__file__).parent
+    assert sum(_lines_of_code(path.read_text()) for path in folder.glob("*.py")) <= MOST_LINES
