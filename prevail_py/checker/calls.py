@@ -117,7 +117,7 @@ class HelperCall:
         socket = "sock" in kind.value or (kind is ArgKind.MAP_VALUE and self._map_name() in _SOCKET_MAPS)
         nullable = socket and arg.nullable and not arg.releases
         at = value if nullable and isinstance(value, Pointer) else self.memory.pointer(path, value, what)
-        if kind in _HANDLES or (socket and arg.releases):
+        if kind in _HANDLES or socket:
             path.require(f"{what} is the start of it", equal(at.offset, ZERO))
         fits = at.region.kind == _HANDLES.get(kind, at.region.kind)
         if kind is ArgKind.RINGBUF_MEM or arg.releases:

@@ -61,7 +61,7 @@ class Frame:
     def pointer_at(self, slot: int) -> Value | None:
         """The pointer that an aligned slot holds, UNUSABLE where it may hold one, None where it holds a number."""
         held = [self.bytes.get(slot + k, (ZERO, 0)) for k in range(8)]
-        if any(value is Bad.UNUSABLE for value, _ in held):
+        if any(isinstance(value, Bad) for value, _ in held):
             return Bad.UNUSABLE
         first = held[0][0]
         whole = isinstance(first, Pointer) and all(each == (first, k) for k, each in enumerate(held))

@@ -282,13 +282,14 @@ def _argument(
                 return _reference_argument(state, value)
             if not arg.nullable and state.facts.range(value.base).lo == 0:
                 return _bad("the socket may be null", "a null check before the call")
-            return None
+            return None if value.offset == ZERO else _bad(f"{state.show(value)} is not the start of a socket")
         case ArgKind.MAP_VALUE if _holds_sockets(setting, state, prototype):
             is_socket = isinstance(value, Pointer) and value.region.name in SOCKETS
             if not is_socket or not isinstance(value, Pointer):
                 return _bad(f"{state.show(value)} is not a socket")
-            may_be_null = state.facts.range(value.base).lo == 0
-            return _bad("the socket may be null", "a null check before the call") if may_be_null else None
+            if state.facts.range(value.base).lo == 0:
+                return _bad("the socket may be null", "a null check before the call")
+            return None if value.offset == ZERO else _bad(f"{state.show(value)} is not the start of a socket")
         case ArgKind.CONST_STRING:
             return _string_argument(setting, state, value)
         case ArgKind.FUNCTION:

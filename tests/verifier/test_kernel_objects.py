@@ -109,6 +109,7 @@ call 67
 CASES = {
     "a field of a socket": (FULL + "r0 = *(u32 *)(r0 + 4)", "sched_cls", ()),
     "a part of an address": (FULL + "r0 = *(u16 *)(r0 + 26)", "sched_cls", ()),
+    "a socket from its middle": (SOCKET + "r1 = r6\nr1 += 4\ncall 95", "sched_cls", ("helper-argument",)),
     "a field of a sock_common": (SOCKET + "r0 = *(u32 *)(r6 + 4)", "sched_cls", ()),
     "a field that a sock_common lacks": (SOCKET + "r0 = *(u32 *)(r6 + 16)", "sched_cls", ("context-access",)),
     "that field of a socket": (FULL + "r0 = *(u32 *)(r0 + 16)", "sched_cls", ()),

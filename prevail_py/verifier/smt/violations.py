@@ -285,7 +285,8 @@ class _Conditions:
             return self.encoder.true()
         if arg.releases:
             return self._reference(value)
-        return self._is_null(value) if value.region.name in SOCKETS else self.encoder.true()
+        fits = value.region.name in SOCKETS and value.offset == ZERO
+        return self._is_null(value) if fits else self.encoder.true()
 
 
 def _runs(bits: int) -> Iterator[tuple[int, int]]:
