@@ -232,7 +232,7 @@ must be one that the invariants allow, and nothing may trap.  *Steered* runs are
 *blocks* those that may be reached according to the invariants.
 
 Written by `python -m prevail_py.research.oracle {command}` with these objects, at
-{_commit()}, with Z3 {version("z3-solver")}.  Seconds are CPU time; all else is the same on every machine.
+{commit_text()}, with Z3 {version("z3-solver")}.  Seconds are CPU time; all else is the same on every machine.
 
 {chr(10).join(lines)}
 
@@ -242,7 +242,7 @@ Written by `python -m prevail_py.research.oracle {command}` with these objects, 
     )
 
 
-def _commit() -> str:
+def commit_text() -> str:
     """The commit that the package is at, and whether it was changed since."""
     folder = Path(__file__).parent.parent
     try:

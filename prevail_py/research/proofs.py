@@ -1,0 +1,169 @@
+"""Prove every operator of every word domain, and write the table: ``python -m prevail_py.research.proofs``.
+
+At words of 64 bits first.  What is limited there is tried again at the widths of ``--fallback`` until one proves it, so
+that the table says how far each operator is proved.  Rows are written as they come (``--rows FILE``, JSON lines), and a
+run goes on where a file of rows ends.  Exit code 1 for a counterexample.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Final
+
+from prevail_py.cli.support import track
+from prevail_py.research.oracle_report import commit_text
+from prevail_py.verifier.smt.prove import COUNTEREXAMPLE, LIMITED, PROVED, Limits, Row, cells, provable
+
+__all__ = ["main", "table"]
+
+Task = tuple[str, int, int]
+"""A domain, a width, and which of its cells."""
+
+LIMITS: Final = Limits(claim=6_000_000, paths=512)
+"""Of a campaign: a claim that takes more than some twenty seconds is left."""
+
+
+def prove_one(task: Task) -> Row:
+    """The row of one cell, in whatever process."""
+    name, width, index = task
+    return cells(name, width)[index].prove(LIMITS)
+
+
+def proved(tasks: Sequence[Task], jobs: int) -> Iterator[Row]:
+    """The rows of the cells, in their order."""
+    if jobs == 1:
+        yield from map(prove_one, tasks)
+        return
+    from joblib import Parallel, delayed
+
+    yield from Parallel(n_jobs=jobs, return_as="generator")(delayed(prove_one)(task) for task in tasks)
+
+
+def campaign(names: Sequence[str], widths: Sequence[int], jobs: int, file: Path | None) -> list[Row]:
+    """All rows at the first width, and those of limited cells at the following ones."""
+    known = _read(file)
+    rows = []
+    wanted: set[tuple[str, str, str]] | None = None
+    for width in widths:
+        tasks = []
+        for name in names:
+            for index, cell in enumerate(cells(name, width)):
+                if (
+                    wanted is None
+                    or (cell.name, cell.obligation.operation, _part(cell.obligation.bits, width)) in wanted
+                ):
+                    key = (cell.name, cell.obligation.operation, width, cell.obligation.bits)
+                    if key in known:
+                        rows.append(known[key])
+                    else:
+                        tasks.append((name, width, index))
+        for row in _counted(tasks, jobs, width):
+            rows.append(row)
+            if file is not None:
+                with file.open("a") as out:
+                    out.write(json.dumps(row.as_json()) + "\n")
+        wanted = {(row.domain, row.operation, _part(row.bits, width)) for row in rows
+                  if row.width == width and row.result == LIMITED}  # fmt: skip
+    return rows
+
+
+def _counted(tasks: Sequence[Task], jobs: int, width: int) -> Iterator[Row]:
+    rows = proved(tasks, jobs)
+    for _ in track(tasks, f"{width} bits"):
+        yield next(rows)
+
+
+def _part(bits: int, width: int) -> str:
+    """Which part of the word an operation is about: the same at every width."""
+    return {width: "word", width // 2: "low half"}.get(bits, str(bits))
+
+
+def _read(file: Path | None) -> dict[tuple[str, str, int, int], Row]:
+    if file is None or not file.exists():
+        return {}
+    rows = [Row(**json.loads(line)) for line in file.read_text().splitlines()]
+    return {(row.domain, row.operation, row.width, row.bits): row for row in rows}
+
+
+def table(rows: Sequence[Row], first: int, command: str) -> str:
+    """The document: counts by domain, what is limited and how far it is proved, and every cell."""
+    names = list(dict.fromkeys(row.domain for row in rows))
+    lines = [
+        "# Proofs of the operators",
+        "",
+        f"Made by `{command}` at {commit_text()}, with Z3 {version('z3-solver')}. Seconds are CPU time of one process.",
+        "What the domains mean and what a cell rests on: [proofs.md](../proofs.md).",
+        "",
+        f"| domain | cells at {first} bits | proved | limited | counterexamples | seconds |",
+        "| --- | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    whole = [row for row in rows if row.width == first]
+    for name in [*names, "all"]:
+        mine = [row for row in whole if name in (row.domain, "all")]
+        counts = [sum(row.result == result for row in mine) for result in (PROVED, LIMITED, COUNTEREXAMPLE)]
+        lines.append(f"| {name} | {len(mine)} | {counts[0]} | {counts[1]} | {counts[2]} "
+                     f"| {sum(row.seconds for row in mine):.0f} |")  # fmt: skip
+    limited = [row for row in whole if row.result == LIMITED]
+    lines += [
+        "",
+        f"## Limited at {first} bits",
+        "",
+        "| domain | operation | bits | why | proved at |",
+        "| --- | --- | ---: | --- | --- |",
+    ]
+    for row in limited:
+        smaller = [other.width for other in rows if other.result == PROVED and other.width < first
+                   and (other.domain, other.operation, _part(other.bits, other.width))
+                   == (row.domain, row.operation, _part(row.bits, first))]  # fmt: skip
+        at = f"{max(smaller)} bits" if smaller else "-"
+        lines.append(f"| {row.domain} | {row.operation} | {row.bits} | {_cell(row.detail)} | {at} |")
+    lines += [
+        "",
+        "## Every cell",
+        "",
+        "| domain | operation | width | bits | result | seconds |",
+        "| --- | --- | ---: | ---: | --- | ---: |",
+    ]
+    lines += [
+        f"| {row.domain} | {row.operation} | {row.width} | {row.bits} | {row.result} | {row.seconds:.2f} |"
+        for row in rows
+    ]
+    return "\n".join(lines).replace("assume |", "assume \\|") + "\n"
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")[:120]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command."""
+    parser = argparse.ArgumentParser(prog="python -m prevail_py.research.proofs", description=__doc__)
+    parser.add_argument("--domain", action="append", choices=provable(), help="which (all)")
+    parser.add_argument("--jobs", type=int, default=1, help="processes (1); several need joblib")
+    parser.add_argument("--fallback", type=int, action="append", help="widths for what is limited at 64 bits (16, 8)")
+    parser.add_argument("--rows", type=Path, help="a file of rows to go on with")
+    parser.add_argument("--out", type=Path, help="where the table goes")
+    arguments = parser.parse_args(argv)
+    widths = (64, *(arguments.fallback or (16, 8)))
+    rows = campaign(arguments.domain or provable(), widths, arguments.jobs, arguments.rows)
+    command = " ".join(["python -m prevail_py.research.proofs", *(sys.argv[1:] if argv is None else argv)])
+    text = table(rows, widths[0], command)
+    if arguments.out is not None:
+        arguments.out.write_text(text)
+    wrong: list[Any] = [row for row in rows if row.result == COUNTEREXAMPLE]
+    for row in wrong:
+        print(f"{row.domain} {row.operation} at {row.bits} of {row.width} bits: {row.detail}")
+    counts = {
+        result: sum(row.result == result for row in rows if row.width == widths[0]) for result in (PROVED, LIMITED)
+    }
+    print(f"{counts[PROVED]} proved and {counts[LIMITED]} limited at {widths[0]} bits; {len(wrong)} counterexamples")
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
