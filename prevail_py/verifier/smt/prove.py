@@ -33,8 +33,21 @@ from prevail_py.verifier.smt.readings import Concrete, Symbolic
 from prevail_py.verifier.smt.relations import fact_obligations
 from prevail_py.verifier.smt.replacing import hooked, prepared, replaced
 from prevail_py.verifier.smt.vectors import Vectors
+from prevail_py.verifier.smt.zone_rules import ZoneRules, zone_obligations
 
-__all__ = ["COUNTEREXAMPLE", "LIMITED", "PROVED", "Cell", "Limits", "Row", "cells", "cells_of", "provable", "prove"]
+__all__ = [
+    "COUNTEREXAMPLE",
+    "LIMITED",
+    "PROVED",
+    "Cell",
+    "Limits",
+    "Query",
+    "Row",
+    "cells",
+    "cells_of",
+    "provable",
+    "prove",
+]
 
 PROVED: Final = "proved"
 COUNTEREXAMPLE: Final = "counterexample"
@@ -74,6 +87,14 @@ class Row:
         return asdict(self)
 
 
+@dataclass(frozen=True, slots=True)
+class Query:
+    """An SMT-LIB script that is unsatisfiable if a claim holds on a path, and what Z3 said."""
+
+    text: str
+    answer: str
+
+
 # The runner -------------------------------------------------------------------------------------------------------
 
 
@@ -93,10 +114,18 @@ class Cell:
         obligation = self.obligation
         return Row(self.name, obligation.operation, self.domain.WIDTH, obligation.bits, result, seconds, paths, detail)
 
+    def queries(self, limits: Limits = Limits()) -> list[Query]:
+        """What the solver was asked about the claims, as SMT-LIB text, with its answers; those that it did not settle
+        by itself, such as conditions that are plain truths, are not among them.
+        """
+        asked: list[Query] = []
+        _attempt(self.domain, self.obligation, limits, asked)
+        return asked
+
 
 def provable() -> tuple[str, ...]:
     """The names that :func:`cells` knows."""
-    return ("tnum", "interval")
+    return ("tnum", "interval", "zones")
 
 
 def cells(name: str, width: int = 64, only: Iterable[str] | None = None) -> list[Cell]:
@@ -105,6 +134,9 @@ def cells(name: str, width: int = 64, only: Iterable[str] | None = None) -> list
     ``only`` picks operations by name (``add``, ``backward add``, ``assume <``, ``join``).  Raises ValueError for a name
     that is no operation, KeyError for one that is no domain.
     """
+    if name == "zones":  # of one width: there is nothing at others
+        rules = [Cell(name, ZoneRules, obligation) for obligation in zone_obligations()] if width == 64 else []
+        return _picked(rules, only)
     domain: Any = {"tnum": Tnum, "interval": Interval}[name]
     found = list(cells_of(domain.at(width, width // 2), name))
     if name == "interval":  # what its proofs rest on
@@ -142,12 +174,14 @@ def _picked(found: list[Cell], only: Iterable[str] | None) -> list[Cell]:
     return [cell for cell in found if cell.obligation.operation in wanted]
 
 
-def _attempt(domain: Any, obligation: Obligation, limits: Limits) -> tuple[str, int, str]:
+def _attempt(
+    domain: Any, obligation: Obligation, limits: Limits, asked: list[Query] | None = None
+) -> tuple[str, int, str]:
     """The first of the ways to a proof that leads to an answer."""
     detail = ""
     for way in _ways(domain, obligation):
         try:
-            result = _explored(domain, obligation, limits, way)
+            result = _explored(domain, obligation, limits, way, asked)
         except UnsupportedError as error:
             detail = detail or f"unsupported: {error}"
             continue
@@ -181,10 +215,13 @@ def _ways(domain: Any, obligation: Obligation) -> Iterator[_Way]:
         if domain.WIDTH > _SMALL:
             return
     yield _Way(Linear())
-    yield _Way(Vectors())
+    if domain is not ZoneRules:
+        yield _Way(Vectors())
 
 
-def _explored(domain: Any, obligation: Obligation, limits: Limits, way: _Way) -> tuple[str, int, str]:
+def _explored(
+    domain: Any, obligation: Obligation, limits: Limits, way: _Way, asked: list[Query] | None = None
+) -> tuple[str, int, str]:
     solver = way.encoding.solver()
     explorer = Explorer(way.encoding, solver, rlimit=limits.feasibility, most=limits.paths)
     setting = Symbolic(domain, explorer, obligation.op, bool(way.promises))
@@ -201,6 +238,8 @@ def _explored(domain: Any, obligation: Obligation, limits: Limits, way: _Way) ->
                 paths += 1
                 for claim in claims:
                     answer, model = _refute(explorer, path, claim, limits.claim)
+                    if asked is not None and claim.holds is not True:
+                        asked.append(Query(_text(explorer, path, claim), str(answer)))
                     if answer == z3.sat and not way.promises:
                         assert model is not None
                         values = {name: way.encoding.value(number, model) for name, number in setting.names.items()}
@@ -220,6 +259,14 @@ def _claims(obligation: Obligation, setting: Symbolic) -> list[Claim]:
         return obligation.claims(setting)
     except (ArithmeticError, AssertionError, ValueError) as error:
         return [Claim(f"{type(error).__name__}: {error}", False)]
+
+
+def _text(explorer: Explorer, path: z3.BoolRef, claim: Claim) -> str:
+    """The query of :func:`_refute`, as an SMT-LIB script."""
+    solver = z3.Solver()
+    asserted = (*explorer.solver.assertions(), path, z3.Not(condition(claim.holds)))
+    solver.add(*(z3.simplify(each) for each in asserted))  # connectives of one argument are not for every solver
+    return str(solver.to_smt2())
 
 
 def _refute(

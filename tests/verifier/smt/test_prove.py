@@ -17,8 +17,9 @@ from prevail_py.cli.main import main
 from prevail_py.domains import arithmetic, bits, bounds, halves
 from prevail_py.domains.bounds import Bounds, from_unsigned
 from prevail_py.domains.interval import Interval
-from prevail_py.domains.lattice import Range
+from prevail_py.domains.lattice import Range, Term
 from prevail_py.domains.tnum import Tnum
+from prevail_py.domains.zones import Zones
 from prevail_py.verifier.smt.exploring import Explorer
 from prevail_py.verifier.smt.lemmas import bounds_promises, pair_promises
 from prevail_py.verifier.smt.linear import Linear
@@ -27,7 +28,7 @@ from prevail_py.verifier.smt.prove import COUNTEREXAMPLE, LIMITED, PROVED, Cell,
 from prevail_py.verifier.smt.relations import LOW_OF_LOWS
 from prevail_py.verifier.smt.replacing import replaced
 from prevail_py.verifier.smt.sets import canonical, inside
-from prevail_py.words import Comparison, OpKind, WordOp
+from prevail_py.words import Comparison, OpKind, WordOp, to_signed
 
 
 def lemma_row(operation: str, width: int) -> Row:
@@ -322,3 +323,22 @@ class TestCommand:
             code = int(str(end.code))
         assert code == 2
         assert "Traceback" not in capsys.readouterr().err
+
+
+class TestZones:
+    @pytest.mark.parametrize("rule", ["assume s<=", "leq"])
+    def test_a_rule(self, rule: str) -> None:
+        (cell,) = cells("zones", 64, [rule])
+        assert cell.prove().result == PROVED
+
+    def test_a_comparison_that_ignores_wrapping_is_refuted(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The mistake that a bound is kept though one of the sums may have wrapped."""
+
+        def careless(self: Zones, term: Term) -> tuple[int, int]:
+            return term.symbol, to_signed(term.offset, 64)
+
+        monkeypatch.setattr(Zones, "_linear", careless)
+        (cell,) = cells("zones", 64, ["assume s<="])
+        row = cell.prove()
+        assert row.result == COUNTEREXAMPLE
+        assert row.detail.startswith("the words are lost")
