@@ -176,6 +176,12 @@ damaged: $(TEST_ENV) ## hand 10,000 damaged objects to one confined verifier
 exhaustive: $(TEST_ENV) ## check the word operators on all pairs of small words: some twenty minutes
 	PREVAIL_PY_EXHAUSTIVE=1 $(PY) -m pytest -q $(PYTEST_ARGS) tests/domains/test_exhaustive.py
 
+.PHONY: prove
+prove: $(RESEARCH_ENV) ## prove the operators of the domains at 64 bits, and write the table
+	mkdir -p $(OUT)
+	$(PY) -m prevail_py.research.proofs --domain interval --domain tnum --domain zones --fallback 16 --fallback 8 \
+		--jobs $(JOBS) --out docs/measurements/proofs.md $(ARGS)
+
 .PHONY: regenerate
 regenerate: $(TEST_ENV) ## rewrite generated tables (from ../shared/facts), golden files and notebooks
 	$(PY) -m prevail_py.platforms.linux.generate $(FACTS)

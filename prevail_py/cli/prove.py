@@ -19,8 +19,8 @@ def _names(text: str) -> list[str]:
 
 def _widths(text: str) -> list[int]:
     widths = [int(name) if name.isdigit() else 0 for name in _names(text)]
-    if not widths or any(width not in (8, 16, 32, 64) for width in widths):
-        raise argparse.ArgumentTypeError("widths are some of 8, 16, 32, 64")
+    if not widths or any(width not in (4, 8, 16, 32, 64) for width in widths):
+        raise argparse.ArgumentTypeError("widths are some of 4, 8, 16, 32, 64")
     return widths
 
 

@@ -19,6 +19,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
+from prevail_py.domains.congruence import Congruence
 from prevail_py.domains.interval import Interval
 from prevail_py.domains.tnum import Tnum
 from prevail_py.verifier.smt.promises import Draw, both, either
@@ -45,9 +46,23 @@ def _tnum_is_canonical(x: Any) -> Any:
     return both(in_range, either(x.value & x.mask == 0, both(x.value == x.LAST, x.mask == x.LAST)))
 
 
+def _congruence(domain: Any, draw: Draw) -> Any:
+    last = (1 << domain.WIDTH) - 1
+    return domain(draw("lo", 0, last), draw("hi", 0, last), draw("stride", 0, last))
+
+
+def _congruence_is_canonical(x: Any) -> Any:
+    if x.lo == x.hi:
+        return x.stride == 0
+    if x.stride == 0 or x.lo > x.hi:
+        return both(x.lo == 1, x.hi == 0, x.stride == 0)
+    return both(x.lo >= 0, x.hi < 1 << x.WIDTH, (x.hi - x.lo) % x.stride == 0)
+
+
 _ELEMENTS: Final[dict[type, tuple[Callable[[Any, Draw], Any], Callable[[Any], Any]]]] = {
     Interval: (_interval, _interval_is_canonical),
     Tnum: (_tnum, _tnum_is_canonical),
+    Congruence: (_congruence, _congruence_is_canonical),
 }
 
 

@@ -214,6 +214,8 @@ class Explorer:
                 return _Raised(error)
 
         for reached, result in self._paths(attempt, _Frame()):
+            if isinstance(result, _Raised) and self.check(reached) == z3.unsat:
+                continue  # the first decisions were not checked, and this path does not exist
             found.setdefault(_shape(result), []).append((reached, result))
         return [(z3.Or(*(reached for reached, _ in group)), joined(self.encoding, group)) for group in found.values()]
 
@@ -319,7 +321,7 @@ def joined(encoding: Encoding, group: list[tuple[z3.BoolRef, Any]]) -> Any:
 
 
 def _symbolic(value: Any) -> bool:
-    return isinstance(value, Int | Bool) or (isinstance(value, tuple) and any(map(_symbolic, value)))
+    return isinstance(value, Int | Bool) or (isinstance(value, tuple | list) and any(map(_symbolic, value)))
 
 
 def merging(function: Callable[..., Any]) -> Callable[..., Any]:

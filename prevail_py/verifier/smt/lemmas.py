@@ -85,6 +85,66 @@ def _narrow(half: int) -> Promise:
     return _of_bounds("narrow", bounds.narrow, half, 2, (), _always, holds)
 
 
+def _threshold(name: str, function: Any, half: int, count: int, signed: bool, up: bool) -> Promise:
+    """``_below`` and ``_above``: something between the default, an extreme of the words, and the value."""
+    least, most = (-half, half - 1) if signed else (0, half + half - 1)
+    default = most if up else least
+
+    def between(args: tuple[Any, ...], result: Any) -> Any:
+        value = args[0]
+        return both(value <= result, result <= default) if up else both(default <= result, result <= value)
+
+    return Promise(
+        f"{name} {count} ({'signed' if signed else 'unsigned'})",
+        function,
+        half.bit_length(),
+        half + half - 1,
+        lambda draw: (draw("value", least, most), [draw(f"t{i}", least, most) for i in range(count)], default),
+        lambda draw, args: draw("end", least, most),
+        lambda args: both(least <= args[0], args[0] <= most, *(both(least <= t, t <= most) for t in args[1])),
+        between,
+        matches=lambda args: len(args[1]) == count and args[2] == default,
+    )
+
+
+@cache
+def thresholds(half: int) -> tuple[Promise, ...]:
+    """Of the choice of thresholds: none or one of the caller's, with or without the domain's own three."""
+    return tuple(
+        _threshold(name, function, half, count, signed, up)
+        for count in (1, 3, 4)
+        for signed in (False, True)
+        for name, function, up in (("below", bounds._below, False), ("above", bounds._above, True))
+    )
+
+
+def _widen(half: int, count: int) -> Promise:
+    last = half + half - 1
+    words = (last + 1) * (last + 1) - 1  # thresholds are words, which may be wider than these bounds
+
+    def holds(args: tuple[Any, ...], result: Any, word: Any) -> Any:
+        return implies(either(inside(args[0], word, half), inside(args[1], word, half)), inside(result, word, half))
+
+    return Promise(
+        f"widen to {count}",
+        bounds.widen,
+        half.bit_length(),
+        last,
+        lambda draw: (
+            arbitrary_bounds(draw, half, "0."), arbitrary_bounds(draw, half, "1."),
+            tuple(draw(f"t{i}", 0, words) for i in range(count)), half,
+        ),
+        lambda draw, args: arbitrary_bounds(draw, half),
+        lambda args: both(
+            canonical(args[0], half), canonical(args[1], half), *(both(t >= 0, t <= words) for t in args[2])
+        ),
+        lambda args, result: canonical(result, half),
+        holds,
+        lambda args: args[3] == half and len(args[2]) == count,
+        rests_on=thresholds(half),
+    )  # fmt: skip
+
+
 def _sync(half: int) -> Promise:
     return Promise(
         "sync",
@@ -228,6 +288,8 @@ def basics(half: int) -> tuple[Promise, ...]:
         _from_ends("from_unsigned", bounds.from_unsigned, half, False),
         _from_ends("from_signed", bounds.from_signed, half, True),
         *(_hull(half, count) for count in (1, 2)),
+        *thresholds(half),
+        *(_widen(half, count) for count in (1, 3, 4)),
     )
 
 
@@ -358,6 +420,22 @@ def _disjoint(half: int) -> Promise:
     return _bitwise("words without a common one", halves._disjoint, Comparison.NOT_SET, half)
 
 
+def _byte_swap(bits: int) -> Promise:
+    return Promise(
+        "byte swap",
+        halves.byte_swap,
+        bits,
+        (1 << bits) - 1,
+        lambda draw: (draw("value", 0, (1 << bits) - 1), bits),
+        lambda draw, args: draw("swapped", 0, (1 << bits) - 1),
+        lambda args: both(args[0] >= 0, args[0] < 1 << bits),
+        lambda args, result: both(result >= 0, result < 1 << bits),
+        matches=lambda args: args[1] == bits,
+        kinds=(OpKind.BSWAP,),
+        relates=lambda args, result, fact: implies(args[0] == fact.first, result == fact.result),
+    )
+
+
 @cache
 def bounds_promises(width: int) -> tuple[Promise, ...]:
     """What the functions on bounds of ``width`` bits promise."""
@@ -382,4 +460,5 @@ def pair_promises(width: int, low: int) -> tuple[Promise, ...]:
     ends = [_end(name, function, to, size.last, up) for to in narrow if to != size.low_half
             for name, function, up in (("up", halves._up, True), ("down", halves._down, False))]  # fmt: skip
     bits = [each for half in (size.half, size.low_half) for each in (_overlapping(half), _disjoint(half))]
-    return (*own, *wraps, *ends, *views, *bits, reduce)
+    swaps = [_byte_swap(bits) for bits in (8, 16, 32, 64) if bits <= width]
+    return (*swaps, *own, *wraps, *ends, *views, *bits, reduce)

@@ -85,7 +85,7 @@ def either(*conditions: Any) -> Any:
 
 def symbolic(value: Any) -> bool:
     """Whether there is a symbolic integer in it."""
-    return isinstance(value, Int | Bool) or (isinstance(value, tuple) and any(map(symbolic, value)))
+    return isinstance(value, Int | Bool) or (isinstance(value, tuple | list) and any(map(symbolic, value)))
 
 
 class Functions:

@@ -21,12 +21,14 @@ from typing import Any, Final
 
 import z3
 
+from prevail_py.domains.congruence import Congruence
 from prevail_py.domains.interval import Interval
 from prevail_py.domains.tnum import Tnum
 from prevail_py.verifier.smt.exploring import Explorer, PathLimitError
 from prevail_py.verifier.smt.integers import Encoding, UnsupportedError, condition
 from prevail_py.verifier.smt.lemmas import bounds_promises, pair_promises
 from prevail_py.verifier.smt.linear import Linear
+from prevail_py.verifier.smt.number_theory import number_theory
 from prevail_py.verifier.smt.obligations import Claim, Obligation, obligations
 from prevail_py.verifier.smt.promises import Functions, Promise, contracts, lemma
 from prevail_py.verifier.smt.readings import Concrete, Symbolic
@@ -125,7 +127,7 @@ class Cell:
 
 def provable() -> tuple[str, ...]:
     """The names that :func:`cells` knows."""
-    return ("tnum", "interval", "zones")
+    return ("tnum", "interval", "congruence", "zones")
 
 
 def cells(name: str, width: int = 64, only: Iterable[str] | None = None) -> list[Cell]:
@@ -137,7 +139,7 @@ def cells(name: str, width: int = 64, only: Iterable[str] | None = None) -> list
     if name == "zones":  # of one width: there is nothing at others
         rules = [Cell(name, ZoneRules, obligation) for obligation in zone_obligations()] if width == 64 else []
         return _picked(rules, only)
-    domain: Any = {"tnum": Tnum, "interval": Interval}[name]
+    domain: Any = {"tnum": Tnum, "interval": Interval, "congruence": Congruence}[name]
     found = list(cells_of(domain.at(width, width // 2), name))
     if name == "interval":  # what its proofs rest on
         for bits in (width, width // 2):
@@ -229,7 +231,7 @@ def _explored(
     paths = 0
     unsure = ""
     try:
-        with hooked(), replaced(patches):
+        with hooked(), number_theory(explorer), replaced(patches):
             solver.add(condition(obligation.suppose(setting)))
             setting.prepare()
             if solver.check() != z3.sat:

@@ -49,7 +49,7 @@ class Concrete:
         y = self.number("y", 0, (1 << bits) - 1)
         if isinstance(kind, Comparison):
             return Fact(kind, bits, x, y, compare(INT, kind, x, y, bits, self.width))
-        return Fact(kind, bits, x, y, evaluate(INT, WordOp(kind, bits), (x, y), self.width))
+        return Fact(kind, bits, x, y, evaluate(INT, WordOp(kind, bits), (x, y)[: kind.arity], self.width))
 
     def read(self, word: int, width: int, signed: bool) -> int:
         return to_signed(word, width) if signed else word & ((1 << width) - 1)
@@ -127,7 +127,7 @@ class Symbolic:
             y = self.number("y", 0, (1 << bits) - 1)
             return Fact(kind, bits, x, y, self.compare(kind, x, y, bits))
         y = self.number("y", 0, (1 << bits) - 1 if kind not in _SHIFTS else bits - 1)
-        return Fact(kind, bits, x, y, self.evaluate(WordOp(kind, bits), x, y))
+        return Fact(kind, bits, x, y, self.evaluate(WordOp(kind, bits), *(x, y)[: kind.arity]))
 
     def prepare(self) -> None:
         """Have the words and facts at hand before the operator runs."""

@@ -25,7 +25,10 @@ __all__ = ["HOOKS", "rewritten"]
 
 
 def _ite(test: Any, yes: Callable[[], Any], no: Callable[[], Any], plain: bool) -> Any:
-    """``yes() if test else no()``; ``plain`` where both are free of calls and divisions."""
+    """``yes() if test else no()``; ``plain`` where both are free of calls and divisions.
+
+    Only ints become one term.  A tuple is what it is: the code may ask later whether it is one that it was given.
+    """
     test = _truth(test)
     if not isinstance(test, Bool):
         return yes() if test else no()
@@ -34,7 +37,23 @@ def _ite(test: Any, yes: Callable[[], Any], no: Callable[[], Any], plain: bool) 
         explorer = current()
         if explorer is not None and isinstance(a, int | Int) and isinstance(b, int | Int):
             return joined(explorer.encoding, [(test.term, a), (z3.BoolVal(True), b)])
-    return merging(lambda _: yes() if test else no())(test)
+    return yes() if test else no()
+
+
+def _greatest(*values: Any) -> Any:
+    """``max``: of two ints, one term."""
+    if len(values) == 2 and any(isinstance(value, Int) for value in values):
+        a, b = values
+        return _ite(a >= b, lambda: a, lambda: b, True)
+    return max(*values)
+
+
+def _least(*values: Any) -> Any:
+    """``min``: of two ints, one term."""
+    if len(values) == 2 and any(isinstance(value, Int) for value in values):
+        a, b = values
+        return _ite(a <= b, lambda: a, lambda: b, True)
+    return min(*values)
 
 
 def _and(first: Any, rest: Callable[[], Any]) -> Any:
@@ -86,6 +105,8 @@ HOOKS: Final[dict[str, Any]] = {
     "__not__": _not,
     "__equal__": _equal,
     "__among__": _among,
+    "__greatest__": _greatest,
+    "__least__": _least,
 }
 """The names that rewritten functions need among their globals."""
 
@@ -93,9 +114,19 @@ HOOKS: Final[dict[str, Any]] = {
 class _Rewriter(ast.NodeTransformer):
     """Replaces the expressions; ``_test`` goes on where only the truth of an expression matters."""
 
+    def visit_Call(self, node: ast.Call) -> ast.expr:
+        self.generic_visit(node)
+        match node:
+            case ast.Call(func=ast.Name(id="max" | "min" as name), args=[first, second], keywords=[]) if not (
+                isinstance(first, ast.Starred) or isinstance(second, ast.Starred)
+            ):
+                return _call("__greatest__" if name == "max" else "__least__", first, second)
+        return node
+
     def visit_IfExp(self, node: ast.IfExp) -> ast.expr:
         plain = not any(
-            isinstance(part, ast.Call | ast.IfExp | ast.FloorDiv | ast.Mod | ast.LShift | ast.RShift)
+            (isinstance(part, ast.Call) and not (isinstance(part.func, ast.Name) and part.func.id in ("max", "min")))
+            or isinstance(part, ast.IfExp | ast.FloorDiv | ast.Mod | ast.LShift | ast.RShift)
             for branch in (node.body, node.orelse)
             for part in ast.walk(branch)
         )

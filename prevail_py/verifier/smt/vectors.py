@@ -158,9 +158,10 @@ class VectorInt(Int):
         return VectorInt(self.at(width) >> o.at(width), min(corners), max(corners))
 
     def bit_length(self) -> Value:
-        """As of int, of what is not negative; ``1 << x.bit_length()`` is made without a shift."""
+        """As of int: that of the magnitude; ``1 << x.bit_length()`` is made without a shift."""
         if self.lo < 0 and self < 0:
-            raise UnsupportedError("bit_length of a negative symbolic integer")
+            length: Value = (-self).bit_length()
+            return length
         return _BitLength(self)
 
 
@@ -200,7 +201,7 @@ class Vectors:
         return z3.SolverFor("QF_BV")
 
     def number(self, name: str, lo: int, hi: int) -> tuple[Int, tuple[z3.BoolRef, ...]]:
-        if lo == 0 and hi & (hi + 1) == 0:
+        if lo == 0 and hi & (hi + 1) == 0 and hi:
             return VectorInt.unsigned(z3.BitVec(name, hi.bit_length())), ()
         width = _width(lo, hi)
         term = z3.BitVec(name, width)

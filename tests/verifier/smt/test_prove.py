@@ -16,6 +16,7 @@ import z3
 from prevail_py.cli.main import main
 from prevail_py.domains import arithmetic, bits, bounds, halves
 from prevail_py.domains.bounds import Bounds, from_unsigned
+from prevail_py.domains.congruence import Congruence
 from prevail_py.domains.interval import Interval
 from prevail_py.domains.lattice import Range, Term
 from prevail_py.domains.tnum import Tnum
@@ -27,6 +28,7 @@ from prevail_py.verifier.smt.promises import Draw, Functions, Promise, lemma
 from prevail_py.verifier.smt.prove import COUNTEREXAMPLE, LIMITED, PROVED, Cell, Limits, Row, cells, prove
 from prevail_py.verifier.smt.relations import LOW_OF_LOWS
 from prevail_py.verifier.smt.replacing import replaced
+from prevail_py.verifier.smt.rewriting import HOOKS
 from prevail_py.verifier.smt.sets import canonical, inside
 from prevail_py.words import Comparison, OpKind, WordOp, to_signed
 
@@ -342,3 +344,29 @@ class TestZones:
         row = cell.prove()
         assert row.result == COUNTEREXAMPLE
         assert row.detail.startswith("the words are lost")
+
+
+class TestCongruences:
+    @pytest.mark.parametrize("operation", ["leq", "assume <", "add"])
+    def test_at_four_bits(self, operation: str) -> None:
+        assert {cell.prove().result for cell in cells("congruence", 4, [operation])[:1]} == {PROVED}
+
+    def test_a_join_that_forgets_the_distance_is_refuted(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def careless(a: Congruence, b: Congruence) -> Congruence:
+            return a.of(min(a.lo, b.lo), max(a.hi, b.hi), a.stride)
+
+        monkeypatch.setattr(Congruence, "join", careless)
+        (cell,) = cells("congruence", 4, ["join"])
+        assert cell.prove().result == COUNTEREXAMPLE
+
+
+def test_what_an_expression_returns_stays_the_object_that_it_was() -> None:
+    """``x if c else y`` of tuples forks: code that asks ``is`` must see the very tuple, or a path would be left out."""
+    encoding = Linear()
+    explorer = Explorer(encoding, encoding.solver())
+    number, assumptions = encoding.number("n", 0, 10)
+    explorer.solver.add(*assumptions)
+    given = (number, number)
+    choice = HOOKS["__ite__"]
+    paths = explorer.paths(lambda: choice(number < 5, lambda: given, lambda: (1, 2), True))
+    assert sorted(result is given for _, result in paths) == [False, True]

@@ -1,0 +1,31 @@
+"""The campaign over all proofs: what its table says of rows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from prevail_py.research.proofs import campaign, table
+from prevail_py.verifier.smt.prove import COUNTEREXAMPLE, LIMITED, PROVED, Row
+
+
+def test_the_table_says_how_far_a_limited_cell_is_proved() -> None:
+    rows = [
+        Row("tnum", "mul", 64, 64, LIMITED, 9.0, 0, "undecided: a | b"),
+        Row("tnum", "assume &", 64, 32, PROVED, 1.0),
+        Row("tnum", "mul", 8, 8, PROVED, 2.0),
+        Row("tnum", "mul", 8, 4, PROVED, 0.5),
+    ]
+    text = table(rows, 64, "the command")
+    assert "| tnum | 2 | 1 | 1 | 0 | 10 |" in text
+    assert "| tnum | mul | 64 | undecided: a \\| b | 8 bits |" in text
+    assert "Made by `the command` at commit " in text
+
+
+def test_counterexamples_are_counted() -> None:
+    assert "| tnum | 1 | 0 | 0 | 1 | 1 |" in table([Row("tnum", "add", 64, 64, COUNTEREXAMPLE, 1.0)], 64, "x")
+
+
+def test_a_run_goes_on_where_a_file_ends(tmp_path: Path) -> None:
+    file = tmp_path / "rows"
+    first = campaign(["zones"], [8], 1, file)  # zones have one width: nothing to do
+    assert first == []
