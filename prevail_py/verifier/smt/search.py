@@ -23,6 +23,7 @@ from prevail_py.objects.program import Program
 from prevail_py.platforms.model import LookupResult
 from prevail_py.verifier.assertions import Assertion
 from prevail_py.verifier.fixpoint import BudgetExhausted, Fixpoint
+from prevail_py.verifier.policy import STRICT
 from prevail_py.verifier.setting import Unsupported
 from prevail_py.verifier.smt.algebra import Predicate
 from prevail_py.verifier.smt.executor import Execution, Moment, execute
@@ -34,6 +35,7 @@ from prevail_py.verifier.witness import Witness, simplified, witness_of
 from prevail_py.vm.context import takes_packet
 from prevail_py.vm.environment import Environment
 from prevail_py.vm.machine import Machine
+from prevail_py.vm.maps import MapError, create_maps
 from prevail_py.vm.scenario import Scenario, play
 
 __all__ = ["find_witness"]
@@ -67,6 +69,10 @@ _SIZES: Final = ((14, 128), (0, 1514), (0, 9000))
 
 def find_witness(fixpoint: Fixpoint) -> Witness | None:
     """Inputs on which the program of a fixpoint that has run traps; None where none are found."""
+    try:
+        create_maps(fixpoint.setting.program.maps)
+    except MapError:
+        return None  # Linux makes no such maps, so nothing runs
     for turns in _TURNS:
         try:
             execution = execute(fixpoint, _STEPS, turns)
@@ -116,13 +122,18 @@ class _Search:
                     break
                 inputs = self._inputs(model, events)
                 found = witness_of(self.program, inputs)
-                if found is not None:
+                if found is not None and self._counts(found):
                     return simplified(found)
                 more = list(self._answers(model, events, inputs))
                 if not more:
                     break
                 learnt += more
         return None
+
+    def _counts(self, witness: Witness) -> bool:
+        """Whether it is held against the program: the interpreter knows no policy, and traps where one forgives."""
+        lax = self.setting.policy is not STRICT
+        return not lax or any(moment.pc == witness.trap.pc for moment in self.execution.moments)
 
     def _model(self, conditions: list[Predicate]) -> z3.ModelRef | None:
         solver = z3.SolverFor("QF_ABV", ctx=self.encoder.context)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from prevail_py.host.hooks import notify
 from prevail_py.host.service import landlock, seccomp
 from prevail_py.isa.encode import encode
 from prevail_py.objects.program import MapSpec, Program
@@ -61,6 +62,7 @@ def ways_in(source: str) -> Iterator[str]:
 
 
 OTHER_CALLS = {
+    "prevail_py/host/hooks/notify.py": {"_BIND[machine][2]", "_PIDFD_GETFD"},
     "prevail_py/host/service/landlock.py": {"_CREATE_RULESET", "_RESTRICT_SELF"},
     "prevail_py/host/service/seccomp.py": {"ARCHITECTURES[machine].seccomp", "architecture.seccomp"},
 }
@@ -88,6 +90,8 @@ def test_one_function_of_the_package_loads_programs(root: Path) -> None:
         landlock._CREATE_RULESET,
         landlock._RESTRICT_SELF,
         *(architecture.seccomp for architecture in seccomp.ARCHITECTURES.values()),
+        *(seccomp_number for _, _, seccomp_number in notify._BIND.values()),
+        notify._PIDFD_GETFD,
     }
     found = {path: set(ways_in(source)) for path, source in sources.items()}
     found = {path: ways for path, ways in found.items() if ways}
