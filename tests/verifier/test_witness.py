@@ -91,6 +91,12 @@ def test_random_numbers_are_chosen() -> None:
     assert witness.inputs.randoms[0] ^ witness.inputs.randoms[1] == 0xDEADBEEF
 
 
+def test_a_map_that_nobody_makes_is_no_witness() -> None:
+    """Its definition is wrong, so that no run begins."""
+    program = replace(assemble("r0 = *(u8 *)(r10 - 1)\nexit"), maps=(MapSpec("jumps", 3, 4, 9, 4),))
+    assert verify(program).kind is VerdictKind.UNKNOWN
+
+
 def test_the_clock_is_set() -> None:
     text = """
         call 5

@@ -70,9 +70,9 @@ _SIZES: Final = ((14, 128), (0, 1514), (0, 9000))
 def find_witness(fixpoint: Fixpoint) -> Witness | None:
     """Inputs on which the program of a fixpoint that has run traps; None where none are found."""
     try:
-        create_maps(fixpoint.setting.program.maps)
-    except MapError:
-        return None  # Linux makes no such maps, so nothing runs
+        create_maps(fixpoint.setting.program.maps, Environment())
+    except (MapError, ValueError):
+        return None  # no run begins
     for turns in _TURNS:
         try:
             execution = execute(fixpoint, _STEPS, turns)
