@@ -401,6 +401,24 @@ def test_the_bound_is_kept() -> None:
         assert not add_state(kept, state({1: constant(7)}), bound, fresh)
 
 
+def test_beyond_the_bound_a_state_joins_the_one_that_is_most_like_it() -> None:
+    def kept_after(*values: tuple[int, int, int]) -> list[Value]:
+        kept: list[State] = []
+        for first, second, third in values:
+            add_state(kept, state({1: constant(first), 2: constant(second), 3: constant(third)}), 2, fresh)
+        assert len(kept) == 2
+        return [each.registers[3] for each in kept]
+
+    one, two = kept_after((1, 1, 1), (2, 2, 2), (2, 2, 9))
+    assert one == constant(1)
+    assert isinstance(two, Term)
+    assert two.symbol != NO_SYMBOL
+    # The first of several.
+    one, two = kept_after((1, 1, 1), (2, 2, 2), (9, 9, 9))
+    assert two == constant(2)
+    assert one != constant(1)
+
+
 def test_kinds_are_kept_apart_up_to_a_bound() -> None:
     kept: list[State] = []
     for index in range(MAX_SIGNATURES + 5):

@@ -21,7 +21,7 @@ def arguments() -> Mapping[str, str]:
     """Why each mutant that is known to survive does, by its name."""
     with (Path(__file__).parent / "survivors.toml").open("rb") as file:
         rows = tomllib.load(file)["survivors"]
-    return {row["mutant"]: row["because"] for row in rows}
+    return {row["mutant"]: " ".join(row["because"].split()) for row in rows}
 
 
 def document(
