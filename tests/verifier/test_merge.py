@@ -358,6 +358,17 @@ def test_pointers_to_the_same_object_merge_to_pointers_to_the_same_object() -> N
     assert two[1] != two[2]
 
 
+@pytest.mark.parametrize("extent", ["packet_size", "packet_meta"])
+def test_extents_of_the_packet_must_agree(extent: str) -> None:
+    ten, twenty = state(), state()
+    setattr(ten, extent, constant(10))
+    setattr(twenty, extent, constant(20))
+    assert not subsumes(ten, twenty)
+    assert not subsumes(twenty, ten)
+    assert subsumes(ten, ten.copy())
+    assert subsumes(joined(ten, twenty), twenty)
+
+
 def test_numbers_of_references_must_agree() -> None:
     held = state(references=(Term(fresh(), 0),))
     assert not subsumes(held, state())
