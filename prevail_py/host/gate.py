@@ -156,8 +156,13 @@ def run_batch(
 
 
 def facts_of(verdict: Verdict | None) -> RegionFacts | None:
-    """What native code may leave out checks for: nothing, unless the verdict was found in this process."""
-    return None if verdict is None or verdict.prover is None or not verdict.is_safe else verdict.region_facts()
+    """What native code may leave out checks for: nothing, unless the verdict was found in this process, by domains."""
+    if verdict is None or not verdict.is_safe or verdict.discharged:
+        return None
+    try:
+        return verdict.region_facts()
+    except ValueError:
+        return None
 
 
 def admit(

@@ -113,10 +113,10 @@ def campaign(
         if not verdict.is_safe:
             tally.why[f"{verdict.kind}"] += 1
         else:
-            facts = verdict.region_facts()
             try:
+                facts = verdict.region_facts()
                 loaded = {mode: load(program, facts, mode) for mode in modes}
-            except Ineligible as reason:
+            except (Ineligible, ValueError) as reason:
                 tally.why[str(reason).split(": ")[-1]] += 1
                 loaded = {}
             tally.proved += bool(loaded)

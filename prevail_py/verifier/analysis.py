@@ -31,7 +31,9 @@ from prevail_py.verifier.values import Special
 from prevail_py.verifier.verdict import Discharged, Failure, Invariants, Verdict, VerdictKind
 
 if TYPE_CHECKING:
+    from prevail_py.objects.region_facts import RegionFacts
     from prevail_py.verifier.explain import Explanation
+    from prevail_py.verifier.termination import Termination
     from prevail_py.verifier.witness import Witness
     from prevail_py.vm.machine import Machine
 
@@ -242,7 +244,7 @@ class _Attempt:
             explainer=partial(_explain, fixpoint),
             certifier=self.certificate,
             termination=termination,
-            prover=partial(region_facts, fixpoint, termination),
+            prover=partial(self._facts, termination),
         )
 
     def by_contracts(self) -> Verdict:
@@ -263,6 +265,19 @@ class _Attempt:
             invariants=_invariants(fixpoint),
             prover=partial(region_facts, fixpoint, None),
         )
+
+    def _facts(self, termination: Termination | None) -> RegionFacts:
+        """What native code may rely upon, found call by call: what one call shares with others is found anew.
+
+        Raises ValueError where that takes more than the budget.
+        """
+        attempt = self
+        if self._fixpoint is not None and self._fixpoint.summaries is not None and self._fixpoint.summaries.used:
+            attempt = self.inlined()
+            if not attempt.verdict().is_safe:
+                raise ValueError("no facts: analysed call by call, the program takes more than the budget")
+        assert attempt._fixpoint is not None
+        return region_facts(attempt._fixpoint, termination)
 
     def shares_loops(self) -> bool:
         """Whether the invariant of some loop was found for one call and serves others (``summaries.py``)."""

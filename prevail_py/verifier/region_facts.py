@@ -48,6 +48,7 @@ def region_facts(fixpoint: Fixpoint, termination: Termination | None) -> RegionF
     reached: set[int] = set()
     spills: set[int] = set()
     fills: set[int] = set()
+    unclear: set[int] = set()
     left: set[int] = set()
     right: set[int] = set()
     program = fixpoint.setting.program
@@ -63,6 +64,8 @@ def region_facts(fixpoint: Fixpoint, termination: Termination | None) -> RegionF
             for register in _registers(instruction):
                 for state in states:
                     fact = _fact(state, register)
+                    if fact is None and not isinstance(instruction, Call):
+                        unclear.add(pc)  # the access was proved by other means than what the state says
                     if fact is not None:
                         known = pointers.get((pc, register))
                         pointers[pc, register] = fact if known is None else _join(known, fact)
@@ -87,7 +90,7 @@ def region_facts(fixpoint: Fixpoint, termination: Termination | None) -> RegionF
         frozenset(spills),
         frozenset(fills),
         frozenset(right),
-        frozenset(left & right),
+        frozenset(unclear | left & right),
         None if termination is None else termination.instructions,
     )
 

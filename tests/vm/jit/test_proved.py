@@ -16,6 +16,7 @@ from llvmlite import binding
 
 from prevail_py import examples
 from prevail_py.host.gate import GateError, run_batch
+from prevail_py.host.gate import facts_of as facts_from
 from prevail_py.isa.instructions import Atomic
 from prevail_py.objects.elf import load_object
 from prevail_py.objects.program import MapSpec, Program
@@ -650,3 +651,13 @@ def test_the_documentation(root: Path) -> None:
     results = doctest.DocTestRunner().run(example, out=report.append)
     assert results.attempted > 5
     assert not results.failed, report
+
+
+def test_what_the_solver_proved_runs_checked() -> None:
+    """Its states need not say what a register points to."""
+    program = loop()
+    verdict = verify(program, termination=True)
+    assert facts_from(verdict) is not None
+    assert facts_from(replace(verdict, discharged=(None,))) is None  # type: ignore[arg-type]
+    with pytest.raises(Ineligible, match="none that is known"):
+        load(program, replace(verdict.region_facts(), unclear=frozenset({9})), "O0")

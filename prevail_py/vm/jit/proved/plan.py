@@ -132,7 +132,7 @@ def plan(code: Code, platform: Platform, facts: RegionFacts, maps: tuple[Map, ..
     needs: set[int] = set()
     stores_context = False
     if facts.unclear:
-        raise Ineligible(f"slot {min(facts.unclear)}: either operand may be the pointer")
+        raise Ineligible(f"slot {min(facts.unclear)}: not one pointer, or none that is known")
     for pc in sorted(facts.reached):
         instruction = code.instructions[pc]
         assert instruction is not None
