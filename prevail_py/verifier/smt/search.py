@@ -182,14 +182,31 @@ class _Search:
     def _number(self, model: z3.ModelRef, expression: z3.ExprRef) -> int:
         return int(model.eval(expression, model_completion=True).as_long())
 
+    def _bytes(self, model: z3.ModelRef, array: z3.ArrayRef, size: int) -> bytes:
+        """The first ``size`` bytes of an array in a model: read off its value, which is mostly one byte all over."""
+        value = model.eval(array, model_completion=True)
+        written: dict[int, int] = {}
+        rest = value
+        while z3.is_store(rest):
+            rest, place, byte = rest.children()
+            if not (z3.is_bv_value(place) and z3.is_bv_value(byte)):
+                break
+            written.setdefault(place.as_long(), byte.as_long())  # outer stores are later ones
+        if z3.is_const_array(rest) and z3.is_bv_value(rest.arg(0)):
+            found = bytearray([rest.arg(0).as_long()]) * size
+            for place, byte in written.items():
+                if place < size:
+                    found[place] = byte
+            return bytes(found)
+        return bytes(self._number(model, z3.Select(value, self.encoder.const(place))) for place in range(size))
+
     def _packet(self, model: z3.ModelRef) -> bytes:
         entry, encoder = self.execution.entry, self.encoder
         if entry.packet_size.symbol == NO_SYMBOL:
             size = 64
         else:
             size = self._number(model, encoder.term(history_of(entry), entry.packet_size))
-        array = model.eval(encoder.initial(PACKET), model_completion=True)
-        return bytes(self._number(model, z3.Select(array, encoder.const(place))) for place in range(size))
+        return self._bytes(model, encoder.initial(PACKET), size)
 
     def _context(self, model: z3.ModelRef, path: list[Event]) -> bytes | None:
         read = any(
@@ -200,9 +217,7 @@ class _Search:
         )
         if not read:
             return None
-        array = self.encoder.initial(CONTEXT)
-        size = self.setting.program_type.context_size
-        return bytes(self._number(model, z3.Select(array, self.encoder.const(place))) for place in range(size))
+        return self._bytes(model, self.encoder.initial(CONTEXT), self.setting.program_type.context_size)
 
     def _contents(self, model: z3.ModelRef, path: list[Event]) -> Iterator[tuple[int, bytes, bytes]]:
         """What maps hold: under the keys that are looked up, and where global data is touched."""
