@@ -33,6 +33,7 @@ from prevail_py.verifier.verdict import Discharged, Failure, Invariants, Verdict
 if TYPE_CHECKING:
     from prevail_py.objects.region_facts import RegionFacts
     from prevail_py.verifier.explain import Explanation
+    from prevail_py.verifier.smt.executor import Execution
     from prevail_py.verifier.termination import Termination
     from prevail_py.verifier.witness import Witness
     from prevail_py.vm.machine import Machine
@@ -316,7 +317,7 @@ class _Attempt:
         found = discharge(self._fixpoint, self._faithful) if proves else None
         if found is None or found.alarms:
             discharged = () if found is None else found.discharged
-            witness = self._witness()
+            witness = self._witness(None if found is None else found.execution)
             kind = VerdictKind.UNKNOWN if witness is None else VerdictKind.UNSAFE
             return replace(verdict, kind=kind, discharged=discharged, witness=witness)
         # Behind a failure that is none the fixpoint may be wrong about what is stored where, the execution is not.
@@ -331,13 +332,13 @@ class _Attempt:
             prover=partial(region_facts, proved, verdict.termination),
         )
 
-    def _witness(self) -> Witness | None:
+    def _witness(self, execution: Execution | None) -> Witness | None:
         """Inputs on which the program traps, if some are found; the interpreter knows the default policy only."""
         if self._fixpoint is None or self.setting.policy is not STRICT:
             return None
         from prevail_py.verifier.smt.search import find_witness
 
-        return find_witness(self._fixpoint)
+        return find_witness(self._fixpoint, execution)
 
     def _line(self, pc: int) -> SourceLine | None:
         return self.setting.program.line_at(pc)

@@ -23,7 +23,6 @@ from prevail_py.objects.program import Program
 from prevail_py.platforms.model import LookupResult
 from prevail_py.verifier.assertions import Assertion
 from prevail_py.verifier.fixpoint import BudgetExhausted, Fixpoint
-from prevail_py.verifier.policy import STRICT
 from prevail_py.verifier.setting import Unsupported
 from prevail_py.verifier.smt.algebra import Predicate
 from prevail_py.verifier.smt.executor import Execution, Moment, execute
@@ -67,12 +66,17 @@ _SIZES: Final = ((14, 128), (0, 1514), (0, 9000))
 """Packets are looked for that are short, then such as are sent, then as large as any driver delivers them."""
 
 
-def find_witness(fixpoint: Fixpoint) -> Witness | None:
-    """Inputs on which the program of a fixpoint that has run traps; None where none are found."""
+def find_witness(fixpoint: Fixpoint, execution: Execution | None = None) -> Witness | None:
+    """Inputs on which the program of a fixpoint that has run traps; None where none are found.
+
+    ``execution`` is one of its program, where there is one already; it serves where nothing is done again.
+    """
     try:
         create_maps(fixpoint.setting.program.maps, Environment())
     except (MapError, ValueError):
         return None  # no run begins
+    if execution is not None and not execution.resumed:
+        return _Search(execution).run()
     for turns in _TURNS:
         try:
             execution = execute(fixpoint, _STEPS, turns)
@@ -122,18 +126,13 @@ class _Search:
                     break
                 inputs = self._inputs(model, events)
                 found = witness_of(self.program, inputs)
-                if found is not None and self._counts(found):
+                if found is not None:
                     return simplified(found)
                 more = list(self._answers(model, events, inputs))
                 if not more:
                     break
                 learnt += more
         return None
-
-    def _counts(self, witness: Witness) -> bool:
-        """Whether it is held against the program: the interpreter knows no policy, and traps where one forgives."""
-        lax = self.setting.policy is not STRICT
-        return not lax or any(moment.pc == witness.trap.pc for moment in self.execution.moments)
 
     def _model(self, conditions: list[Predicate]) -> z3.ModelRef | None:
         solver = z3.SolverFor("QF_ABV", ctx=self.encoder.context)
