@@ -249,7 +249,10 @@ class _Attempt:
         )
 
     def by_contracts(self) -> Verdict:
-        """SAFE, where the contracts of global functions prove it; UNKNOWN, and nothing else, where they do not."""
+        """SAFE, where the contracts of global functions prove it; UNKNOWN, and nothing else, where they do not.
+
+        Such a verdict has no facts for native code: memory that a contract speaks of may be anybody's.
+        """
         fixpoint = Fixpoint(self.setting, self.disjuncts, self.budget, self._check)
         try:
             proved = prove(fixpoint)
@@ -264,7 +267,6 @@ class _Attempt:
             disjuncts=self.disjuncts,
             assumptions=self._assumptions(),
             invariants=_invariants(fixpoint),
-            prover=partial(region_facts, fixpoint, None),
         )
 
     def _facts(self, termination: Termination | None) -> RegionFacts:

@@ -188,10 +188,9 @@ def test_what_they_prove_holds(name: str) -> None:
     assert verdict.is_safe
     report = examine(made, verdict, 6)
     assert not report.violations
-    # What native code relies upon covers functions whose calls were not followed.
-    if "another function" not in name:
-        every = {pc for pc, instruction in enumerate(made.code) if instruction is not None}
-        assert len(every - verdict.region_facts().reached) < 3
+    # Native code runs it with every check: the memory of a contract may be anybody's.
+    with pytest.raises(ValueError, match="no facts"):
+        verdict.region_facts()
 
 
 def test_other_programs_get_the_verdict_that_they_had() -> None:
