@@ -6,7 +6,7 @@ The function is analysed once, entered in a state that says no more than that.  
 arguments must fit, and the caller forgets what the function may have changed.
 
 Inlining proves more, and is tried first; contracts are for programs for which it takes too long
-(``docs/decisions/0015-contracts.md``).  So a contract that does not hold, or arguments that do not fit one, are no
+(``docs/decisions/0018-contracts.md``).  So a contract that does not hold, or arguments that do not fit one, are no
 failures of the program: the function is inlined, or the attempt is given up.
 
 Why this is sound, where the result is SAFE:
