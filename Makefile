@@ -7,6 +7,7 @@ OUT ?= out
 FACTS ?= ../shared/facts
 # How many programs are verified at a time by the targets that can.
 JOBS ?= 2
+ALL_CORPORA := examples xdp-tools libbpf-tools verifier
 # Options of a campaign: make garbage ARGS="--count 200".
 ARGS ?=
 # Two workers halve the time of the tests on two cores; PYTEST_ARGS="-n0 -x" is for hunting one failure.
@@ -122,8 +123,11 @@ oracle-corpora: $(RESEARCH_ENV) ## run every SAFE program of the corpora and hol
 .PHONY: bench-corpora
 bench-corpora: $(RESEARCH_ENV) ## measure the verifier beside the kernel's, program by program, in one process
 	mkdir -p $(OUT)
-	$(PREVAIL) corpus run examples xdp-tools libbpf-tools verifier --fresh --json $(OUT)/speed.json $(ARGS); test $$? -le 1
-	$(PREVAIL) corpus speed $(OUT)/speed.json --markdown docs/measurements/speed.md
+	$(PREVAIL) corpus run $(ALL_CORPORA) --fresh --no-smt --json $(OUT)/speed.json $(ARGS); test $$? -le 1
+	$(PREVAIL) corpus run $(ALL_CORPORA) --fresh --no-smt --disjuncts 1 --json $(OUT)/speed-one.json $(ARGS); test $$? -le 1
+	$(PREVAIL) corpus run $(ALL_CORPORA) --fresh --json $(OUT)/speed-solver.json $(ARGS); test $$? -le 1
+	$(PREVAIL) corpus speed $(OUT)/speed.json --also "one state at each join=$(OUT)/speed-one.json" \
+		--also "with the solver=$(OUT)/speed-solver.json" --markdown docs/measurements/speed.md
 
 .PHONY: bench-engines
 bench-engines: $(TEST_ENV) ## measure the generated-source engine against the interpreter

@@ -51,6 +51,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     run_.add_argument("--domain", metavar="NAME", help="the abstract domain")
     run_.add_argument("--disjuncts", metavar="N", type=positive, help="states kept apart per block")
     run_.add_argument("--budget", metavar="N", type=positive, help="abstract steps of one attempt at most")
+    run_.add_argument(
+        "--no-smt", dest="smt", action="store_false", default=None, help="do not ask the solver what domains leave open"
+    )
     add_policy_argument(run_)
     run_.add_argument("--backend", metavar="NAME", help="a backend of joblib: loky, threading, dask, ray, ...")
     run_.add_argument("--limit", metavar="SECONDS", type=float, help="wall time for each program at most (120)")
@@ -72,6 +75,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     speed = commands.add_parser("speed", parents=[shared], help="how long verification takes, beside the kernel")
     speed.add_argument("run_file", metavar="RUN", help="a file that `corpus run --fresh` wrote, with one job")
+    speed.add_argument(
+        "--also", metavar="NAME=RUN", action="append", default=[], help="give the throughput of another run, too"
+    )
     speed.add_argument("--markdown", metavar="FILE", help="write the tables as Markdown")
 
     table = commands.add_parser("table", parents=[shared], help="agreement and disagreement, with causes")
@@ -157,7 +163,7 @@ def _run(arguments: argparse.Namespace) -> int:
             raise InputError(f"--domain: {error}") from error
     verifier = {
         name: value
-        for name in ("domain", "disjuncts", "budget", "policy")
+        for name in ("domain", "disjuncts", "budget", "smt", "policy")
         if (value := getattr(arguments, name)) is not None
     }
     options = Options(verifier, not arguments.no_kernel, arguments.limit or WALL_LIMIT, arguments.fresh)
@@ -221,9 +227,13 @@ def _speed(arguments: argparse.Namespace) -> int:
     from prevail_py.research.corpora.tables import markdown
 
     run = read(arguments.run_file)
-    parts = speed_sections(run)
+    named = [each.partition("=") for each in arguments.also]
+    if any(not name or not file for name, _, file in named):
+        raise InputError("--also: expected NAME=RUN")
+    parts = speed_sections(run, {name: read(file) for name, _, file in named})
     if arguments.markdown:
-        command = f"prevail-py corpus speed {os.path.basename(arguments.run_file)}"
+        also = "".join(f' --also "{name}={os.path.basename(file)}"' for name, _, file in named)
+        command = f"prevail-py corpus speed {os.path.basename(arguments.run_file)}{also}"
         write_output(arguments.markdown, markdown("Speed of the verifier on corpora", run, parts, command))
     else:
         _print(parts)

@@ -6,7 +6,7 @@ process (``corpus run --fresh``), and loading is counted on neither side.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import Final
 
@@ -22,11 +22,25 @@ _EXPLOSION: Final = 5
 """The kernel explores this many times the length of a program where paths explode."""
 
 
-def speed_sections(run: Run) -> list[Section]:
-    """Ratios by size, throughput, memory, and the programs that take longest."""
-    ended = [row for row in run.rows if row["seconds"] and row["verdict"] in ("SAFE", "UNKNOWN")]
-    both = [row for row in ended if row["kernel"] == "accept" and row["kernel_seconds"]]
-    return [_ratios(both), _throughput(ended, both), _slowest(ended)]
+def speed_sections(run: Run, also: Mapping[str, Run] | None = None) -> list[Section]:
+    """Ratios by size, throughput, memory, and the programs that take longest.
+
+    ``also`` holds runs with other options by what to call them; their throughput is given beside that of ``run``.
+    """
+    ended = _ended(run)
+    parts = {"all that were analysed": ended, "of them accepted by the kernel": _accepted(ended)}
+    for name, other in (also or {}).items():
+        rows = _ended(other)
+        parts |= {f"{name}: all": rows, f"{name}: accepted": _accepted(rows)}
+    return [_ratios(_accepted(ended)), _throughput(parts), _slowest(ended)]
+
+
+def _ended(run: Run) -> list[Row]:
+    return [row for row in run.rows if row["seconds"] and row["verdict"] in ("SAFE", "UNSAFE", "UNKNOWN")]
+
+
+def _accepted(rows: Sequence[Row]) -> list[Row]:
+    return [row for row in rows if row["kernel"] == "accept" and row["kernel_seconds"]]
 
 
 def _ratios(rows: Sequence[Row]) -> Section:
@@ -62,9 +76,9 @@ def _explodes(row: Row) -> bool:
     return bool((row["kernel_instructions"] or 0) > _EXPLOSION * row["instructions"])
 
 
-def _throughput(ended: Sequence[Row], both: Sequence[Row]) -> Section:
+def _throughput(parts: Mapping[str, Sequence[Row]]) -> Section:
     lines = []
-    for name, part in (("all analysed to an end", ended), ("of them accepted by the kernel", both)):
+    for name, part in parts.items():
         if part:
             seconds = sum(row["seconds"] for row in part)
             lines.append(

@@ -22,10 +22,10 @@ def test_ratios_by_size(make_row: Callable[..., Row], make_run: Callable[[list[R
             measured(14, 0.020, 0.001),
             measured(100, 4.0, 8.0, explored=501),
             measured(20, 1.0, 0.001, verdict="UNSUPPORTED"),
-            measured(20, 1.0, 0.001, kernel="reject"),
+            measured(20, 1.0, 0.001, kernel="reject", verdict="UNSAFE"),
         ]
     )
-    ratios, throughput, slowest = speed_sections(run)
+    ratios, throughput, slowest = speed_sections(run, {"half": make_run(run.rows[:1])})
     assert ratios.table is not None
     rows = {row[0]: row[1:4] for row in ratios.table.rows}
     assert rows == {
@@ -36,8 +36,10 @@ def test_ratios_by_size(make_row: Callable[..., Row], make_run: Callable[[list[R
     }
     assert throughput.table is not None
     assert [row[:2] + row[5:6] for row in throughput.table.rows] == [
-        ("all analysed to an end", "5", "1"),
+        ("all that were analysed", "5", "1"),
         ("of them accepted by the kernel", "4", "1"),
+        ("half: all", "1", "0"),
+        ("half: accepted", "1", "0"),
     ]
     assert slowest.table is not None
     assert slowest.table.rows[0][5] == "4.00"
