@@ -60,6 +60,10 @@ class Namespace:
         """No addresses of the kernel's own making, which would speak up at any time."""
         self.run("sh", "-c", "echo 1 > /proc/sys/net/ipv6/conf/all/disable_ipv6")
 
+    def answers_for(self, name: str) -> None:
+        """Let an interface answer ARP for its own addresses only; Linux answers on each for those of all."""
+        self.run("sh", "-c", f"echo 1 > /proc/sys/net/ipv4/conf/{name}/arp_ignore")
+
     def command(self, *command: str) -> list[str]:
         """A command line that runs another inside."""
         return ["nsenter", "-t", str(self.pid), "-n", "--", *command]

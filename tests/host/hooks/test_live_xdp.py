@@ -241,6 +241,7 @@ def test_a_tap_device(namespaces: tuple[Namespace, ...]) -> None:
             each.no_ipv6()
             each.ip("link", "set", name, "up")
         outside.ip("addr", "add", f"{LEFT}/24", "dev", "o0")
+        host.answers_for("h0")  # or the kernel would be reached past the wire, where that answer comes last
         hook = XdpHook()
         host.inside(lambda: hook.wire("h0", "tap:stack0"))
         host.ip("addr", "add", f"{RIGHT}/24", "dev", "stack0")
