@@ -87,3 +87,32 @@ def test_an_equation_that_is_not_checked_is_caught(monkeypatch: pytest.MonkeyPat
         equalities, "_reduce", lambda equation, by: ((), 0) if by is not None and by != [] else equation
     )
     assert not all(concrete(seed) for seed in range(20))
+
+
+def test_nothing_but_bottom_is_below_bottom() -> None:
+    some, bottom = Equalities.top().refine(1, 0, 5), Equalities(bottom=True)
+    assert bottom.leq(some, {})
+    assert bottom.leq(bottom, {})
+    assert not some.leq(bottom, {})
+    assert not Equalities.top().leq(bottom, {})
+
+
+def test_a_meet_knows_what_both_know() -> None:
+    apart = [Phi(2, Term(1, 0), Term(1, 1)), Phi(3, Term(4, 0), Term(4, MASK))]
+    left = Equalities.top().join(Equalities.top(), apart)  # 2 + 3 = 1 + 4
+    right = Equalities.top().join(Equalities.top(), [Phi(6, Term(5, 0), Term(5, 1)), Phi(7, Term(8, 0), Term(8, MASK))])
+    both = left.meet(right)
+    fits = {1: 5, 2: 6, 3: 8, 4: 9, 5: 5, 6: 6, 7: 8, 8: 9}
+    assert both.contains(fits)
+    assert not both.contains(fits | {3: 9})
+    assert not both.contains(fits | {7: 9})
+
+
+def test_a_meet_of_ranges() -> None:
+    known = Equalities.top().join(Equalities.top(), [Phi(2, Term(1, 0), Term(1, 1)), Phi(3, Term(4, 0), Term(4, MASK))])
+    low = known.refine(2, 0, 5)
+    assert low.meet(known.refine(2, 5, 9)).range(Term(2, 0)) == Range(5, 5)
+    assert low.meet(known.refine(2, 6, 9)).is_bottom()
+    bottom = Equalities(bottom=True)
+    assert low.meet(bottom).is_bottom()
+    assert bottom.meet(low).is_bottom()
