@@ -221,6 +221,11 @@ class TestJoin:
         apart = known(top, (X, 0, 4), (Y, 200, 255))
         for joined in (related.join(apart, same(X, Y)), apart.join(related, same(X, Y))):
             assert joined.difference(X, Y) == (-255, -10)
+        elsewhere = known(top, (Z, 0, 4), (R, 200, 255))
+        renamed = related.join(elsewhere, [Phi(11, X, Z), Phi(12, Y, R)])
+        assert renamed.difference(P, Q) == (-255, -10)
+        renamed = elsewhere.join(related, [Phi(11, Z, X), Phi(12, R, Y)])
+        assert renamed.difference(P, Q) == (-255, -10)
 
     def test_renamed(self, top: Facts) -> None:
         one = known(top, (X, 0, 255), (Y, 0, 255)).assume(Comparison.ULE, plus(X, 10), Y)
