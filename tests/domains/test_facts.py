@@ -329,3 +329,8 @@ def test_bug_is_found(bug: str, monkeypatch: pytest.MonkeyPatch) -> None:
     plant, names = BUGS[bug]
     plant(monkeypatch)
     assert _found(names)
+
+
+def test_zones_are_told_of_negative_numbers() -> None:
+    told = Zones.top().define_between(1, -100, 100).refine(1, (1 << 64) - 10, (1 << 64) - 5)
+    assert told.range(Term(1, 0), signed=True) == (-10, -5)

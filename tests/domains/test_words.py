@@ -213,3 +213,9 @@ def test_products_need_one_size() -> None:
         Interval.at(4, 4)
     assert Interval.at(64, 32) is Interval
     assert Scalar.at(4, 2) is Scalar.at(4, 2)
+
+
+@pytest.mark.parametrize("value", [-1, 1 << 64, (1 << 64) + 5])
+def test_constants_are_taken_modulo_the_width(value: int) -> None:
+    for word in (Interval, Tnum, Scalar):
+        assert word.constant(value) == word.constant(value % (1 << 64))
