@@ -460,20 +460,10 @@ class Fixpoint:
         setting = self.setting
         for step in steps:
             self._spend(len(states))
-            attempt = step.attempt
             for state in states:
                 if step.may_end and replaced is not None and calls:
                     replaced.append(ended_early(setting, state, step.instruction))
-                try:
-                    if attempt is None or not attempt(state):
-                        self._demand(step.pc, step.instruction, state, final)
-                        effect = step.effect
-                        if effect is not None:
-                            effect(state)
-                except Unsupported as unsupported:
-                    raise Unsupported(unsupported.what, step.pc) from unsupported
-                if setting.last - state.collected > _COLLECT_EVERY:
-                    self._collect(state)
+                self._perform(step, state, final)
             call = step.call
             if call is not None:
                 if isinstance(call, CallLocal):
@@ -486,22 +476,28 @@ class Fixpoint:
 
     def _execute_plain(self, steps: Sequence[Step], state: State, final: bool) -> State:
         """Likewise where all instructions go on to the next one, in one state, which is changed."""
-        setting = self.setting
         self.steps += len(steps)
         for step in steps:
-            attempt = step.attempt
             try:
-                if attempt is None or not attempt(state):
-                    self._demand(step.pc, step.instruction, state, final)
-                    effect = step.effect
-                    if effect is not None:
-                        effect(state)
-            except Unsupported as unsupported:
+                self._perform(step, state, final)
+            except Unsupported:
                 self.steps -= len(steps) - 1 - steps.index(step)  # those behind it were not executed
-                raise Unsupported(unsupported.what, step.pc) from unsupported
-            if setting.last - state.collected > _COLLECT_EVERY:
-                self._collect(state)
+                raise
         return state
+
+    def _perform(self, step: Step, state: State, final: bool) -> None:
+        """Check, if ``final``, and execute one instruction in a state, which is changed."""
+        attempt = step.attempt
+        try:
+            if attempt is None or not attempt(state):
+                self._demand(step.pc, step.instruction, state, final)
+                effect = step.effect
+                if effect is not None:
+                    effect(state)
+        except Unsupported as unsupported:
+            raise Unsupported(unsupported.what, step.pc) from unsupported
+        if self.setting.last - state.collected > _COLLECT_EVERY:
+            self._collect(state)
 
     def _demand(self, pc: int, instruction: Instruction, state: State, final: bool) -> None:
         """Check the assertions of an instruction, if ``final``; runs in which a read fails end there."""

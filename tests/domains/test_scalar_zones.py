@@ -42,6 +42,10 @@ class Both:
     def top(cls) -> Both:
         return cls(FUSED(), PRODUCT())
 
+    @property
+    def _words(self) -> Any:
+        return self.product.members[0]
+
     def _each(self, name: str, *args: Any) -> Both:
         return Both(getattr(self.fused, name)(*args), getattr(self.product, name)(*args), self.joined)
 
@@ -82,8 +86,10 @@ class Both:
         self.seen["leq alike" if fused == product else "leq differs"] += 1
         return bool(fused and product)
 
-    def _compare(self, fused: Range, product: Range) -> Range:
+    def _compare(self, fused: Range, product: Range, words: Range) -> Range:
+        """``words`` is what the words of the product know without its zones."""
         if self.joined and (fused.lo < product.lo or fused.hi > product.hi):
+            assert words.lo <= fused.lo <= fused.hi <= words.hi, f"{fused} is weaker than words alone: {self}"
             self.seen["weaker"] += 1
             return fused
         assert fused.lo >= product.lo, f"{fused} is weaker than {product}: {self}"
@@ -92,10 +98,10 @@ class Both:
         return fused
 
     def range(self, term: Term, width: int = 64, signed: bool = False) -> Range:
-        return self._compare(self.fused.range(term, width, signed), self.product.range(term, width, signed))
+        return self._compare(*(each.range(term, width, signed) for each in (self.fused, self.product, self._words)))
 
     def difference(self, a: Term, b: Term) -> Range:
-        return self._compare(self.fused.difference(a, b), self.product.difference(a, b))
+        return self._compare(*(each.difference(a, b) for each in (self.fused, self.product, self._words)))
 
     def definition(self, symbol: Symbol) -> Definition | None:
         known: Definition | None = self.fused.definition(symbol)
