@@ -24,7 +24,7 @@ from prevail_py.isa.instructions import (
 )
 from prevail_py.objects.region_facts import Place, RegionFact, RegionFacts, digest
 from prevail_py.verifier.state import State
-from prevail_py.verifier.values import Pointer, RegionKind
+from prevail_py.verifier.values import ZERO, Pointer, RegionKind
 from prevail_py.words import to_signed
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ def region_facts(fixpoint: Fixpoint, termination: Termination | None) -> RegionF
     spills: set[int] = set()
     fills: set[int] = set()
     unclear: set[int] = set()
+    others: set[tuple[int, int]] = set()
     left: set[int] = set()
     right: set[int] = set()
     program = fixpoint.setting.program
@@ -64,8 +65,11 @@ def region_facts(fixpoint: Fixpoint, termination: Termination | None) -> RegionF
             for register in _registers(instruction):
                 for state in states:
                     fact = _fact(state, register)
-                    if fact is None and not isinstance(instruction, Call):
-                        unclear.add(pc)  # the access was proved by other means than what the state says
+                    if fact is None:
+                        if not isinstance(instruction, Call):
+                            unclear.add(pc)  # the access was proved by other means than what the state says
+                        elif state.registers[register] != ZERO:
+                            others.add((pc, register))  # native code tells null from pointers, but nothing else
                     if fact is not None:
                         known = pointers.get((pc, register))
                         pointers[pc, register] = fact if known is None else _join(known, fact)
@@ -83,6 +87,7 @@ def region_facts(fixpoint: Fixpoint, termination: Termination | None) -> RegionF
                         right.add(pc)
                 case _:
                     pass
+    unclear |= left & right | {pc for pc, _ in others & pointers.keys()}
     return RegionFacts(
         digest(program),
         frozenset(reached),
@@ -90,7 +95,7 @@ def region_facts(fixpoint: Fixpoint, termination: Termination | None) -> RegionF
         frozenset(spills),
         frozenset(fills),
         frozenset(right),
-        frozenset(unclear | left & right),
+        frozenset(unclear),
         None if termination is None else termination.instructions,
     )
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import overload
+from typing import Final, overload
 
 from prevail_py.vm.engines import EngineError, Loaded
 from prevail_py.vm.environment import Environment
@@ -24,23 +24,44 @@ class PacketBatch(Sequence[bytes]):
     """Packets in one buffer: packet ``i`` is ``data[offsets[i] : offsets[i] + lengths[i]]``.
 
     A batch that is run is changed by the program where it writes to packets; :meth:`copy` it first to run it again.
+    Where packets are cannot be changed, and the buffer neither grows nor shrinks: native code does not look again.
     """
 
-    __slots__ = ("data", "lengths", "offsets")
+    __slots__ = ("_data", "_held", "_lengths", "_offsets")
 
     def __init__(self, data: bytearray, offsets: array[int], lengths: array[int]) -> None:
-        """``offsets`` are unsigned words of 64 bits (``array("Q")``), ``lengths`` of 32 (``array("I")``).
+        """``offsets`` are unsigned words of 64 bits (``array("Q")``), ``lengths`` of 32 (``array("I")``): copied both.
 
         Raises ValueError for packets that are not within the buffer.
         """
-        if offsets.typecode != "Q" or lengths.itemsize != 4 or len(offsets) != len(lengths):
+        if offsets.typecode != "Q" or (lengths.typecode, lengths.itemsize) != ("I", 4) or len(offsets) != len(lengths):
             raise ValueError("a batch has as many offsets (Q) as lengths (I)")
+        self._held: Final = memoryview(data)  # a buffer that somebody looks at keeps its size
+        self._data: Final = data
+        self._offsets: Final = offsets[:]
+        self._lengths: Final = lengths[:]
         size = len(data)
-        if any(offset + length > size for offset, length in zip(offsets, lengths, strict=True)):
+        if any(offset + length > size for offset, length in zip(self._offsets, self._lengths, strict=True)):
             raise ValueError("a packet of the batch is not within its buffer")
-        self.data = data
-        self.offsets = offsets
-        self.lengths = lengths
+
+    @property
+    def data(self) -> bytearray:
+        """The buffer."""
+        return self._data
+
+    @property
+    def offsets(self) -> memoryview:
+        """Where the packets start in it, for reading."""
+        return memoryview(self._offsets).toreadonly()
+
+    @property
+    def lengths(self) -> memoryview:
+        """How many bytes they have, for reading."""
+        return memoryview(self._lengths).toreadonly()
+
+    def buffers(self) -> tuple[bytearray, array[int], array[int]]:
+        """Data, offsets and lengths themselves, for native code, which writes to the first only."""
+        return self._data, self._offsets, self._lengths
 
     @classmethod
     def of(cls, packets: Iterable[bytes]) -> PacketBatch:
@@ -54,10 +75,10 @@ class PacketBatch(Sequence[bytes]):
 
     def copy(self) -> PacketBatch:
         """The same packets in another buffer."""
-        return PacketBatch(bytearray(self.data), self.offsets, self.lengths)
+        return PacketBatch(bytearray(self._data), self._offsets, self._lengths)
 
     def __len__(self) -> int:
-        return len(self.offsets)
+        return len(self._offsets)
 
     @overload
     def __getitem__(self, index: int) -> bytes: ...
@@ -66,14 +87,14 @@ class PacketBatch(Sequence[bytes]):
     def __getitem__(self, index: int | slice) -> bytes | list[bytes]:
         if isinstance(index, slice):
             return [self[number] for number in range(*index.indices(len(self)))]
-        start = self.offsets[index]
-        return bytes(self.data[start : start + self.lengths[index]])
+        start = self._offsets[index]
+        return bytes(self._data[start : start + self._lengths[index]])
 
     def __iter__(self) -> Iterator[bytes]:
         return (self[number] for number in range(len(self)))
 
     def __repr__(self) -> str:
-        return f"<{len(self)} packets, {sum(self.lengths)} bytes>"
+        return f"<{len(self)} packets, {sum(self._lengths)} bytes>"
 
 
 @dataclass(frozen=True, slots=True)

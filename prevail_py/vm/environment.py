@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from random import Random
-from typing import Final
+from typing import Any, Final
 
 __all__ = ["LOOPBACK", "MAY_GOTO_LIMIT", "Clone", "Environment", "Interface", "Route", "Socket"]
 
@@ -173,16 +173,17 @@ class Environment:
             return number
         return self._random.getrandbits(32)
 
-    def draw(self, count: int) -> tuple[object, bytes]:
+    def draw(self, count: int) -> tuple[tuple[Any, tuple[int, ...]], bytes]:
         """What :meth:`rewind` wants to know, and the next random numbers as little-endian words of 32 bits."""
-        state = self._random.getstate()
-        return state, self._random.getrandbits(32 * count).to_bytes(4 * count, "little")
+        before = self._random.getstate(), self.randoms
+        return before, b"".join([self.random_u32().to_bytes(4, "little") for _ in range(count)])
 
-    def rewind(self, state: object, used: int) -> None:
-        """Take back what was drawn from ``state`` on, but for the first ``used`` of it."""
-        self._random.setstate(state)  # type: ignore[arg-type]
-        if used:
-            self._random.getrandbits(32 * used)
+    def rewind(self, before: tuple[Any, tuple[int, ...]], used: int) -> None:
+        """Take back what was drawn since ``before``, but for the first ``used`` of it."""
+        state, self.randoms = before
+        self._random.setstate(state)
+        for _ in range(used):
+            self.random_u32()
 
     def route(self, destination: IPv4Address | IPv6Address) -> Route | None:
         """The route with the longest prefix that covers ``destination``."""

@@ -34,6 +34,7 @@ __all__ = [
     "Observer",
     "View",
     "execute",
+    "require_fit",
     "run",
     "run_memory",
 ]
@@ -196,13 +197,18 @@ def _attach(machine: Machine, program: Program, maps: Sequence[Map] | None) -> t
         from prevail_py.vm.maps import create_maps
 
         maps = create_maps(program.maps, machine.environment)
+    require_fit(program, maps)
+    return tuple(machine.attach(map) for map in maps)
+
+
+def require_fit(program: Program, maps: Sequence[Map]) -> None:
+    """Raise ValueError unless these maps can be used in place of those that the program defines."""
     if len(maps) != len(program.maps):
         raise ValueError(f"program {program.name!r} uses {len(program.maps)} maps, not {len(maps)}")
     for map, spec in zip(maps, program.maps, strict=True):
         for attribute in ("type", "key_size", "value_size", "max_entries"):
             if getattr(map.spec, attribute) != getattr(spec, attribute):
                 raise ValueError(f"map {map.spec.name!r} is given for {spec.name!r}, but differs in {attribute}")
-    return tuple(machine.attach(map) for map in maps)
 
 
 def execute(machine: Machine, fuel: int, observers: Sequence[Observer] = ()) -> Outcome:

@@ -19,7 +19,7 @@ from prevail_py.platforms.model import LookupResult, ProgramType
 from prevail_py.vm.context import Context
 from prevail_py.vm.environment import Environment, Socket
 from prevail_py.vm.fault import Fault
-from prevail_py.vm.maps import Map, has_values
+from prevail_py.vm.maps import Map, has_values, require_cpu
 from prevail_py.vm.memory import FRAME_SIZE, WINDOW, AddressSpace, Region, RegionKind
 from prevail_py.vm.outcome import TrapKind
 from prevail_py.vm.packet import Packet
@@ -306,10 +306,7 @@ class Machine:
         for index, known in enumerate(self.maps):
             if known is map:
                 return index
-        if has_values(map) and 1 < map.cpus <= self.environment.cpu:
-            raise ValueError(
-                f"map {map.spec.name!r} was made for {map.cpus} CPUs and cannot be used on CPU {self.environment.cpu}"
-            )
+        require_cpu(map, self.environment.cpu)
         index = len(self.maps)
         # Windows are given out here, not at the first use: addresses do not depend on what a run looks up first.
         self._value_windows.append(self.memory.reserve_map_values(map.slots * map.cpus) if has_values(map) else 0)

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from prevail_py.vm.maps.collection import Maps
-from prevail_py.vm.maps.model import ListMap, Map, MapError, UpdateFlag, ValueMap, has_values, is_list
+from prevail_py.vm.maps.model import ListMap, Map, MapError, UpdateFlag, ValueMap, has_values, is_list, require_cpu
 
 if TYPE_CHECKING:
     from prevail_py.vm.maps.create import UnsupportedMap, create_map, create_maps
@@ -20,6 +20,7 @@ __all__ = [
     "create_maps",
     "has_values",
     "is_list",
+    "require_cpu",
 ]
 
 

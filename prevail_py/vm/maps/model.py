@@ -30,6 +30,7 @@ __all__ = [
     "is_list",
     "key_of",
     "require",
+    "require_cpu",
 ]
 
 Content: TypeAlias = bytes | list[bytes]
@@ -131,6 +132,12 @@ def is_list(map: Map) -> TypeGuard[ListMap]:
 def has_values(map: Map) -> TypeGuard[ValueMap]:
     """Whether programs can point to the values of a map."""
     return hasattr(map, "find")
+
+
+def require_cpu(map: Map, cpu: int) -> None:
+    """Raise ValueError where a map has no value of its own for this CPU, though it has for others."""
+    if has_values(map) and 1 < map.cpus <= cpu:
+        raise ValueError(f"map {map.spec.name!r} was made for {map.cpus} CPUs and cannot be used on CPU {cpu}")
 
 
 def flags_error(flags: int, exists: bool) -> int:

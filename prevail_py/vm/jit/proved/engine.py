@@ -6,6 +6,7 @@ import ctypes
 from array import array
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from threading import Lock
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from weakref import finalize
 
@@ -55,6 +56,7 @@ class _Native(NamedTuple):
     engine: object
 
 
+_known: dict[int, list[RegionFacts]] = {}  # by the identity of the program: what was said of it
 _compiled: dict[tuple[object, ...], _Native] = {}  # by the identity of the program, and how it was compiled
 
 
@@ -83,6 +85,19 @@ def compile_proved(
     return _compile(plan(code, platform, facts, maps), maps, variant, tier, batch=False)
 
 
+def _interned(program: Program, facts: RegionFacts) -> RegionFacts:
+    """These facts, or equal ones that were given before: code is kept for a program together with facts about it."""
+    known = _known.get(id(program))
+    if known is None:
+        known = _known[id(program)] = []
+        finalize(program, _known.pop, id(program), None).atexit = False
+    for each in known:
+        if each == facts:
+            return each
+    known.append(facts)
+    return facts
+
+
 def _turns(fuel: int) -> int:
     """How often loops may go back: a turn has an instruction at least, so no run is cut off that the reference ends."""
     return min(max(fuel, 1), _FREE)
@@ -100,7 +115,7 @@ class ProvedProgram:
     ) -> None:
         """Raises :class:`Ineligible`, and ValueError for facts about another program."""
         self.program: Final[Program] = code.program
-        self.facts: Final = facts
+        self.facts: Final = _interned(code.program, facts)
         self._code: Final = code
         self._platform: Final = platform
         self._tier: Final[Tier] = tier
@@ -115,6 +130,7 @@ class ProvedProgram:
         self._context: Final = bytearray(self._type.context_size)
         self._template: Final = initial_context(self._type, b"").ljust(self._type.context_size, b"\0")
         self._packet: bytearray = bytearray(4096)
+        self._running: Final = Lock()  # of the block and these buffers: native code lets other threads run
 
     @property
     def is_simple(self) -> bool:
@@ -122,7 +138,8 @@ class ProvedProgram:
         return self._simple
 
     def _plan(self, maps: tuple[Map, ...]) -> Plan:
-        key = tuple([(type(map), map.spec.type, map.cpus if has_values(map) else 0) for map in maps])
+        shapes = tuple([(type(map), map.spec.type, map.cpus if has_values(map) else 0) for map in maps])
+        key = shapes, len(set(map(id, maps)))
         if key not in self._plans:
             self._plans[key] = plan(self._code, self._platform, self.facts, maps)
         return self._plans[key]
@@ -133,11 +150,11 @@ class ProvedProgram:
         bound = self.facts.instructions
         variant = Variant(bound is None or bound > fuel, self._checked, concurrent)
         planned = self._plan(maps)
-        key = id(self.program), self._tier, variant, batch, layout_of(maps), planned.facts
-        found = _compiled.get(key[:-1])
+        key = id(self.program), id(self.facts), self._tier, variant, batch, layout_of(maps)
+        found = _compiled.get(key)
         if found is None:
-            found = _compiled[key[:-1]] = _compile(planned, maps, variant, self._tier, batch)
-            finalize(self.program, _compiled.pop, key[:-1], None).atexit = False
+            found = _compiled[key] = _compile(planned, maps, variant, self._tier, batch)
+            finalize(self.program, _compiled.pop, key, None).atexit = False
         return found, planned
 
     # One run --------------------------------------------------------------------------------------------------------
@@ -150,9 +167,22 @@ class ProvedProgram:
         environment: Environment,
         fuel: int,
     ) -> Execution | None:
-        """Run it once, without a machine; None where that cannot be."""
-        if not self._simple or environment.socket is not None:
+        """Run it once, without a machine; None where that cannot be, as while another thread does."""
+        if not self._simple or environment.socket is not None or not self._running.acquire(blocking=False):
             return None
+        try:
+            return self._run(packet, context, maps, environment, fuel)
+        finally:
+            self._running.release()
+
+    def _run(
+        self,
+        packet: bytes | None,
+        context: bytes | None,
+        maps: Sequence[Map] | None,
+        environment: Environment,
+        fuel: int,
+    ) -> Execution | None:
         block = self._block_of(maps, environment)
         if block is None:
             return None
@@ -188,12 +218,9 @@ class ProvedProgram:
             maps = create_maps(self.program.maps, environment)
         elif self._block is not None and [*map(id, maps)] == [*map(id, self._block.maps)]:
             return self._block
-        if len(maps) != len(self.program.maps) or any(
-            (one.spec.type, one.spec.key_size, one.spec.value_size, one.spec.max_entries)
-            != (spec.type, spec.key_size, spec.value_size, spec.max_entries)
-            or (has_values(one) and 1 < one.cpus <= environment.cpu)
-            for one, spec in zip(maps, self.program.maps, strict=True)
-        ):
+        try:
+            interpreter.require_fit(self.program, maps)
+        except ValueError:
             return None
         if len({id(one) for one in maps}) != len(maps):
             return None
@@ -249,12 +276,14 @@ class ProvedProgram:
 
         With several threads each takes a part of the packets, in their order, and runs as a CPU of its own, from the
         environment's on; shared maps are shared.  Raises ValueError where the maps do not fit, or have not so many
-        CPUs, and :class:`EngineError` where a run does not end.
+        CPUs, and :class:`EngineError` where a run does not end.  Maps are not to be given to runs in other threads
+        meanwhile.
         """
         if not self._simple:
             raise ValueError(f"{self.program.name} calls helpers in Python")
         if maps is None:
             maps = create_maps(self.program.maps, environment)
+        interpreter.require_fit(self.program, maps)
         if threads < 1:
             raise ValueError("at least one thread is needed")
         for one in maps:
@@ -266,10 +295,13 @@ class ProvedProgram:
         blocks = [Block(maps) for _ in parts]
         for number, block in enumerate(blocks):
             block.begin(environment, environment.cpu + number)
-        native, _ = self._native(tuple(maps), fuel, batch=True, concurrent=threads > 1)
+        try:
+            native, _ = self._native(tuple(maps), fuel, batch=True, concurrent=threads > 1)
+        except Ineligible as reason:
+            raise ValueError(f"{self.program.name}: {reason}") from reason
         assert native.batch is not None
         template = bytearray(self._template)
-        buffers = (packets.data, packets.offsets, packets.lengths, verdicts, template)
+        buffers = (*packets.buffers(), verdicts, template)
         held = [address_of(buffer) for buffer in buffers]
         contexts = [bytearray(self._template) for _ in parts]
         held_contexts = [address_of(context) for context in contexts]

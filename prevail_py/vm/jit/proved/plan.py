@@ -121,7 +121,8 @@ def plan(code: Code, platform: Platform, facts: RegionFacts, maps: tuple[Map, ..
         raise ValueError(f"{code.program.name}: these facts are about another program")
     if code.program_type is None:
         raise Ineligible("it has no type")
-    if len({id(map) for map in maps}) != len(maps):
+    if len({id(map) for map in maps}) != len(code.program.maps):
+        # A machine has a map once, however often it was given; code takes what is stored to one for unread by others.
         raise Ineligible("two of its maps are the same")
     if recursive(code.instructions):
         raise Ineligible("it calls itself")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 from array import array
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 from prevail_py.isa.instructions import Call
 from prevail_py.vm.effects import call_helper
@@ -15,7 +15,7 @@ from prevail_py.vm.fault import Fault
 from prevail_py.vm.jit.proved.layout import RANDOM_WORDS, Field, MapField, Status, block_words, map_field
 from prevail_py.vm.jit.proved.plan import Plan
 from prevail_py.vm.machine import Machine
-from prevail_py.vm.maps import Map
+from prevail_py.vm.maps import Map, has_values, require_cpu
 from prevail_py.vm.maps.array import ArrayMap
 from prevail_py.vm.maps.hash import HashMap
 from prevail_py.vm.memory import FRAME_SIZE, PACKET_BASE, WINDOW, Region
@@ -44,13 +44,11 @@ def unexpected(name: str, status: int, pc: int) -> EngineCrash:
 
 
 class Block:
-    """The block of the runs with these maps, one at a time.
-
-    Raises ValueError for maps of CPUs among which that of the environment is not.
-    """
+    """The block of the runs with these maps, one at a time."""
 
     def __init__(self, maps: Sequence[Map]) -> None:
         self.maps: Final = tuple(maps)
+        self._per_cpu: Final = [map for map in maps if has_values(map) and map.cpus > 1]
         self.words: Final = array("Q", bytes(8 * block_words(len(maps))))
         self.address, self._held = address_of(self.words)
         self._kept: Final[list[object]] = []
@@ -58,7 +56,7 @@ class Block:
         self._random: Final = bytearray(4 * RANDOM_WORDS)
         self.words[Field.RANDOM], held = address_of(self._random)
         self._kept.append(held)
-        self._drawn: object = None
+        self._drawn: tuple[Any, tuple[int, ...]] | None = None
         self.environment = Environment()
         self.error: BaseException | None = None
         self._callback: Final = _Helper(self._call)  # kept: native code has its address only
@@ -77,11 +75,17 @@ class Block:
         return address
 
     def begin(self, environment: Environment, cpu: int | None = None) -> None:
-        """Before a run: the tables are native code's, clock and CPU are the environment's."""
+        """Before a run: the tables are native code's, clock and CPU are the environment's.
+
+        Raises ValueError where a map has no value for the CPU: native code does not look.
+        """
         words = self.words
         self.environment = environment
         self.error = None
-        words[Field.CPU] = environment.cpu if cpu is None else cpu
+        cpu = environment.cpu if cpu is None else cpu
+        for map in self._per_cpu:
+            require_cpu(map, cpu)
+        words[Field.CPU] = cpu
         words[Field.NOW], words[Field.TICK] = environment.now, environment.tick
         words[Field.RANDOM_NEXT] = words[Field.RANDOM_COUNT] = 0
         for map in self._tables:
