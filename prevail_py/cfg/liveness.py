@@ -33,14 +33,6 @@ class Liveness:
     registers: tuple[int, ...]
     stack: tuple[int, ...]
 
-    def registers_in(self, block_id: int) -> int:
-        """The registers live on entry to a block, as a bit mask."""
-        return self.registers[block_id]
-
-    def stack_in(self, block_id: int) -> int:
-        """The bytes of the frame live on entry to a block, as a bit mask; bit 0 is the byte at ``r10 - 512``."""
-        return self.stack[block_id]
-
 
 def liveness(function: FunctionGraph, program: Program, platform: Platform | None = None) -> Liveness:
     """Liveness in one function of ``program``.

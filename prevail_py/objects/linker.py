@@ -226,6 +226,8 @@ def _renumber(
     A helper that the platform does not know must not be taken for the one that goes by its number here: it gets a
     number that is nobody's, and is named in the result.
     """
+    if not platform.helper_numbers:
+        return ()
     unknown: dict[str, None] = {}
     for pc, instruction in enumerate(code):
         if not isinstance(instruction, Call) or pc in poisoned:

@@ -37,7 +37,7 @@ class Prototypes:
         return self._known[name]
 
     def _read(self, btf: Btf, name: str) -> tuple[Argument, ...] | None:
-        function = next((btf.type(id) for id in btf.named(name) if btf.kind(id) is Kind.FUNC), None)
+        function = btf.find(name, Kind.FUNC)
         if function is None or function.linkage != _GLOBAL:
             return None
         prototype = btf.type(function.type)

@@ -101,11 +101,12 @@ def verify(
 
     ``domain`` names the abstract domain (:func:`prevail_py.domains.facts`); ``disjuncts`` fixes how many states are
     kept apart per block, where the default tries 1, 8 and 64 in turn (and before 8, equations between loop counters);
-    ``budget`` bounds the abstract steps of all attempts together (:data:`BUDGET`, more for large programs); ``policy``
-    names what is held against a program beyond the safety of memory (:mod:`prevail_py.verifier.policy`), and only
-    verdicts under the default one open the gate; ``termination`` asks for bounds on loops, too.  Where the domains
-    leave something unproved the solver is asked (:mod:`prevail_py.verifier.smt.discharge`), unless ``smt`` is False.
-    Without ``summaries`` each call of a subprogram is analysed for itself.  Global functions are verified against their
+    ``budget`` bounds the abstract steps of these attempts together (:data:`BUDGET`, more for large programs), and each
+    of what may follow: an attempt by ``contracts``, and one without ``summaries`` for the solver; ``policy`` names what
+    is held against a program beyond the safety of memory (:mod:`prevail_py.verifier.policy`), and only verdicts under
+    the default one open the gate; ``termination`` asks for bounds on loops, too.  Where the domains leave something
+    unproved the solver is asked (:mod:`prevail_py.verifier.smt.discharge`), unless ``smt`` is False.  Without
+    ``summaries`` each call of a subprogram is analysed for itself.  Global functions are verified against their
     ``contracts``, and their calls not followed, where following them exhausts the budget; where this is True, first,
     and where it is False, never.  The same arguments give the same verdict, ``seconds`` apart.
 

@@ -8,6 +8,7 @@ itself.  This module is the only one that knows both the verifier's states and t
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
@@ -52,11 +53,13 @@ def certificate(fixpoint: Fixpoint, discharged: Sequence[Discharged] = (), faith
     program = fixpoint.setting.program
     open_ahead = _Ahead(fixpoint, {(each.calls, each.pc) for each in discharged})
     rows: list[tuple[CallString, int, bool, list[State]]] = []
+    ways: dict[int, Counter[int]] = {}  # by function: how many edges lead to each block
     for (calls, slot), states in fixpoint.invariants.items():
         graph = fixpoint.graph.function_at(slot)
         block = graph.block_of(slot)
-        ways = sum(edge.target == block.id for other in graph.blocks for edge in other.edges)
-        kept = block.id == 0 or ways > 1
+        if graph.index not in ways:
+            ways[graph.index] = Counter(edge.target for other in graph.blocks for edge in other.edges)
+        kept = block.id == 0 or ways[graph.index][block.id] > 1
         if discharged and kept and not _is_head(fixpoint, calls, graph, block):
             kept = faithful and not open_ahead.from_block(calls, graph, block)
         if kept:

@@ -103,8 +103,7 @@ _UNMODELLED: Final = {
 
 
 _PLAIN_MEMORY: Final = frozenset(
-    kind.value
-    for kind in (
+    (
         ArgKind.MAP_KEY,
         ArgKind.MAP_VALUE_UNINIT,
         ArgKind.MAP_VALUE_OR_NULL,
@@ -112,7 +111,7 @@ _PLAIN_MEMORY: Final = frozenset(
         *(kind for kind in ArgKind if HelperArg(kind).is_sized_memory),
     )
 )
-"""Arguments of which nothing matters but the memory.  In Python 3.11 texts are hashed much faster than members."""
+"""Arguments of which nothing matters but the memory."""
 
 
 # Up to Python 3.11 a member of an enumeration takes ten times as long to name as a variable.
@@ -240,7 +239,7 @@ def _extent(setting: Setting, state: State, prototype: HelperPrototype, index: i
 def _argument(
     setting: Setting, state: State, prototype: HelperPrototype, index: int, arg: HelperArg, value: Value
 ) -> Violation | None:
-    if arg.kind._value_ in _PLAIN_MEMORY:
+    if arg.kind in _PLAIN_MEMORY:
         return _memory_argument(setting, state, prototype, index, arg, value)
     match arg.kind:
         case ArgKind.ANYTHING:

@@ -19,7 +19,6 @@ from prevail_py.domains.lattice import Term, constant
 
 __all__ = [
     "CONTEXT",
-    "FUNCTION",
     "KEY",
     "MAP",
     "MAP_VALUE",
@@ -136,4 +135,3 @@ MAP_VALUE: Final = RegionKind.MAP_VALUE
 MEMORY: Final = RegionKind.MEMORY
 OBJECT: Final = RegionKind.OBJECT
 MAP: Final = RegionKind.MAP
-FUNCTION: Final = RegionKind.FUNCTION

@@ -92,16 +92,16 @@ class Witness:
     def pytest(self) -> str:
         """A test file that needs nothing but this package: it replays the witness.
 
-        The program is in it as bytecode, so that it stays what it was.
+        The program is in it as bytecode, so that it stays what it was.  Names, which are whatever an object has, are
+        text in it and nothing else.
         """
+        name = self.program.name
         return _TEST.format(
-            name=self.program.name,
-            headline=" ".join(self.headline.split()).replace("\\", "/").replace('"', "'"),
-            function="".join(letter if letter.isalnum() else "_" for letter in self.program.name).lower(),
+            name=_plain(name),
+            headline=_plain(self.headline),
+            function="".join(each if each.isascii() and each.isalnum() else "_" for each in name).lower(),
             code=encode(self.program.code).hex(),
-            program=_text_of(
-                self.program, ("name", "section", "program_type", "expected_attach_type", "licence", "hook")
-            ),
+            program=_text_of(self.program),
             maps="".join(f"        {_map_text(spec)},\n" for spec in self.program.maps),
             inputs=repr(self.inputs),
             kind=self.trap.kind.name,
@@ -182,8 +182,18 @@ def test_{function}_traps() -> None:
 '''
 
 
-def _text_of(program: Program, names: tuple[str, ...]) -> str:
-    return "".join(f"    {name}={getattr(program, name)!r},\n" for name in names)
+_KEPT: Final = (
+    "name", "section", "program_type", "expected_attach_type", "licence", "hook", "platform", "poisoned"
+)  # fmt: skip
+
+
+def _plain(text: str) -> str:
+    """One line that may stand in a docstring."""
+    return " ".join(text.split()).replace("\\", "/").replace('"', "'")
+
+
+def _text_of(program: Program) -> str:
+    return "".join(f"    {name}={getattr(program, name)!r},\n" for name in _KEPT)
 
 
 def _map_text(spec: MapSpec) -> str:

@@ -58,8 +58,8 @@ def live(text: str, *, known_helpers: bool = True) -> tuple[set[int], set[int]]:
     """The registers and the bytes of the frame (as offsets from R10) that are live where the program starts."""
     built = program(text)
     found = liveness(build(built).entry, built, platform() if known_helpers else None)
-    registers = {number for number in range(11) if found.registers_in(0) >> number & 1}
-    return registers, {byte - 512 for byte in range(512) if found.stack_in(0) >> byte & 1}
+    registers = {number for number in range(11) if found.registers[0] >> number & 1}
+    return registers, {byte - 512 for byte in range(512) if found.stack[0] >> byte & 1}
 
 
 def span(first: int, size: int) -> set[int]:
@@ -175,17 +175,17 @@ def test_around_a_loop() -> None:
     )
     function = build(built).entry
     found = liveness(function, built, platform())
-    assert [found.registers_in(block.id) for block in function.blocks] == [1 << 10, 1 << 10 | 1 << 6, 1 << 10]
-    assert [found.stack_in(block.id) for block in function.blocks] == [0xFF << 504, 0xFF << 504, 0]
+    assert [found.registers[block.id] for block in function.blocks] == [1 << 10, 1 << 10 | 1 << 6, 1 << 10]
+    assert [found.stack[block.id] for block in function.blocks] == [0xFF << 504, 0xFF << 504, 0]
 
 
 def test_families() -> None:
     built = stack_slots(4)
     function = build(built).entry
     found = liveness(function, built, platform())
-    assert found.stack_in(0) == 0
-    assert found.stack_in(1) == (1 << 512) - 1 - (0xFF << 504)  # all, but for the slot that is overwritten at once
-    assert found.stack_in(function.blocks[-1].id) == (1 << 512) - 1
+    assert found.stack[0] == 0
+    assert found.stack[1] == (1 << 512) - 1 - (0xFF << 504)  # all, but for the slot that is overwritten at once
+    assert found.stack[function.blocks[-1].id] == (1 << 512) - 1
 
 
 def test_subprograms_have_frames_of_their_own() -> None:
@@ -336,8 +336,8 @@ def disagrees(built: Program) -> bool:
     found = liveness(function, built, platform())
     dead = [
         (
-            [number for number in range(11) if not found.registers_in(block.id) >> number & 1],
-            [byte for byte in range(512) if not found.stack_in(block.id) >> byte & 1],
+            [number for number in range(11) if not found.registers[block.id] >> number & 1],
+            [byte for byte in range(512) if not found.stack[block.id] >> byte & 1],
         )
         for block in function.blocks
     ]

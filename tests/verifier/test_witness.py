@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -166,3 +168,35 @@ def test_it_is_shown() -> None:
     assert "UNSAFE" in witness._repr_html_()
     assert witness.document()["trap"]["kind"] == witness.trap.kind.value
     assert witness.headline in str(witness)
+
+
+def test_names_of_objects_are_text_in_what_is_written() -> None:
+    """A name is a symbol of an object that nobody trusts: nothing in it may become code of the test."""
+    made = replace(UNSAFE[0], name='a"""\nimport os\nos.abort()\nx="""\\')
+    witness = verify(made).witness
+    assert witness is not None
+    text = witness.pytest()
+    statements = ast.parse(text).body
+    assert all(isinstance(each, ast.Expr | ast.ImportFrom | ast.Assign | ast.FunctionDef) for each in statements)
+    (function,) = (each for each in statements if isinstance(each, ast.FunctionDef))
+    assert function.name.isidentifier()
+    names: dict[str, Any] = {}
+    exec(compile(text, "written", "exec"), names)
+    assert names["PROGRAM"].name == made.name
+    names[function.name]()
+
+
+@pytest.mark.parametrize("name", ["x²", "été", "1"])
+def test_any_name_makes_a_test(name: str) -> None:
+    witness = verify(replace(UNSAFE[0], name=name)).witness
+    assert witness is not None
+    compile(witness.pytest(), "written", "exec")
+
+
+def test_what_is_written_is_for_the_platform_of_the_program() -> None:
+    made = Program("main", "bind", "bind", assemble("r1 = 0\nr0 = *(u64 *)(r1 + 0)\nexit").code, platform="windows")
+    witness = verify(made).witness
+    assert witness is not None
+    names: dict[str, Any] = {}
+    exec(compile(witness.pytest(), "written", "exec"), names)
+    names["test_main_traps"]()

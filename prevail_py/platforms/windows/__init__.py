@@ -9,6 +9,7 @@ So a rule that is about one helper, tail calls say, is written once.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Final
 
 from prevail_py.platforms.linux import build as build_linux
@@ -180,10 +181,7 @@ _ONLY_HERE: Final[Mapping[str, tuple[HelperArg, ...]]] = {
 }
 """Helpers that Linux does not have; each returns a number.  The engines do not implement them."""
 
-_FOR: Final[Mapping[str, frozenset[str]]] = {
-    "bpf_xdp_adjust_head": frozenset({"xdp"}),
-    "bpf_sock_addr_get_current_pid_tgid": frozenset({"cgroup_sock_addr"}),
-}
+_FOR: Final = {name: frozenset({kind}) for (kind, _), name in TYPE_HELPER_NUMBERS.items()}
 
 
 def _prototypes() -> dict[str, HelperPrototype]:
@@ -199,17 +197,7 @@ def _prototypes() -> dict[str, HelperPrototype]:
             continue
         known = linux.helper_by_name(name, "xdp") or linux.helper_by_name(name)
         assert known is not None, name
-        found[name] = HelperPrototype(
-            known.id,
-            name,
-            known.args,
-            known.returns,
-            changes_packet=known.changes_packet,
-            packet_access=known.packet_access,
-            acquires=known.acquires,
-            program_types=callers,
-            structure=known.structure,
-        )
+        found[name] = replace(known, program_types=callers, gpl_only=False, might_sleep=False)
     return found
 
 
