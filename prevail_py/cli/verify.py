@@ -167,7 +167,7 @@ def _write_witnesses(folder: str, path: str, verdicts: list[Verdict]) -> None:
         for verdict in verdicts:
             if verdict.witness is None:
                 continue
-            stem = Path(folder) / f"test_{Path(path).stem}_{verdict.program.name}"
+            stem = Path(folder) / f"test_{Path(path).stem}_{verdict.witness.identifier}"
             stem.parent.mkdir(parents=True, exist_ok=True)
             stem.with_suffix(".py").write_text(verdict.witness.pytest(), encoding="utf-8")
             if verdict.witness.packet is not None:

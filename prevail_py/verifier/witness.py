@@ -89,17 +89,21 @@ class Witness:
             "seed": inputs.seed,
         }
 
+    @property
+    def identifier(self) -> str:
+        """The program's name as part of one that code or a file may have."""
+        return "".join(each if each.isascii() and each.isalnum() else "_" for each in self.program.name)
+
     def pytest(self) -> str:
         """A test file that needs nothing but this package: it replays the witness.
 
         The program is in it as bytecode, so that it stays what it was.  Names, which are whatever an object has, are
         text in it and nothing else.
         """
-        name = self.program.name
         return _TEST.format(
-            name=_plain(name),
+            name=_plain(self.program.name),
             headline=_plain(self.headline),
-            function="".join(each if each.isascii() and each.isalnum() else "_" for each in name).lower(),
+            function=self.identifier.lower(),
             code=encode(self.program.code).hex(),
             program=_text_of(self.program),
             maps="".join(f"        {_map_text(spec)},\n" for spec in self.program.maps),

@@ -11,6 +11,7 @@ import pytest
 
 from prevail_py import examples
 from prevail_py.cli.main import main
+from prevail_py.cli.verify import _write_witnesses
 from prevail_py.host.capture import read_capture
 from prevail_py.objects.elf import load_object
 from prevail_py.objects.program import MapSpec, Program
@@ -200,3 +201,14 @@ def test_what_is_written_is_for_the_platform_of_the_program() -> None:
     names: dict[str, Any] = {}
     exec(compile(witness.pytest(), "written", "exec"), names)
     names["test_main_traps"]()
+
+
+@pytest.mark.parametrize("name", ["a/../../b", "a.b"])
+def test_names_of_objects_are_not_paths(name: str, tmp_path: Path) -> None:
+    verdict = verify(replace(UNSAFE[0], name=name))
+    folder = tmp_path / "in" / "here"
+    _write_witnesses(str(folder), "o.o", [verdict])
+    stem = "test_o_" + "".join(each if each.isalnum() else "_" for each in name)
+    assert {path.relative_to(tmp_path) for path in tmp_path.rglob("*") if path.is_file()} == {
+        Path("in", "here", f"{stem}{suffix}") for suffix in (".py", ".pcap")
+    }
