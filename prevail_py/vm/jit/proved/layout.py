@@ -43,9 +43,7 @@ class Field(IntEnum):
     """... and how many there are."""
     STACK = 15
     """The address of the stack frame, where helpers in Python may be given pointers into it."""
-    PACKET = 16
-    """What the index of a packet in a batch is, for the caller."""
-    MAPS = 17
+    MAPS = 16
     """The first word about maps: :class:`MapField` for each."""
 
 

@@ -154,13 +154,7 @@ class Function:
         self.b.label("entry")
         for number in range(10):
             self.b.line(f"%w{number}.home = alloca i64")
-        for number in shadowed:
-            name = _home(number)
-            self.b.line(f"%h{name}.home = alloca ptr")
-            self.b.line(f"%v{name}.home = alloca i64")
-            if self.variant.checked:
-                self.b.line(f"%z{name}.home = alloca i64")
-        for number in sorted(self.plan.shadowed - set(shadowed)):
+        for number in [*shadowed, *sorted(self.plan.shadowed.difference(shadowed))]:
             name = _home(number)
             self.b.line(f"%h{name}.home = alloca ptr")
             self.b.line(f"%v{name}.home = alloca i64")
@@ -485,7 +479,7 @@ class Function:
             case Load(dst, base, offset, size, signed):
                 self.load(pc, dst, base, offset, size, signed)
             case LoadAcquire(dst, base, offset, size):
-                self.load(pc, dst, base, offset, size, False, " acquire")
+                self.load(pc, dst, base, offset, size, False)
             case Store(base, offset, size, src):
                 self.store(pc, base, offset, size, src)
             case StoreRelease(base, offset, size, src):
@@ -542,9 +536,7 @@ class Function:
             return self.shadow(source)
         return self.shadow(dst)
 
-    def load(
-        self, pc: int, dst: Register, base: Register, offset: int, size: int, signed: bool, order: str = ""
-    ) -> None:
+    def load(self, pc: int, dst: Register, base: Register, offset: int, size: int, signed: bool) -> None:
         """``dst = *(base + offset)``."""
         fact, program_type = self.plan.fact(pc, base), self.plan.code.program_type
         assert program_type is not None
@@ -555,7 +547,7 @@ class Function:
                 self.put(dst, self.extent(kind), self.packet_shadow())
                 return
         pointer, scope = self.place(pc, base, offset, size)
-        value = self._read(pointer, size, scope, order)
+        value = self._read(pointer, size, scope)
         shadow = None
         if pc in self.plan.facts.fills and dst in self.plan.shadowed:
             assert fact.offset is not None
@@ -563,9 +555,8 @@ class Function:
         op = load_op(size, signed=True) if signed else None
         self.put(dst, value if op is None else self.evaluate(op, (value,)), shadow)
 
-    def _read(self, pointer: str, size: int, scope: str, order: str = "") -> Word:
+    def _read(self, pointer: str, size: int, scope: str) -> Word:
         # Bytes in memory may not be aligned, and then an access cannot be atomic: nor is it in the reference.
-        del order
         value = Word(self.b.value(f"load i{8 * size}, ptr {pointer}, align 1{scope}"), 8 * size)
         result: Word = self.algebra.zero_extend(value, 8 * size, WORD_BITS)
         return result
@@ -643,7 +634,7 @@ class Function:
     def _call(self, pc: int, instruction: CallLocal) -> None:
         """Call a subprogram; R1 to R5 cannot be used after it."""
         b = self.b
-        arguments = [f"i64 {self._argument(number).text}" for number in range(1, 6)]
+        arguments = [f"i64 {self.word(number).text}" for number in range(1, 6)]
         for number in range(1, 6):
             if number in self.plan.shadowed:
                 shadow = self.shadow(number)
@@ -668,9 +659,6 @@ class Function:
         )
         self.clobber_arguments()
         self.put(0, Word(b.value(f"extractvalue {_RESULT} {result}, 1"), 64), shadow)
-
-    def _argument(self, number: int) -> Word:
-        return self.word(number)
 
     def clobber_arguments(self) -> None:
         """After a call nothing may be read from R1 to R5."""

@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from prevail_py.isa.flow import target
 from prevail_py.isa.instructions import (
     AddressSpaceCast,
     Alu,
@@ -19,7 +18,6 @@ from prevail_py.isa.instructions import (
     Atomic,
     Call,
     CallKfunc,
-    CallLocal,
     CallRegister,
     Instruction,
     Load,
@@ -257,10 +255,3 @@ def _closure(code: Code, facts: RegionFacts, needs: set[int]) -> set[int]:
                     pass
     found.discard(Register.R10)
     return found
-
-
-def returns_to(code: Code, pc: int) -> int:
-    """The entry of the function that a local call calls."""
-    instruction = code.instructions[pc]
-    assert isinstance(instruction, CallLocal)
-    return target(pc, instruction)
