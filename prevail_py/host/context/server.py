@@ -167,7 +167,7 @@ class Server:
                 request, descriptors = received
                 for descriptor in descriptors:  # none is expected
                     os.close(descriptor)
-                channel.send(_bounded(_answer(session.call, request)))
+                _reply(channel, _answer(session.call, request))
         except (OSError, ChannelError) as error:
             _LOG.info("client %d: %s", peer.pid, error)
         finally:
@@ -193,18 +193,13 @@ def _answer(call: Callable[..., Any], request: Plain) -> Plain:
         return {"error": errno.EIO, "message": f"{type(error).__name__}: {error}", "log": ""}
 
 
-def _bounded(answer: Plain) -> Plain:
-    """What cannot be encoded, or is too much, is an error, too."""
-    from prevail_py.host.canonical import encode
-    from prevail_py.host.service.channel import MAX_MESSAGE
-
+def _reply(channel: Channel, answer: Plain) -> None:
+    """Send an answer.  One that cannot be encoded, or is too long, is an error, too.  Raises OSError."""
     try:
-        if len(encode(answer)) <= MAX_MESSAGE:
-            return answer
-        reason = "the answer is too long"
-    except CanonicalError as error:
-        reason = str(error)
-    return {"error": errno.E2BIG, "message": reason, "log": ""}
+        channel.send(answer)
+    except (CanonicalError, ChannelError) as error:  # raised before the first byte is sent
+        reason = "the answer is too long" if isinstance(error, ChannelError) else str(error)
+        channel.send({"error": errno.E2BIG, "message": reason, "log": ""})
 
 
 def _clear_away(path: Path) -> None:

@@ -29,6 +29,7 @@ from prevail_py.host.context.client import RemoteSession, connect
 from prevail_py.host.context.context import ExecutionContext
 from prevail_py.host.context.model import HostError, Peer
 from prevail_py.host.context.server import Server
+from prevail_py.host.context.session import Session
 from prevail_py.host.service import Limits, Verifier
 from prevail_py.host.service.channel import Channel
 from prevail_py.objects.elf import load_object
@@ -259,6 +260,22 @@ def test_a_mistake_of_ours_is_an_answer(host: ExecutionContext, path: Path, monk
         monkeypatch.setattr(host, "create_map", fail)
         assert "planted" in str(refused(errno.EIO, new_map, session))
         assert session.call("pins") == []
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"), [(bytes(400), "the answer is too long"), ([1 << 70], "an integer of more than 64 bits")]
+)
+def test_an_answer_that_cannot_be_sent_is_an_error(
+    host: ExecutionContext, path: Path, monkeypatch: pytest.MonkeyPatch, answer: Any, said: str
+) -> None:
+    monkeypatch.setattr("prevail_py.host.service.channel.MAX_MESSAGE", 300)
+    monkeypatch.setattr(
+        Session, "call", lambda self, name, **arguments: answer if name == "plant" else sorted(arguments)
+    )
+    with connect(path) as session:
+        for _ in range(2):
+            assert refused(errno.E2BIG, session.call, "plant").strerror == said
+            assert session.call("other", a=1) == ["a"]  # the connection goes on
 
 
 # Clients that die, and many of them. ----------
