@@ -21,7 +21,7 @@ from prevail_py.host.context.store import Store
 from prevail_py.host.context.world import LiveEnvironment
 from prevail_py.host.gate import SoundnessError, require_sound
 from prevail_py.host.token import program_tag
-from prevail_py.vm.engines import EngineError
+from prevail_py.vm.engines import EngineError, Trusting
 from prevail_py.vm.engines import engine as find_engine
 from prevail_py.vm.maps.create import UnsupportedMap, create_map
 from prevail_py.vm.maps.model import MapError
@@ -249,8 +249,8 @@ class ExecutionContext:
             raise HostError(errno.EOPNOTSUPP, str(error)) from None
         except ValueError as error:
             raise HostError(errno.EINVAL, str(error)) from None
-        if (trust := getattr(loaded, "trust", None)) is not None:
-            trust()
+        if isinstance(loaded, Trusting):
+            loaded.trust()
         with self.lock:
             hosted = HostedProgram(
                 self.number("program", number),
