@@ -6,7 +6,7 @@ import argparse
 import logging
 import sys
 
-from prevail_py.cli.support import EXIT_OK, InputError, add_target_arguments, positive
+from prevail_py.cli.support import EXIT_OK, InputError, add_target_arguments, positive, target_btf
 
 NAME = "hostd"
 HELP = "be a host: hold and run verified programs for clients of a Unix socket"
@@ -51,7 +51,6 @@ def run(arguments: argparse.Namespace) -> int:
     from pathlib import Path
 
     from prevail_py.host.context.client import default_socket, default_store
-    from prevail_py.objects.target import KERNEL_BTF
 
     try:
         from prevail_py.host.context.admission import Admissions
@@ -77,7 +76,7 @@ def run(arguments: argparse.Namespace) -> int:
         start = partial(
             Verifier,
             timeout=arguments.timeout,
-            btf={None: KERNEL_BTF, "none": None}.get(arguments.btf, arguments.btf),
+            btf=target_btf(arguments),
             kconfig=arguments.kconfig,
             unconfined=arguments.unconfined,
         )

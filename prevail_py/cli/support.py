@@ -41,6 +41,7 @@ __all__ = [
     "print_table",
     "program_or_text",
     "start_verifier",
+    "target_btf",
     "the_program",
     "track",
     "write_output",
@@ -85,11 +86,9 @@ def open_object(path: str, arguments: argparse.Namespace) -> ObjectFile:
     :class:`InputError` where that fails.
     """
     from prevail_py.objects.elf import load_object
-    from prevail_py.objects.target import KERNEL_BTF
 
-    btf = {None: KERNEL_BTF, "none": None}.get(arguments.btf, arguments.btf)
     with bad_input(path):
-        return load_object(path, btf=btf, kconfig=arguments.kconfig, platform=arguments.platform)
+        return load_object(path, btf=target_btf(arguments), kconfig=arguments.kconfig, platform=arguments.platform)
 
 
 def add_target_arguments(parser: argparse.ArgumentParser, *, platform: bool = True) -> None:
@@ -105,6 +104,16 @@ def add_target_arguments(parser: argparse.ArgumentParser, *, platform: bool = Tr
             default="linux",
             help="whose sections and numbers the object uses (linux)",
         )
+
+
+def target_btf(arguments: argparse.Namespace) -> str | None:
+    """The file of types that ``--btf`` of :func:`add_target_arguments` names; None for none."""
+    from prevail_py.objects.target import KERNEL_BTF
+
+    btf: str | None = arguments.btf
+    if btf is None:
+        return KERNEL_BTF
+    return None if btf == "none" else btf
 
 
 def add_program_argument(parser: argparse.ArgumentParser, what: str = "only this program") -> None:
@@ -156,7 +165,6 @@ def start_verifier(arguments: argparse.Namespace) -> Iterator[Verifier]:
     :class:`InputError` where there can be none, and where it fails.
     """
     from prevail_py.objects.errors import ObjectError
-    from prevail_py.objects.target import KERNEL_BTF
 
     if arguments.platform != "linux":
         raise InputError(f"--service: the verifier process loads objects for linux, not for {arguments.platform}")
@@ -164,9 +172,8 @@ def start_verifier(arguments: argparse.Namespace) -> Iterator[Verifier]:
         from prevail_py.host.service import Verifier, VerifierError
     except ModuleNotFoundError as error:
         raise InputError(f"--service: {error.name} is not installed (pip install 'prevail-py[host]')") from None
-    btf = {None: KERNEL_BTF, "none": None}.get(arguments.btf, arguments.btf)
     try:
-        with Verifier(btf=btf, kconfig=arguments.kconfig) as verifier:
+        with Verifier(btf=target_btf(arguments), kconfig=arguments.kconfig) as verifier:
             yield verifier
     except VerifierError as error:
         raise InputError(f"--service: {error}") from error
