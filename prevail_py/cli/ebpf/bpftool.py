@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from prevail_py.cli.ebpf.grammar import BPFTOOL
+from prevail_py.cli.ebpf.opening import open_programs, type_of_section
 from prevail_py.cli.support import EXIT_OK, InputError, bad_input
 from prevail_py.host.context.model import HostError
 
@@ -147,21 +148,12 @@ def _program(info: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _prog_load(shell: Shell, rest: _Words, everything: bool = False) -> int:
-    from prevail_py.libbpf.objects import open_object
-    from prevail_py.platforms import platform
-
     path, pin = rest.next("an object file"), rest.next("a path to pin at")
     options = rest.options("type", "pinmaps")
-    with bad_input(path), open(path, "rb"):
-        pass
-    obj = open_object(path, path, shell.session)
-    if not obj.programs:
-        raise InputError(f"{path}: no program")
+    obj = open_programs(path, shell.session)
     if "type" in options:
-        found = platform().program_type_of_section(options["type"])
-        if found is None:
-            raise InputError(f"ebpf: type {options['type']}: no programs are in a section of this name")
-        obj.programs[0].change(program_type=found[0], expected_attach_type=found[1])
+        program_type, attach_type = type_of_section(options["type"], f"type {options['type']}")
+        obj.programs[0].change(program_type=program_type, expected_attach_type=attach_type)
     if not everything:
         for program in obj.programs[1:]:
             program.autoload = False

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from prevail_py.cli.ebpf.grammar import Command, Tag
+from prevail_py.cli.ebpf.opening import open_programs, type_of_section
 from prevail_py.cli.support import EXIT_NOT_SAFE, EXIT_OK, InputError, bad_input
 from prevail_py.host.context.model import HostError
 
@@ -30,22 +31,13 @@ _MODES: Final = {"jit": "JIT", "jit-O0": "JIT", "source": "SOURCE", "interpreter
 
 def add_program(shell: Shell, given: Arguments) -> int:
     """Open, load, pin, attach."""
-    from prevail_py.libbpf.objects import open_object
     from prevail_py.libbpf.syscalls import attach, default_engine
-    from prevail_py.platforms import platform
 
-    path = given["filename"]
-    with bad_input(path), open(path, "rb"):
-        pass
-    obj = open_object(path, path, shell.session)
-    if not obj.programs:
-        raise InputError(f"{path}: no program")
+    obj = open_programs(given["filename"], shell.session)
     first = obj.programs[0]
     if "type" in given:
-        found = platform().program_type_of_section(given["type"])
-        if found is None:
-            raise InputError(f"ebpf: type={given['type']}: no programs are in a section of this name")
-        first.change(program_type=found[0], expected_attach_type=found[1])
+        program_type, attach_type = type_of_section(given["type"], f"type={given['type']}")
+        first.change(program_type=program_type, expected_attach_type=attach_type)
     engine = "interpreter" if given.get("execution") == "interpret" else default_engine()
     for program in obj.programs:
         program.engine = engine
@@ -357,7 +349,6 @@ def show_verification(shell: Shell, given: Arguments) -> int:
     """Verify in this process; 1 where a program is not SAFE."""
     from dataclasses import replace
 
-    from prevail_py.platforms import platform
     from prevail_py.report.document import object_document
     from prevail_py.report.text import verdict_text
     from prevail_py.verifier import verify
@@ -365,10 +356,8 @@ def show_verification(shell: Shell, given: Arguments) -> int:
     path = given["filename"]
     programs = _chosen(path, _loaded(path), given)
     if "type" in given:
-        found = platform().program_type_of_section(given["type"])
-        if found is None:
-            raise InputError(f"ebpf: type={given['type']}: no programs are in a section of this name")
-        programs = [replace(each, program_type=found[0], expected_attach_type=found[1]) for each in programs]
+        program_type, attach_type = type_of_section(given["type"], f"type={given['type']}")
+        programs = [replace(each, program_type=program_type, expected_attach_type=attach_type) for each in programs]
     verdicts = [verify(each, termination=True) for each in programs]
     if shell.json:
         shell.show(object_document(path, verdicts))

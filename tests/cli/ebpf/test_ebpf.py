@@ -191,7 +191,7 @@ def test_what_cannot_be_added_leaves_nothing(host: ExecutionContext, ebpf: Calla
     assert len(host.programs) == 1
     assert "No such file" in ebpf("add program nothing.o", 2)
     assert "not an ELF file" in ebpf(f"add program {Path(__file__)}", 2)
-    assert "no programs are in a section" in ebpf(f"add program {COUNTER} type=nonsense", 2)
+    assert "type=nonsense: no programs are in a section" in ebpf(f"add program {COUNTER} type=nonsense", 2)
 
 
 def test_set_pin_unpin(host: ExecutionContext, ebpf: Callable[..., str]) -> None:
@@ -251,6 +251,7 @@ def test_object_files(ebpf: Callable[..., str]) -> None:
     assert "Data: c7 94 6f 8c" in ebpf(f"show hash {COUNTER}")
     assert document(ebpf(f"-j show hash {COUNTER}"))["xdp_counter"].startswith(digest)
     assert "no program in section 'tc'" in ebpf(f"show disassembly {COUNTER} tc", 2)
+    assert "type=nonsense: no programs are in a section" in ebpf(f"show verification {COUNTER} type=nonsense", 2)
 
 
 # bpftool. ----------
@@ -290,6 +291,7 @@ def test_bpftool(host: ExecutionContext, ebpf: Callable[..., str], tmp_path: Pat
         ("map create /x type nonsense key 4 value 4 entries 1 name x", 2, "no type"),
         ("prog load nothing.o /x", 2, "No such file"),
         ("prog frobnicate", 2, "there are show, list"),
+        (f"prog load {COUNTER} /x type nonsense", 2, "ebpf: type nonsense: no programs are in a section"),
         (f"prog load {examples.path('unsafe_null')} /x", 1, "may not run"),
         ("prog run id 1 data_in /nothing", 2, "No such file"),
         ("prog run id 1 speed 3", 2, "not expected"),
