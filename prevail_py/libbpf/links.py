@@ -11,7 +11,7 @@ from prevail_py.libbpf.backend import current
 from prevail_py.libbpf.errors import number, pointer, refuse
 from prevail_py.libbpf.info import bpf_xdp_query_opts
 from prevail_py.libbpf.objects import bpf_program
-from prevail_py.libbpf.syscalls import attach, link_infos, with_link
+from prevail_py.libbpf.syscalls import attach, infos, with_link
 
 __all__ = [
     "XDP_FLAGS_DRV_MODE",
@@ -143,7 +143,7 @@ def bpf_link__destroy(link: bpf_link | None) -> int:
 
 def _on(backend: Connection, ifindex: int) -> dict[str, Any] | None:
     return next(
-        (each for each in link_infos(backend) if each["attached"] and each["parameters"].get("ifindex") == ifindex),
+        (each for each in infos(backend, "link") if each["attached"] and each["parameters"].get("ifindex") == ifindex),
         None,
     )
 

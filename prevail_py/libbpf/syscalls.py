@@ -450,7 +450,7 @@ def bpf_prog_detach(target: int, type: int = 0) -> int:
 def bpf_prog_detach2(prog_fd: int | None, target: int, type: int = 0) -> int:
     """The same, of this program only."""
     wanted = None if prog_fd is None else current().call("info", handle=prog_fd)["id"]
-    for found in link_infos(current()):
+    for found in infos(current(), "link"):
         ours = found["held"] and found["parameters"].get("ifindex", 0) == target
         if ours and wanted in (None, found["program"]):
             with_link(current(), found["id"], lambda handle: current().call("link_detach", link=handle))
@@ -458,20 +458,30 @@ def bpf_prog_detach2(prog_fd: int | None, target: int, type: int = 0) -> int:
     raise refuse(errno.ENOENT, "nothing is attached there")
 
 
-def link_infos(backend: Connection) -> list[dict[str, Any]]:
-    """What is known about each link."""
+def infos(backend: Connection, kind: str) -> list[dict[str, Any]]:
+    """What is known about each object of a kind (``map``, ``program`` or ``link``), by number.  Raises OSError.
+
+    Others may close objects meanwhile: one that is gone before it is opened is left out, and those behind it are not.
+    """
     found: list[dict[str, Any]] = []
     after = 0
     while True:
         try:
-            after = backend.call("next_id", kind="link", after=after)
-            handle = backend.call("open_id", kind="link", id=after)
+            after = backend.call("next_id", kind=kind, after=after)
         except HostError as error:
             if error.errno == errno.ENOENT:
                 return found
             raise
-        found.append(backend.call("info", handle=handle))
-        backend.call("close", handle=handle)
+        try:
+            handle = backend.call("open_id", kind=kind, id=after)
+        except HostError as error:
+            if error.errno == errno.ENOENT:
+                continue
+            raise
+        try:
+            found.append(backend.call("info", handle=handle))
+        finally:
+            backend.call("close", handle=handle)
 
 
 def with_link(backend: Connection, id: int, action: Callable[[int], Any]) -> None:

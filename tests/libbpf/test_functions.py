@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from ctypes import c_uint32
 from dataclasses import replace
 from pathlib import Path
@@ -15,13 +15,16 @@ import pytest
 
 from prevail_py import examples, libbpf
 from prevail_py.host.context.context import ExecutionContext
-from prevail_py.host.context.model import Connection
+from prevail_py.host.context.model import Connection, HostError
 from prevail_py.host.hooks import Passive
+from prevail_py.host.service.programs import from_map
 from prevail_py.isa.assembler import assemble_text
 from prevail_py.isa.encode import encode
 from prevail_py.isa.instructions import LoadImmediate64, Pseudo
 from prevail_py.libbpf import *
 from prevail_py.libbpf import buffers, coverage, links, names, objects, syscalls
+from prevail_py.libbpf.backend import current
+from prevail_py.objects.program import MapSpec
 from tests.host.context.conftest import honest
 
 
@@ -314,6 +317,71 @@ def number_of(fd: int) -> int:
     info = bpf_prog_info()
     assert bpf_obj_get_info_by_fd(fd, info) == 0
     return info.id
+
+
+class Meddling:
+    """A connection on which something happens between a call and its answer."""
+
+    def __init__(self, session: Connection, then: Callable[[str, Any], None]) -> None:
+        self._session = session
+        self._then = then
+
+    def call(self, name: str, **arguments: Any) -> Any:
+        result = self._session.call(name, **arguments)
+        self._then(name, result)
+        return result
+
+    def close(self) -> None:
+        self._session.close()
+
+
+@pytest.mark.parametrize("victim", [1, 2, 3])
+def test_an_object_that_vanishes_does_not_end_a_listing(host: ExecutionContext, victim: int) -> None:
+    """Another client closes it after its number was told, and before it is opened."""
+    with host.session() as session, host.session() as other:
+        spec = from_map(MapSpec("m", 2, 4, 8, 1))
+        held = {number: (other if number == victim else session).call("map_create", spec=spec) for number in (1, 2, 3)}
+        vanished = []
+
+        def vanish(name: str, result: Any) -> None:
+            if name == "next_id" and result == victim:
+                other.call("close", handle=held[victim])
+                vanished.append(result)
+
+        found = syscalls.infos(Meddling(session, vanish), "map")
+        assert vanished == [victim]
+        assert [info["id"] for info in found] == [number for number in (1, 2, 3) if number != victim]
+        assert len(session.handles) == 2
+
+
+def test_a_link_that_vanishes_hides_no_other(host: ExecutionContext, wire: Wire) -> None:
+    prog = next(bpf_object__for_each_program(loaded("xdp_counter")))
+    first, second = bpf_program__attach_xdp(prog, 7), bpf_program__attach_xdp(prog, 8)
+    assert second is not None
+
+    def vanish(name: str, result: Any) -> None:
+        if name == "next_id" and result == 1:
+            assert bpf_link__destroy(first) == 0
+
+    use(Meddling(current(), vanish))
+    number = c_uint32(99)
+    assert bpf_xdp_query_id(8, 0, number) == 0
+    assert number.value == 1
+    assert set(host.links) == {2}
+
+
+def test_a_listing_that_fails_leaves_no_handle(host: ExecutionContext) -> None:
+    def fail(name: str, result: Any) -> None:
+        if name == "info":
+            raise HostError(errno.EIO, "planted")
+
+    with host.session() as session:
+        session.call("map_create", spec=from_map(MapSpec("m", 2, 4, 8, 1)))
+        with pytest.raises(HostError, match="planted"):
+            syscalls.infos(Meddling(session, fail), "map")
+        assert len(session.handles) == 1
+        with pytest.raises(HostError, match="no kind"):
+            syscalls.infos(session, "nonsense")
 
 
 def test_links(host: ExecutionContext, wire: Wire) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import sys
 from collections.abc import Sequence
@@ -84,15 +83,9 @@ class Shell:
 
     def objects(self, kind: str) -> list[dict[str, Any]]:
         """What is known about each object of a kind, by number."""
-        found, after, session = [], 0, self.session
-        while True:
-            try:
-                after = session.call("next_id", kind=kind, after=after)
-                found.append(self.info(kind, after))
-            except HostError as error:
-                if error.errno != errno.ENOENT:
-                    raise
-                return found
+        from prevail_py.libbpf.syscalls import infos
+
+        return infos(self.session, kind)
 
     def info(self, kind: str, id: int) -> dict[str, Any]:
         """What is known about an object.  Raises :class:`HostError`."""

@@ -19,6 +19,7 @@ from prevail_py.cli.ebpf.grammar import complete, find, parse
 from prevail_py.cli.ebpf.netsh import NETSH
 from prevail_py.cli.main import main
 from prevail_py.cli.support import InputError
+from prevail_py.host.context.client import RemoteSession, connect
 from prevail_py.host.context.context import ExecutionContext
 from tests.host.context.conftest import honest
 from tests.host.context.test_server import serving
@@ -173,6 +174,26 @@ def test_filters(host: ExecutionContext, ebpf: Callable[..., str]) -> None:
     assert len(document(ebpf(f"-j show programs filename={TAILCALL}"))) == 3
     assert len(document(ebpf("-j show programs section=xdp type=xdp"))) == 4
     assert "/tail/dispatch" in host.pins
+
+
+def test_a_program_that_vanishes_hides_no_other(
+    host: ExecutionContext, ebpf: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another client unpins it after its number was told, and before it is opened."""
+    ebpf(f"add program {COUNTER} pinpath=/first")
+    ebpf(f"add program {COUNTER} pinpath=/second")
+    call = RemoteSession.call
+
+    def meddled(self: RemoteSession, name: str, **arguments: Any) -> Any:
+        result = call(self, name, **arguments)
+        if name == "next_id" and (arguments["kind"], result) == ("program", 1):
+            with connect(os.environ["PREVAIL_PY_HOST"]) as other:
+                call(other, "unpin", path="/first")
+        return result
+
+    monkeypatch.setattr(RemoteSession, "call", meddled)
+    assert [row["id"] for row in document(ebpf("-j show programs"))] == [2]
+    assert set(host.programs) == {2}
 
 
 def test_a_program_that_is_refused(host: ExecutionContext, ebpf: Callable[..., str]) -> None:
