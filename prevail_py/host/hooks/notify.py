@@ -26,6 +26,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from prevail_py.host.service.seccomp import ARCHITECTURES
+
 __all__ = ["Listener", "Notification", "available", "pidfd_getfd", "start"]
 
 _USER_NOTIF, _ALLOW, _KILL = 0x7FC00000, 0x7FFF0000, 0x80000000
@@ -35,8 +37,8 @@ _X32_BIT: Final = 0x40000000
 _INSTRUCTION: Final = struct.Struct("=HBBI")
 _IO_URING: Final = (425, 426, 427)  # setup, enter, register: the same everywhere
 _PIDFD_GETFD: Final = 438
-_BIND: Final = {"x86_64": (0xC000003E, 49, 317), "aarch64": (0xC00000B7, 200, 277)}
-"""By machine: the audit architecture, the numbers of ``bind`` and of ``seccomp``."""
+_BIND: Final = {"x86_64": 49, "aarch64": 200}
+"""The number of ``bind`` by machine, each of which is one of :data:`ARCHITECTURES`."""
 
 _NOTIFICATION: Final = struct.Struct("=QIIiIQ6Q")
 _RESPONSE: Final = struct.Struct("=QqiI")
@@ -56,18 +58,18 @@ def available() -> str | None:
         return f"no table of system calls for {machine}"
     libc = ctypes.CDLL(None, use_errno=True)
     action = ctypes.c_uint32(_USER_NOTIF)
-    if libc.syscall(_BIND[machine][2], _GET_ACTION_AVAILABLE, 0, ctypes.byref(action)):
+    if libc.syscall(ARCHITECTURES[machine].seccomp, _GET_ACTION_AVAILABLE, 0, ctypes.byref(action)):
         return f"seccomp: user notifications: {os.strerror(ctypes.get_errno())}"
     return None
 
 
 def assemble(machine: str) -> bytes:
     """The filter, as an array of ``struct sock_filter``."""
-    audit, bind, _ = _BIND[machine]
+    audit = ARCHITECTURES[machine].audit
     code = [(_LOAD, 0, 0, 4), (_EQUAL, 1, 0, audit), (_RETURN, 0, 0, _KILL), (_LOAD, 0, 0, 0)]
     if machine == "x86_64":
         code += [(_AT_LEAST, 0, 1, _X32_BIT), (_RETURN, 0, 0, _KILL)]
-    code += [(_EQUAL, 0, 1, bind), (_RETURN, 0, 0, _USER_NOTIF)]
+    code += [(_EQUAL, 0, 1, _BIND[machine]), (_RETURN, 0, 0, _USER_NOTIF)]
     for number in _IO_URING:
         code += [(_EQUAL, 0, 1, number), (_RETURN, 0, 0, _REFUSE)]
     code.append((_RETURN, 0, 0, _ALLOW))
@@ -83,7 +85,7 @@ def _install() -> int:
     code = assemble(machine)
     buffer = ctypes.create_string_buffer(code, len(code))
     program = _Program(len(code) // _INSTRUCTION.size, ctypes.addressof(buffer))
-    listener: int = libc.syscall(_BIND[machine][2], _SET_MODE_FILTER, _NEW_LISTENER, ctypes.byref(program))
+    listener: int = libc.syscall(ARCHITECTURES[machine].seccomp, _SET_MODE_FILTER, _NEW_LISTENER, ctypes.byref(program))
     if listener < 0:
         raise OSError(ctypes.get_errno(), f"seccomp: {os.strerror(ctypes.get_errno())}")
     return listener
