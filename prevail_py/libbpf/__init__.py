@@ -15,6 +15,7 @@ from prevail_py.libbpf.backend import use
 from prevail_py.libbpf.buffers import *
 from prevail_py.libbpf.errors import errno as errno
 from prevail_py.libbpf.errors import last_error, libbpf_get_error, libbpf_strerror
+from prevail_py.libbpf.handles import *
 from prevail_py.libbpf.info import (
     bpf_link_info,
     bpf_map_info,
@@ -23,8 +24,10 @@ from prevail_py.libbpf.info import (
     bpf_xdp_query_opts,
 )
 from prevail_py.libbpf.links import *
+from prevail_py.libbpf.maps import *
 from prevail_py.libbpf.names import *
 from prevail_py.libbpf.objects import *
+from prevail_py.libbpf.programs import *
 from prevail_py.libbpf.pythonic import MapElements, Object, open_map, open_program
 from prevail_py.libbpf.syscalls import *
 from prevail_py.libbpf.syscalls import close as close

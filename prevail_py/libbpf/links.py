@@ -9,8 +9,8 @@ from typing import Any, Final
 from prevail_py.host.context.model import Connection
 from prevail_py.libbpf.backend import current
 from prevail_py.libbpf.errors import number, pointer, refuse
+from prevail_py.libbpf.handles import bpf_program
 from prevail_py.libbpf.info import bpf_xdp_query_opts
-from prevail_py.libbpf.objects import bpf_program
 from prevail_py.libbpf.syscalls import attach, infos, with_link
 
 __all__ = [

@@ -22,7 +22,7 @@ from prevail_py.isa.assembler import assemble_text
 from prevail_py.isa.encode import encode
 from prevail_py.isa.instructions import LoadImmediate64, Pseudo
 from prevail_py.libbpf import *
-from prevail_py.libbpf import buffers, coverage, links, names, objects, syscalls
+from prevail_py.libbpf import buffers, coverage, handles, links, maps, names, objects, programs, syscalls
 from prevail_py.libbpf.backend import current
 from prevail_py.objects.program import MapSpec
 from tests.host.context.conftest import honest
@@ -515,8 +515,11 @@ def test_the_page_of_names(root: Path) -> None:
     assert set(coverage.PARTLY) <= set(libbpf.__all__)
 
 
+MODULES = (buffers, handles, links, maps, names, objects, programs, syscalls)
+
+
 def test_every_function_of_a_module_is_offered() -> None:
-    offered = {name for module in (buffers, links, names, objects, syscalls) for name in module.__all__}
+    offered = {name for module in MODULES for name in module.__all__}
     assert offered - set(libbpf.__all__) == {"close"}
     assert not {"errno", "close", "current"} & set(libbpf.__all__)
 

@@ -8,7 +8,7 @@ from prevail_py.cli.support import InputError, bad_input
 
 if TYPE_CHECKING:
     from prevail_py.host.context.model import Connection
-    from prevail_py.libbpf.objects import bpf_object
+    from prevail_py.libbpf.handles import bpf_object
 
 __all__ = ["open_programs", "type_of_section"]
 
