@@ -7,8 +7,9 @@ follows, registers, the shadows of pointers, and the sequence of accesses to mem
 Addresses are where the region that the facts name is, plus the distance of the word from the region's address.
 
 Taken for granted: the facts; what a helper does (in place or in Python), as one step whose result is unknown, for which
-there are tests; R1 to R5 after a call, which no instruction reads.  The loop over packets is not a program's.  LLVM and
-its passes are not validated: this is about the IR that we emit.
+there are tests; R1 to R5 after a call, which no instruction reads; the scopes of accesses (``!alias.scope``,
+``!noalias``), which are not compared with the regions of the facts; that the block of the run is aligned as words are.
+The loop over packets is not a program's.  LLVM and its passes are not validated: this is about the IR that we emit.
 """
 
 from __future__ import annotations
@@ -48,9 +49,9 @@ from prevail_py.objects.region_facts import Place, RegionFacts
 from prevail_py.platforms import platform
 from prevail_py.platforms.model import FieldKind
 from prevail_py.verifier.smt.algebra import Z3Algebra
-from prevail_py.verifier.translation.execute import End, Event, State, Term, division, execute, symbol
+from prevail_py.verifier.translation.execute import End, Event, State, Term, changed_block, division, execute, symbol
 from prevail_py.verifier.translation.reader import Function, IrError, functions
-from prevail_py.vm.jit.proved.layout import Field, MapField, Status, map_field
+from prevail_py.vm.jit.proved.layout import Field, MapField, Status, block_words, map_field
 from prevail_py.vm.jit.proved.lower import Layout, Variant
 from prevail_py.vm.jit.proved.module import layout_of, module_text
 from prevail_py.vm.jit.proved.plan import Plan, is_static, plan
@@ -124,7 +125,8 @@ def validate(
     except IrError as error:
         return (Mistake(0, str(error)),)
     for entry, blocks in planned.functions.items():
-        checker = _Checker(planned, layout_of(given), variant, written["main" if entry == 0 else f"f{entry}"], entry)
+        function = written["main" if entry == 0 else f"f{entry}"]
+        checker = _Checker(planned, layout_of(given), variant, function, entry, block_words(len(given)))
         found.extend(checker.entry_block())
         for block in blocks.values():
             found.extend(checker.block(block))
@@ -153,20 +155,23 @@ class _Reference:
 
 
 class _Checker:
-    def __init__(self, planned: Plan, layout: Layout, variant: Variant, function: Function, entry: int) -> None:
+    def __init__(
+        self, planned: Plan, layout: Layout, variant: Variant, function: Function, entry: int, words: int
+    ) -> None:
         self.plan = planned
         self.layout = layout
         self.variant = variant
         self.function = function
         self.entry = entry
         self.main = entry == 0
+        self.words = words
 
     # The two sides --------------------------------------------------------------------------------------------------
 
     def entry_block(self) -> Iterator[Mistake]:
         """What the function begins with: its arguments are in their registers."""
         try:
-            ends = list(execute(self.function, "entry"))
+            ends = list(execute(self.function, "entry", self.words))
         except IrError as error:
             yield Mistake(self.entry, str(error))
             return
@@ -190,7 +195,7 @@ class _Checker:
     def block(self, block: Block) -> Iterator[Mistake]:
         """Check one block."""
         try:
-            ends = list(execute(self.function, f"s{block.start}"))
+            ends = list(execute(self.function, f"s{block.start}", self.words))
             for end, state in ends:
                 yield from self._compare(block, end, state)
         except IrError as error:
@@ -210,7 +215,7 @@ class _Checker:
                 if not self._is(state, status, Status.UNREACHABLE):
                     yield Mistake(pc, "a slot that no run reaches does not end the run")
                 return
-            if reference.failing is not None and not self._holds(state.path, _any_zero(reference.failing)):
+            if reference.failing is not None and not self._holds(state.path, _all_zero(reference.failing)):
                 if not any(self._holds(state.path, status == each) for each in reference.failing):
                     yield Mistake(pc, "the status of a subprogram is lost")
                 return
@@ -224,7 +229,7 @@ class _Checker:
             yield from self._differences(pc, state, wanted)
             yield from self._events(pc, state, reference)
             return
-        if reference.failing is not None and not self._holds(state.path, z3.And([f == 0 for f in reference.failing])):
+        if reference.failing is not None and not self._holds(state.path, _all_zero(reference.failing)):
             yield Mistake(pc, "it goes on although a subprogram did not return")
         to = int(end.to[1:])
         if reference.exits or reference.unreachable or to not in reference.ways:
@@ -342,7 +347,7 @@ class _Checker:
                 raise IrError(f"no semantics for {instruction}")
 
     def _forget(self, r: _Reference) -> None:
-        r.cells = {place: symbol(f"cell {place} {len(r.events)}") for place in range(64)}
+        r.cells = changed_block(self.words, len(r.events))
 
     def _operand(self, r: _Reference, operand: Operand) -> Term:
         if not isinstance(operand, Register):
@@ -464,7 +469,7 @@ class _Checker:
         self._forget(r)
 
 
-def _any_zero(terms: Sequence[Term]) -> z3.BoolRef:
+def _all_zero(terms: Sequence[Term]) -> z3.BoolRef:
     return z3.And([term == 0 for term in terms])
 
 

@@ -4,7 +4,8 @@ Memory is no part of a state: each access is an *event* with its address and val
 that the number of its event names.  So two executions do the same to memory, whatever is in it, if their events are
 equal.  Variables of a function (``alloca``) and words of the block of the run are cells of the state.
 
-What LLVM leaves undefined is an *obligation*: a divisor that is zero, a quotient that overflows, a shift by the width.
+What LLVM leaves undefined is an *obligation*: a divisor that is zero, a quotient that overflows, a shift by the width,
+an address that is not aligned as an access says it is.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import z3
 
 from prevail_py.verifier.translation.reader import Function, Instruction, IrError
 
-__all__ = ["Cell", "End", "Event", "State", "Term", "division", "execute", "symbol"]
+__all__ = ["Cell", "End", "Event", "State", "Term", "changed_block", "division", "execute", "symbol"]
 
 Term: TypeAlias = Any
 """A Z3 bit vector (an address or a word) or Boolean (``i1``), a :class:`Cell`, or a list of terms (a structure)."""
@@ -49,11 +50,12 @@ class End:
 
 @dataclass(slots=True)
 class State:
-    """``values`` are those of names, ``cells`` those that were changed, ``path`` the conditions under which it comes.
+    """``words`` is the size of the block of the run.  ``values`` are those of names, ``cells`` those that were changed, ``path`` the conditions under which it comes.
 
     ``owed`` are obligations: conditions that must hold on the path so far, with the line that they are about.
     """
 
+    words: int
     values: dict[str, Term] = field(default_factory=dict)
     cells: dict[str | int, Term] = field(default_factory=dict)
     events: list[Event] = field(default_factory=list)
@@ -81,21 +83,36 @@ class State:
         self.events.append(Event(kind, size, operands))
         return len(self.events) - 1
 
+    def forget_block(self) -> None:
+        """After the last event, which may change anything but the function's variables."""
+        self.cells = {place: value for place, value in self.cells.items() if isinstance(place, str)}
+        self.cells.update(changed_block(self.words, len(self.events)))
+
+    def owe(self, condition: z3.BoolRef, line: str) -> None:
+        """Note an obligation."""
+        self.owed.append((tuple(self.path), condition, line))
+
 
 def symbol(name: str, width: int = 64) -> z3.BitVecRef:
     """The unknown word of this name."""
     return z3.BitVec(name, width)
 
 
+def changed_block(words: int, events: int) -> dict[int, Term]:
+    """What is in a block of so many words when the last of so many events may have changed all of it."""
+    return {place: symbol(f"cell {place} {events}") for place in range(words)}
+
+
 _MOST_STEPS: Final = 20_000
 
 
-def execute(function: Function, label: str, stop: str = "s") -> Iterator[tuple[End, State]]:
+def execute(function: Function, label: str, words: int, stop: str = "s") -> Iterator[tuple[End, State]]:
     """All ways through a function from a label to the next one that begins a block of the program, or to its end.
 
-    Raises :class:`IrError` for what does not come to an end or is not in the subset.
+    ``words`` is the size of the block of the run
+    (:func:`~prevail_py.vm.jit.proved.layout.block_words`), all of which helpers and subprograms may change.  Raises :class:`IrError` for what does not come to an end or is not in the subset.
     """
-    pending: list[tuple[str, str, State]] = [("", label, State())]
+    pending: list[tuple[str, str, State]] = [("", label, State(words))]
     while pending:
         before, here, state = pending.pop()
         if before and here.startswith(stop) and here[len(stop) :].isdigit():
@@ -250,6 +267,7 @@ def _instruction(state: State, i: Instruction, before: str) -> None:
         case "store":
             pointer = _value(state, operands[1], "ptr")
             value = _value(state, operands[0], types[0])
+            _owe_alignment(state, pointer, operands[2], i.line)
             if isinstance(pointer, Cell):
                 state.cells[pointer.place] = value
             else:
@@ -269,9 +287,7 @@ def _instruction(state: State, i: Instruction, before: str) -> None:
         case "helper":
             state.emit("helper", int(operands[0]))
             state.values["helper"] = operands[0]
-            # A helper may change anything but the function's variables.
-            state.cells = {place: value for place, value in state.cells.items() if isinstance(place, str)}
-            state.cells.update({place: symbol(f"cell {place} {len(state.events)}") for place in range(64)})
+            state.forget_block()
         case "result":
             for number, text in enumerate(operands):
                 state.values[f"result {state.values['helper']} {number}"] = _value(
@@ -286,12 +302,25 @@ def _instruction(state: State, i: Instruction, before: str) -> None:
 def _owe(state: State, op: str, a: Term, b: Term, line: str) -> None:
     width = b.size()
     if op in ("udiv", "urem", "sdiv", "srem"):
-        state.owed.append((tuple(state.path), b != 0, line))
+        state.owe(b != 0, line)
     if op in ("sdiv", "srem"):
         overflow = z3.And(a == z3.BitVecVal(1 << (width - 1), width), b == z3.BitVecVal(-1, width))
-        state.owed.append((tuple(state.path), z3.Not(overflow), line))
+        state.owe(z3.Not(overflow), line)
     if op in ("shl", "lshr", "ashr"):
-        state.owed.append((tuple(state.path), z3.ULT(b, z3.BitVecVal(width, width)), line))
+        state.owe(z3.ULT(b, z3.BitVecVal(width, width)), line)
+
+
+_CELL_ALIGNMENT: Final = 8
+"""Of words of the block, and of the variables, which are words and pointers."""
+
+
+def _owe_alignment(state: State, pointer: Term, align: str, line: str) -> None:
+    """An access through a pointer says that it is a multiple of ``align``, and is undefined where it is not."""
+    if isinstance(pointer, Cell):
+        if int(align) > _CELL_ALIGNMENT:
+            raise IrError(f"an alignment of more than a word: {line}")
+    elif int(align) > 1:
+        state.owe(pointer & (int(align) - 1) == 0, line)
 
 
 def _cast(op: str, value: Term, to: int) -> Term:
@@ -308,6 +337,7 @@ def _cast(op: str, value: Term, to: int) -> Term:
 
 def _load(state: State, i: Instruction) -> None:
     pointer, width = _value(state, i.operands[0], "ptr"), _width(i.types[0])
+    _owe_alignment(state, pointer, i.operands[1], i.line)
     if isinstance(pointer, Cell):
         state.values[i.result] = state.cell(pointer.place)
     else:
@@ -317,6 +347,10 @@ def _load(state: State, i: Instruction) -> None:
 
 def _atomic(state: State, i: Instruction) -> None:
     """An atomic operation is a load and a store with nothing between them."""
+    align = i.operands[3]
+    if int(align) * 8 != _width(i.types[0]):
+        raise IrError(f"an alignment that is not the size: {i.line}")
+    _owe_alignment(state, _value(state, i.operands[0 if i.op == "cmpxchg" else 1], "ptr"), align, i.line)
     if i.op == "cmpxchg":
         pointer, expected, new = (
             _value(state, text, kind) for text, kind in zip(i.operands, ("ptr", *i.types), strict=False)
@@ -328,8 +362,6 @@ def _atomic(state: State, i: Instruction) -> None:
         return
     op, width = i.operands[0], _width(i.types[0])
     pointer, value = _value(state, i.operands[1], "ptr"), _value(state, i.operands[2], i.types[0])
-    if int(i.operands[3]) * 8 != width:
-        raise IrError(f"an alignment that is not the size: {i.line}")
     old = symbol(f"memory {state.emit('load', width // 8, pointer)}", width)
     state.emit("store", width // 8, pointer, value if op == "xchg" else _ARITHMETIC[op](old, value))
     state.values[i.result] = old
@@ -348,8 +380,7 @@ def _call(state: State, i: Instruction) -> None:
         raise IrError(f"a call of {name}")
     terms = [_value(state, text, kind) for kind, text in arguments]
     number = state.emit(f"call {name[1:]}", 0, *[term for term in terms if not isinstance(term, Cell)])
-    state.cells = {place: value for place, value in state.cells.items() if isinstance(place, str)}
-    state.cells.update({place: symbol(f"cell {place} {len(state.events)}") for place in range(64)})
+    state.forget_block()
     state.values[i.result] = [symbol(f"call {number} {place}") for place in range(i.types[0].count(",") + 1)]
 
 

@@ -20,9 +20,11 @@ from prevail_py.research.bench_jit import KERNELS, kernel
 from prevail_py.research.differential import program_of
 from prevail_py.verifier import verify
 from prevail_py.verifier.translation import validate
+from prevail_py.verifier.translation.execute import execute
 from prevail_py.verifier.translation.reader import IrError, functions
 from prevail_py.vm.jit.algebra import LlvmAlgebra
 from prevail_py.vm.jit.proved import lower
+from prevail_py.vm.jit.proved.layout import MapField, block_words, map_field
 from prevail_py.vm.jit.proved.lower import Function, Variant
 from prevail_py.vm.jit.proved.module import module_text
 from prevail_py.vm.jit.proved.plan import Ineligible
@@ -230,6 +232,10 @@ MUTATIONS: tuple[tuple[str, str], ...] = (
     (r"lshr i64", "ashr i64"),
     (r"and i64 (%\w+), 63", r"and i64 \1, 64"),
     (r"store i64 (%\w+), ptr %w9.home", r"store i64 0, ptr %w9.home"),
+    (r"(load i64, ptr %t\d+), align 1", r"\1, align 8"),
+    (r"(store i64 %\w+, ptr %t\d+), align 1", r"\1, align 2"),
+    (r"label %(t\d+), label %(t\d+)(?=\nt\d+:\n.* atomicrmw)", r"label %\2, label %\1"),
+    (r"load i64, ptr %w2.home, align 8", "load i64, ptr %w2.home, align 16"),
 )
 
 
@@ -259,6 +265,52 @@ def _text(program: Program) -> str:
         patch.setattr(MODULE_TEXT, keep)
         assert not mistakes(program)
     return texts[0]
+
+
+def test_a_comparing_exchange_where_it_is_not_aligned() -> None:
+    """As the mutation of ``atomicrmw``, for the other operation that must be aligned."""
+    program = replace(
+        assemble("""
+            r2 = *(u32 *)(r1 + 0)
+            r3 = *(u32 *)(r1 + 4)
+            r4 = r2
+            r4 += 16
+            r0 = 0
+            if r4 > r3 goto out
+            r5 = 7
+            r0 = cmpxchg_64(r2 + 1, r0, r5)
+          out:
+            r0 = 0
+            exit
+        """),
+        program_type="xdp",
+        section="xdp",
+    )
+    text = _text(program)
+    swapped = re.sub(r"label %(t\d+), label %(t\d+)(?=\nt\d+:\n.* cmpxchg)", r"label %\2, label %\1", text)
+    assert swapped != text
+    facts = verify(program, termination=True).region_facts()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(MODULE_TEXT, lambda *a, **k: swapped)
+        assert any("undefined for some words: " in str(each) for each in validate(program, facts))
+
+
+def test_a_helper_may_change_every_word_of_the_block() -> None:
+    """Also those of the last of many maps."""
+    place = map_field(25, MapField.VALUES)
+    text = f"""define internal i64 @main(ptr %run) nounwind {{
+entry:
+  %p = getelementptr i64, ptr %run, i64 {place}
+  %before = load i64, ptr %p, align 8
+  ; helper 1
+  ; end 0 null 0
+  %after = load i64, ptr %p, align 8
+  ret i64 0
+}}
+"""
+    for maps, same in ((26, False), (25, True)):
+        ((_, state),) = execute(functions(text)["main"], "entry", block_words(maps))
+        assert state.values["%before"].eq(state.values["%after"]) == same
 
 
 @pytest.mark.parametrize("line", ["%a = add nuw i64 %b, 1", "%a = freeze i64 %b", "call void @g(i64 1)", "store i64 1"])
