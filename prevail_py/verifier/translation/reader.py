@@ -1,7 +1,8 @@
 """Reading the LLVM IR that :mod:`prevail_py.vm.jit.proved` writes: a subset, one instruction a line.
 
-Whatever is not in the subset is an error: nothing is skipped but metadata.  Attributes that promise something (``nsw``,
-``nuw``, ``exact``, ``inbounds`` on anything but a constant place in the frame) are not in it.
+Whatever is not in the subset is an error: nothing is skipped but the scopes of accesses and the weights of branches.
+Attributes and metadata that promise something of values (``nsw``, ``nuw``, ``exact``, ``!range``, ``inbounds`` on
+anything but a constant place in the frame) are not in it.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ class Instruction:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A basic block, or the rest of one behind a mark: ``follows`` is the text behind it, for marks of helpers."""
+    """A basic block: what a helper does is two instructions in it, ``helper`` and ``result``, whatever is between."""
 
     label: str
     instructions: tuple[Instruction, ...]
@@ -54,12 +55,12 @@ _TYPE: Final = r"(?:i\d+|ptr|void|\{ [^}]* \})"
 _HEAD: Final = re.compile(
     r"define (?:internal )?(?P<type>" + _TYPE + r") @(?P<name>\w+)\((?P<parameters>[^)]*)\)[^{]*\{"
 )
-_CMPXCHG: Final = r"cmpxchg ptr VALUE, TYPE VALUE, TYPE VALUE seq_cst seq_cst, align (\d+)"
+_METADATA: Final = r"(?:, !(?:alias\.scope|noalias|prof) !\d+)*$"
 _BINARY: Final = "add|sub|mul|udiv|urem|sdiv|srem|and|or|xor|shl|lshr|ashr"
 
 
 def _pattern(text: str) -> re.Pattern[str]:
-    return re.compile(text.replace("VALUE", f"({_VALUE})").replace("TYPE", f"({_TYPE})") + r"(?:, ![\w.]+ !\d+)*$")
+    return re.compile(text.replace("VALUE", f"({_VALUE})").replace("TYPE", f"({_TYPE})") + _METADATA)
 
 
 _PATTERNS: Final[Sequence[tuple[str, re.Pattern[str], tuple[int, ...], tuple[int, ...]]]] = (
@@ -69,7 +70,8 @@ _PATTERNS: Final[Sequence[tuple[str, re.Pattern[str], tuple[int, ...], tuple[int
     ("select", _pattern(r"select i1 VALUE, TYPE VALUE, TYPE VALUE"), (2, 4), (1, 3, 5)),
     ("cast", _pattern(r"(trunc|zext|sext) TYPE VALUE to TYPE"), (2, 4), (1, 3)),
     ("ptrtoint", _pattern(r"ptrtoint ptr VALUE to TYPE"), (2,), (1,)),
-    ("gep", _pattern(r"getelementptr( inbounds)? TYPE, ptr VALUE, i64 VALUE"), (2,), (3, 4, 1)),
+    ("gep", _pattern(r"getelementptr TYPE, ptr VALUE, i64 VALUE"), (1,), (2, 3)),
+    ("gep", _pattern(r"getelementptr inbounds (i8), ptr (%stack), i64 (\d+)"), (1,), (2, 3)),
     ("load", _pattern(r"load TYPE, ptr VALUE, align (\d+)"), (1,), (2, 3)),
     ("store", _pattern(r"store TYPE VALUE, ptr VALUE, align (\d+)"), (1,), (2, 3, 4)),
     ("jump", _pattern(r"br label %([\w.]+)"), (), (1,)),

@@ -236,6 +236,8 @@ MUTATIONS: tuple[tuple[str, str], ...] = (
     (r"(store i64 %\w+, ptr %t\d+), align 1", r"\1, align 2"),
     (r"label %(t\d+), label %(t\d+)(?=\nt\d+:\n.* atomicrmw)", r"label %\2, label %\1"),
     (r"load i64, ptr %w2.home, align 8", "load i64, ptr %w2.home, align 16"),
+    (r"getelementptr i8, ptr %packet", "getelementptr inbounds i8, ptr %packet"),
+    (r"(load i8, ptr %t\d+, align 1)", r"\1, !range !7"),
 )
 
 
@@ -313,7 +315,19 @@ entry:
         assert state.values["%before"].eq(state.values["%after"]) == same
 
 
-@pytest.mark.parametrize("line", ["%a = add nuw i64 %b, 1", "%a = freeze i64 %b", "call void @g(i64 1)", "store i64 1"])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "%a = add nuw i64 %b, 1",
+        "%a = freeze i64 %b",
+        "call void @g(i64 1)",
+        "store i64 1",
+        "%a = load i64, ptr %b, align 8, !range !7",
+        "br label %a, !llvm.loop !7",
+        "%a = getelementptr inbounds i8, ptr %b, i64 1",
+        "%a = getelementptr inbounds i8, ptr %stack, i64 %b",
+    ],
+)
 def test_what_is_not_in_the_subset(line: str) -> None:
     text = f"define internal i64 @main(ptr %run) nounwind {{\nentry:\n  {line}\n  ret i64 0\n}}\n"
     if "@g" in line:
