@@ -15,6 +15,7 @@ from prevail_py._render import Table
 from prevail_py.cfg.builder import build
 from prevail_py.cfg.wto import weak_topological_order
 from prevail_py.objects.program import Program
+from prevail_py.research.corpora.tables import markdown_table
 from prevail_py.research.suite import pairs
 from prevail_py.research.suite.solver import alarms
 from prevail_py.verifier import Verdict, verify
@@ -95,8 +96,7 @@ def table(sets: Mapping[str, Sequence[Row]]) -> Table:
 
 def markdown(found: Table) -> str:
     """The table as Markdown."""
-    marks = ["---:" if column in found.right else "---" for column in range(len(found.header))]
-    return "".join(f"| {' | '.join(cells)} |\n" for cells in (found.header, marks, *found.rows))
+    return "".join(f"{line}\n" for line in markdown_table(found))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -19,6 +19,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Final, TypeVar
 
+from prevail_py.research.frames import checksum
+
 __all__ = ["Namespace", "joined", "missing", "namespace"]
 
 T = TypeVar("T")
@@ -112,9 +114,7 @@ class Namespace:
                 made.bind((source, 0))
                 made.settimeout(wait)
                 request = struct.pack(">BBHHH", 8, 0, 0, 77, 1) + b"ping" * 6
-                total = sum(struct.unpack(f">{len(request) // 2}H", request))
-                total = (total & 0xFFFF) + (total >> 16)
-                request = request[:2] + struct.pack(">H", ~total & 0xFFFF) + request[4:]
+                request = request[:2] + struct.pack(">H", checksum(request)) + request[4:]
                 made.sendto(request, (address, 0))
                 deadline = time.monotonic() + wait
                 while time.monotonic() < deadline:

@@ -2,7 +2,7 @@
 
 What is limited is tried again at the widths of ``--fallback``, so that the table says how far each operator is proved.
 Rows are written as they come (``--rows FILE``, JSON lines), and a run goes on where a file of rows ends.
-Exit code 1 for a counterexample.
+Exit code 1 for a counterexample, 2 where several processes are asked for and joblib is not installed.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import json
 import sys
 from collections.abc import Iterator, Sequence
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
@@ -160,6 +161,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--rows", type=Path, help="a file of rows to go on with")
     parser.add_argument("--out", type=Path, help="where the table goes")
     arguments = parser.parse_args(argv)
+    if arguments.jobs != 1 and find_spec("joblib") is None:
+        print("joblib: not installed; several jobs need it (pip install 'prevail-py[research]')", file=sys.stderr)
+        return 2
     widths = (arguments.width, *(arguments.fallback or ()))
     rows = campaign(arguments.domain or provable(), widths, arguments.jobs, arguments.rows)
     command = " ".join(["python -m prevail_py.research.proofs", *(sys.argv[1:] if argv is None else argv)])

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
-from prevail_py.research.proofs import campaign, table
+import pytest
+
+from prevail_py.research.proofs import campaign, main, table
 from prevail_py.verifier.smt.prove import COUNTEREXAMPLE, LIMITED, PROVED, Row
 
 
@@ -29,3 +32,10 @@ def test_a_run_goes_on_where_a_file_ends(tmp_path: Path) -> None:
     file = tmp_path / "rows"
     first = campaign(["zones"], [8], 1, file)  # zones have one width: nothing to do
     assert first == []
+
+
+def test_several_jobs_need_joblib(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setitem(sys.modules, "joblib", None)
+    assert main(["--domain", "zones", "--jobs", "2"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("joblib: not installed")

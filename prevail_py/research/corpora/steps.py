@@ -2,7 +2,7 @@
 
 Every program is verified with more and more of it allowed, and each verdict is counted at the first step that gives it.
 Where the kernel was asked, the table also tells whether it rejects what is UNSAFE here; where it does not, the program
-is listed, with the reason that somebody found (``agreement.toml``), if any.
+is listed, with the trap of its witness.
 
     python -m prevail_py.research.corpora.steps examples xdp-tools --markdown smt.md
 """

@@ -22,7 +22,18 @@ from prevail_py.research.corpora.classes import UNCLASSIFIED, class_of, classes
 from prevail_py.research.corpora.columns import NOT_A_VERDICT, Row
 from prevail_py.research.corpora.runs import Run
 
-__all__ = ["SUSPECTED", "Bar", "Section", "bars", "cause", "markdown", "sections", "suspects", "unsafe_cause"]
+__all__ = [
+    "SUSPECTED",
+    "Bar",
+    "Section",
+    "bars",
+    "cause",
+    "markdown",
+    "markdown_table",
+    "sections",
+    "suspects",
+    "unsafe_cause",
+]
 
 SUSPECTED: Final = "SUSPECTED UNSOUNDNESS"
 _ARGUMENTS: Final = Path(__file__).with_name("arguments.toml")
@@ -351,11 +362,12 @@ def markdown(title: str, run: Run, parts: Sequence[Section], command: str) -> st
         if part.text:
             lines += [part.text, ""]
         if part.table is not None:
-            lines += _markdown_table(part.table)
+            lines += markdown_table(part.table)
     return "\n".join(lines).rstrip() + "\n"
 
 
-def _markdown_table(table: Table) -> list[str]:
+def markdown_table(table: Table) -> list[str]:
+    """The lines of a table in Markdown."""
     rule = ("---:" if column in table.right else "---" for column in range(len(table.header)))
     rows = (table.header, tuple(rule), *table.rows)
     return ["| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in row) + " |" for row in rows]

@@ -23,6 +23,7 @@ import z3
 from prevail_py.verifier.assertions import Assertion
 from prevail_py.verifier.fixpoint import BudgetExhausted, Fixpoint
 from prevail_py.verifier.setting import Unsupported
+from prevail_py.verifier.smt.budget import Budget
 from prevail_py.verifier.smt.encoding import Encoder
 from prevail_py.verifier.smt.executor import Execution, Moment, execute
 from prevail_py.verifier.smt.history import Remembering, history_of, starts
@@ -81,14 +82,14 @@ def discharge(fixpoint: Fixpoint, faithful: bool, most_alarms: int = 1, budget: 
                 continue
             alarms.append(answer)
             if len(alarms) == most_alarms:
-                return Discharge(execution, solver.encoder, tuple(discharged), tuple(alarms), solver.spent)
-    return Discharge(execution, solver.encoder, tuple(discharged), tuple(alarms), solver.spent)
+                return Discharge(execution, solver.encoder, tuple(discharged), tuple(alarms), solver.budget.spent)
+    return Discharge(execution, solver.encoder, tuple(discharged), tuple(alarms), solver.budget.spent)
 
 
 class _Solver:
     def __init__(self) -> None:
         self.encoder = Encoder()
-        self.spent = 0
+        self.budget = Budget(TOTAL_LIMIT, QUERY_LIMIT)
 
     def ask(self, execution: Execution, moment: Moment, assertion: Assertion) -> Discharged | Alarm:
         state, encoder = moment.state, self.encoder
@@ -99,21 +100,10 @@ class _Solver:
         solver.add(encoder.reached(event))
         solver.add(encoder.facts(event, state.facts.known))
         solver.add(violated(execution.setting, state, assertion, encoder))
-        limit = min(QUERY_LIMIT, TOTAL_LIMIT - self.spent)
-        if limit <= 0:
-            return Alarm(moment, assertion, None)
-        solver.set("rlimit", limit)
-        before = _count(solver)
-        answer = solver.check()
-        cost = _count(solver) - before
-        self.spent += cost
+        before = self.budget.spent
+        answer = self.budget.check(solver)
         if answer == z3.unsat:
             begun = tuple((start.calls, start.pc) for start in starts([event]))
+            cost = self.budget.spent - before
             return Discharged(moment.calls, moment.pc, repr(assertion), solver.to_smt2(), cost, begun)
         return Alarm(moment, assertion, solver.model() if answer == z3.sat else None)
-
-
-def _count(solver: z3.Solver) -> int:
-    """What was spent in the solver's context so far."""
-    found = solver.statistics()
-    return int(found.get_key_value("rlimit count")) if "rlimit count" in found.keys() else 0  # noqa: SIM118

@@ -25,6 +25,7 @@ from prevail_py.verifier.analysis import default_budget, verify
 from prevail_py.verifier.fixpoint import BudgetExhausted, Fixpoint
 from prevail_py.verifier.setting import Setting, Unsupported
 from prevail_py.verifier.smt.algebra import Predicate
+from prevail_py.verifier.smt.budget import Budget
 from prevail_py.verifier.smt.encoding import Encoder
 from prevail_py.verifier.smt.executor import Execution, execute
 from prevail_py.verifier.smt.observation import Entry, Inputs, Observation, Observer
@@ -99,7 +100,7 @@ def prove_equal(left: Program, right: Program, limit: int = _LIMIT) -> Equality:
         texts = [" ".join(filter(None, kind)) for kind in kinds]
         raise ValueError(f"{left.name} is a program of type {texts[0]}, {right.name} of {texts[1]}")
     start = process_time()
-    asked = _Asked(limit)
+    asked = Budget(limit, building=True)
     try:
         kind, reason, difference = _decide(left, right, asked)
     except Unsupported as unsupported:
@@ -111,17 +112,10 @@ def prove_equal(left: Program, right: Program, limit: int = _LIMIT) -> Equality:
     return Equality(kind, left, right, reason, difference, assumptions, asked.queries, spent)
 
 
-@dataclass(slots=True)
-class _Asked:
-    limit: int
-    queries: int = 0
-    spent: int = 0
-
-
 _Answer = tuple[EqualityKind, str, Difference | None]
 
 
-def _decide(left: Program, right: Program, asked: _Asked) -> _Answer:
+def _decide(left: Program, right: Program, asked: Budget) -> _Answer:
     executions = []
     for program in (left, right):
         verdict = verify(program)
@@ -174,7 +168,7 @@ def _ask(
     given: list[Predicate],
     one: Observation,
     other: Observation,
-    asked: _Asked,
+    asked: Budget,
 ) -> _Answer | None:
     """None where no input takes the programs to these ends with a difference."""
     encoder = inputs.encoder
@@ -182,7 +176,7 @@ def _ask(
     known += _agreeing(encoder, one, other, known, asked)
     solver = _solver(encoder, known)
     solver.add(_differ(inputs, one, other))
-    answer = _check(solver, asked)
+    answer = asked.check(solver)
     if answer == z3.unsat:
         return None
     if answer != z3.sat:
@@ -190,7 +184,7 @@ def _ask(
     model = solver.model()
     for size in _SMALL:
         smaller = _solver(encoder, [*solver.assertions(), z3.ULE(inputs.size, encoder.const(size))])
-        if _check(smaller, asked) == z3.sat:
+        if asked.check(smaller) == z3.sat:
             model = smaller.model()
             break
     difference = replayed(left, right, inputs, one, model)
@@ -206,21 +200,8 @@ def _solver(encoder: Encoder, known: Iterable[Predicate]) -> z3.Solver:
     return solver
 
 
-def _check(solver: z3.Solver, asked: _Asked) -> z3.CheckSatResult:
-    left = asked.limit - asked.spent
-    if left <= 0:
-        return z3.unknown
-    solver.set("rlimit", left)
-    asked.queries += 1
-    before = asked.spent
-    answer = solver.check()
-    counted = solver.statistics()
-    asked.spent = counted.get_key_value("rlimit count") if "rlimit count" in counted.keys() else before  # noqa: SIM118
-    return answer
-
-
 def _agreeing(
-    encoder: Encoder, one: Observation, other: Observation, known: list[Predicate], asked: _Asked
+    encoder: Encoder, one: Observation, other: Observation, known: list[Predicate], asked: Budget
 ) -> list[Predicate]:
     """As long as two runs call the same helpers in the same way they get the same from them.
 
@@ -243,8 +224,8 @@ def _agreeing(
     return found
 
 
-def _may(encoder: Encoder, conditions: list[Predicate], asked: _Asked) -> bool:
-    return bool(_check(_solver(encoder, conditions), asked) != z3.unsat)
+def _may(encoder: Encoder, conditions: list[Predicate], asked: Budget) -> bool:
+    return bool(asked.check(_solver(encoder, conditions)) != z3.unsat)
 
 
 def _same(encoder: Encoder, mine: Entry, theirs: Entry) -> Predicate:

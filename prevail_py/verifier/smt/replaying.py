@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import MutableMapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import z3
 
@@ -12,13 +12,14 @@ from prevail_py.isa.instructions import Call
 from prevail_py.objects.program import Program
 from prevail_py.platforms import platform
 from prevail_py.platforms.model import ArgKind
+from prevail_py.verifier.smt.models import bytes_of, number_of
 from prevail_py.verifier.smt.observation import Inputs, Observation
 from prevail_py.vm.context import takes_packet
-from prevail_py.vm.environment import Environment
-from prevail_py.vm.interpreter import Execution, run
+from prevail_py.vm.interpreter import Execution
 from prevail_py.vm.machine import Machine
-from prevail_py.vm.maps import Map, MapError, create_maps, has_values
+from prevail_py.vm.maps import Map, has_values
 from prevail_py.vm.outcome import Returned
+from prevail_py.vm.scenario import Scenario, play
 
 __all__ = ["Difference", "replayed"]
 
@@ -60,24 +61,15 @@ def replayed(left: Program, right: Program, inputs: Inputs, seen: Observation, m
     kind = platform(left.platform).program_type(left.program_type, left.expected_attach_type, left.hook)
     packet: bytes | None = None
     if takes_packet(kind):
-        size = _number(model, inputs.size)
+        size = number_of(model, inputs.size)
         if size > _MOST:
             return None
-        packet = _bytes(model, inputs.packet, 0, size)
-    context = _bytes(model, inputs.context, 0, kind.context_size) if kind.context_known else None
+        packet = bytes_of(model, inputs.packet, size)
+    context = bytes_of(model, inputs.context, kind.context_size) if kind.context_known else None
     contents = tuple(_contents(model, inputs, left, seen))
-    runs = [_run(program, packet, context, contents) for program in (left, right)]
+    runs = [_played(program, packet, context, contents) for program in (left, right)]
     what = tuple(_compared(*runs[0], *runs[1]))
     return Difference(packet, context, contents, what) if what else None
-
-
-def _number(model: z3.ModelRef, term: Any) -> int:
-    value = model.eval(term, model_completion=True)
-    return int(value.as_long())
-
-
-def _bytes(model: z3.ModelRef, array: Any, start: int, size: int) -> bytes:
-    return bytes(_number(model, z3.Select(array, start + k & (1 << 64) - 1)) for k in range(size))
 
 
 def _contents(
@@ -90,18 +82,18 @@ def _contents(
     for name in sorted(inputs.alike):
         spec = specs[name]
         if spec.initial is not None and not spec.read_only:
-            start = _number(model, inputs.base(name))
-            found[name, bytes(spec.key_size)] = _bytes(model, inputs.values, start, spec.value_size)
+            start = number_of(model, inputs.base(name))
+            found[name, bytes(spec.key_size)] = bytes_of(model, inputs.values, spec.value_size, start)
     for call in seen.world.calls:
         if not z3.is_true(model.eval(call.present, model_completion=True)):
             break
-        helper, *words = (_number(model, word) for word in call.words)
+        helper, *words = (number_of(model, word) for word in call.words)
         name = names.get(words[0], "") if helper == _LOOKUP and words else ""
-        if name not in specs or not _number(model, call.result):
+        if name not in specs or not number_of(model, call.result):
             continue
         size = words[2]
         content = b"".join(word.to_bytes(8, "little") for word in words[3:])[:size]
-        value = _bytes(model, inputs.values, _number(model, call.result), specs[name].value_size)
+        value = bytes_of(model, inputs.values, specs[name].value_size, number_of(model, call.result))
         found.setdefault((name, content), value)
     return [(name, key, value) for (name, key), value in found.items()]
 
@@ -110,15 +102,9 @@ _Log = list[tuple[object, ...]]
 _Maps = dict[str, dict[bytes, object]]
 
 
-def _run(
+def _played(
     program: Program, packet: bytes | None, context: bytes | None, contents: tuple[tuple[str, bytes, bytes], ...]
 ) -> tuple[Execution, _Maps, _Log]:
-    environment = Environment()
-    maps = create_maps(program.maps, environment)
-    for name, key, value in contents:
-        for each in maps:
-            if each.spec.name == name:
-                _fill(each, key, value)
     log: _Log = []
 
     def observe(machine: Machine) -> None:
@@ -126,21 +112,15 @@ def _run(
         if isinstance(instruction, Call):
             log.append(_call(machine, instruction.helper))
 
-    execution = run(
-        program, packet=packet, context=context, maps=maps, environment=environment, fuel=_FUEL, observers=(observe,)
+    stored = tuple(
+        (index, key, value)
+        for name, key, value in contents
+        for index, spec in enumerate(program.maps)
+        if spec.name == name
     )
+    execution = play(program, Scenario(packet, stored, context=context), (observe,), _FUEL)
+    maps = execution.maps[: len(program.maps)]
     return execution, {each.spec.name: _all(each) for each in maps if not each.spec.read_only}, log
-
-
-def _fill(target: Map, key: bytes, value: bytes) -> None:
-    """Store one element; a map that cannot take it stays as it is, and the run tells what comes of that."""
-    if not has_values(target) or not isinstance(target, MutableMapping):
-        return
-    known = platform().map_type(target.spec.type)
-    try:
-        target[key] = [value] * target.cpus if known is not None and known.per_cpu else value
-    except MapError:
-        return
 
 
 def _all(target: Map) -> dict[bytes, object]:

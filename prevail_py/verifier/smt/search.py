@@ -25,9 +25,11 @@ from prevail_py.verifier.assertions import Assertion
 from prevail_py.verifier.fixpoint import BudgetExhausted, Fixpoint
 from prevail_py.verifier.setting import Unsupported
 from prevail_py.verifier.smt.algebra import Predicate
+from prevail_py.verifier.smt.budget import Budget
 from prevail_py.verifier.smt.executor import Execution, Moment, execute
 from prevail_py.verifier.smt.history import Called, Event, Join, Loaded, Start, Stored, ancestors, history_of
 from prevail_py.verifier.smt.memory import CONTEXT, LARGEST, PACKET, RANDOM, OwnMemory, contents_of, present_in
+from prevail_py.verifier.smt.models import bytes_of, number_of
 from prevail_py.verifier.smt.violations import violated
 from prevail_py.verifier.values import Pointer, RegionKind
 from prevail_py.verifier.witness import Witness, simplified, witness_of
@@ -101,13 +103,13 @@ class _Search:
         self.setting = execution.setting
         self.program: Program = execution.setting.program
         self.encoder = OwnMemory(execution.setting)
-        self.spent = 0
+        self.budget = Budget(_TOTAL_LIMIT, _QUERY_LIMIT)
         self._packets = takes_packet(self.setting.program_type)
 
     def run(self) -> Witness | None:
         alarms = [(moment, assertion) for moment in self.execution.moments for assertion in moment.open]
         for moment, assertion in alarms[:_MOST_ALARMS]:
-            if self.spent >= _TOTAL_LIMIT:
+            if self.budget.is_spent:
                 break
             found = self._witness(moment, assertion)
             if found is not None:
@@ -137,15 +139,8 @@ class _Search:
     def _model(self, conditions: list[Predicate]) -> z3.ModelRef | None:
         solver = z3.SolverFor("QF_ABV", ctx=self.encoder.context)
         solver.set("random_seed", 0)
-        limit = min(_QUERY_LIMIT, _TOTAL_LIMIT - self.spent)
-        if limit <= 0:
-            return None
-        solver.set("rlimit", limit)
         solver.add(*conditions)
-        before = _count(solver)
-        answer = solver.check()
-        self.spent += _count(solver) - before
-        return solver.model() if answer == z3.sat else None
+        return solver.model() if self.budget.check(solver) == z3.sat else None
 
     def _packet_fits(self, least: int, most: int) -> Iterator[Predicate]:
         entry = self.execution.entry
@@ -178,34 +173,13 @@ class _Search:
         context, randoms = self._context(model, path), tuple(self._randoms(model, path))
         return Scenario(packet, contents, 0, context, randoms, tuple(self._world(model, path).items()))
 
-    def _number(self, model: z3.ModelRef, expression: z3.ExprRef) -> int:
-        return int(model.eval(expression, model_completion=True).as_long())
-
-    def _bytes(self, model: z3.ModelRef, array: z3.ArrayRef, size: int) -> bytes:
-        """The first ``size`` bytes of an array in a model: read off its value, which is mostly one byte all over."""
-        value = model.eval(array, model_completion=True)
-        written: dict[int, int] = {}
-        rest = value
-        while z3.is_store(rest):
-            rest, place, byte = rest.children()
-            if not (z3.is_bv_value(place) and z3.is_bv_value(byte)):
-                break
-            written.setdefault(place.as_long(), byte.as_long())  # outer stores are later ones
-        if z3.is_const_array(rest) and z3.is_bv_value(rest.arg(0)):
-            found = bytearray([rest.arg(0).as_long()]) * size
-            for place, byte in written.items():
-                if place < size:
-                    found[place] = byte
-            return bytes(found)
-        return bytes(self._number(model, z3.Select(value, self.encoder.const(place))) for place in range(size))
-
     def _packet(self, model: z3.ModelRef) -> bytes:
         entry, encoder = self.execution.entry, self.encoder
         if entry.packet_size.symbol == NO_SYMBOL:
             size = 64
         else:
-            size = self._number(model, encoder.term(history_of(entry), entry.packet_size))
-        return self._bytes(model, encoder.initial(PACKET), size)
+            size = number_of(model, encoder.term(history_of(entry), entry.packet_size))
+        return bytes_of(model, encoder.initial(PACKET), size)
 
     def _context(self, model: z3.ModelRef, path: list[Event]) -> bytes | None:
         read = any(
@@ -216,7 +190,7 @@ class _Search:
         )
         if not read:
             return None
-        return self._bytes(model, self.encoder.initial(CONTEXT), self.setting.program_type.context_size)
+        return bytes_of(model, self.encoder.initial(CONTEXT), self.setting.program_type.context_size)
 
     def _contents(self, model: z3.ModelRef, path: list[Event]) -> Iterator[tuple[int, bytes, bytes]]:
         """What maps hold: under the keys that are looked up, and where global data is touched."""
@@ -229,7 +203,7 @@ class _Search:
                     if result.base.symbol == NO_SYMBOL or spec.read_only or spec.key_size == 0:
                         continue
                     key = self.encoder.key_argument(event, spec.key_size)
-                    yield from self._element(model, path, handle.region.index, self._number(model, key))
+                    yield from self._element(model, path, handle.region.index, number_of(model, key))
                 case Called(result=Term()) if self._is_on_map(event, "bpf_map_update_elem"):
                     yield from self._others(model, event)
                 case Loaded(address=address) | Stored(address=address):
@@ -253,9 +227,9 @@ class _Search:
         assert isinstance(result, Term)
         spec = self.program.maps[handle.region.index]
         map_type = self.setting.platform.map_type(spec.type)
-        failed = self._number(model, self.encoder.term(event, result)) != 0
+        failed = number_of(model, self.encoder.term(event, result)) != 0
         if failed and spec.key_size and map_type is not None and not map_type.index_key:
-            mine = self._number(model, self.encoder.key_argument(event, spec.key_size))
+            mine = number_of(model, self.encoder.key_argument(event, spec.key_size))
             last = (1 << 8 * spec.key_size) - 1
             for key in islice((key for key in count() if key != mine), min(spec.max_entries, last, _MOST_ELEMENTS)):
                 yield handle.region.index, key.to_bytes(spec.key_size, "little"), bytes(spec.value_size)
@@ -269,7 +243,7 @@ class _Search:
             return
         at = encoder.const(key, 8 * spec.key_size)
         if map_type.lookup is LookupResult.VALUE and not map_type.index_key:
-            present = self._number(model, z3.Select(encoder.initial(present_in(index)), at))
+            present = number_of(model, z3.Select(encoder.initial(present_in(index)), at))
             if not present:
                 return
         array = model.eval(encoder.initial(contents_of(index)), model_completion=True)
@@ -277,7 +251,7 @@ class _Search:
         places = range(spec.value_size) if spec.value_size <= LARGEST else self._places(model, path, index)
         for place in places:
             if place < len(value):
-                value[place] = self._number(model, z3.Select(array, z3.Concat(at, encoder.const(place, 32))))
+                value[place] = number_of(model, z3.Select(array, z3.Concat(at, encoder.const(place, 32))))
         yield index, key.to_bytes(spec.key_size, "little"), bytes(value)
 
     def _places(self, model: z3.ModelRef, path: list[Event], index: int) -> list[int]:
@@ -287,7 +261,7 @@ class _Search:
             match event:
                 case Loaded(address=Pointer() as address, size=size) if address.region.kind is RegionKind.MAP_VALUE:
                     if address.region.index == index and not address.region.inner:
-                        start = self._number(model, self.encoder.term(event.before, address.offset))
+                        start = number_of(model, self.encoder.term(event.before, address.offset))
                         places.update(range(start, start + size))
         return sorted(places)
 
@@ -296,7 +270,7 @@ class _Search:
             match event:
                 case Called(result=Term() as result, helper=helper):
                     if self.setting.platform.helper_name(helper) == RANDOM:
-                        yield self._number(model, self.encoder.term(event, result)) & 0xFFFFFFFF
+                        yield number_of(model, self.encoder.term(event, result)) & 0xFFFFFFFF
 
     def _world(self, model: z3.ModelRef, path: list[Event]) -> dict[str, int]:
         """The clock, and the process that runs the program: as the first call that asks for each wants them."""
@@ -306,7 +280,7 @@ class _Search:
                 case Called(result=Term() as result, helper=helper):
                     name = self.setting.platform.helper_name(helper)
                     for part, shift in _WORLD.get(name or "", ()):
-                        value = self._number(model, self.encoder.term(event, result))
+                        value = number_of(model, self.encoder.term(event, result))
                         # The clock goes on before it is read.
                         wanted = value - Environment().tick if part == "now" else value >> shift & 0xFFFFFFFF
                         world.setdefault(part, wanted)
@@ -326,11 +300,11 @@ class _Search:
             actual = results.pop(0)
             if isinstance(event.result, Term):
                 term = self.encoder.term(event, event.result)
-                if self._number(model, term) != actual:
+                if number_of(model, term) != actual:
                     yield term == self.encoder.const(actual)
             elif isinstance(event.result, Pointer):
                 base = self.encoder.term(event, event.result.base)
-                if (self._number(model, base) == 0) != (actual == 0):
+                if (number_of(model, base) == 0) != (actual == 0):
                     zero = self.encoder.const(0)
                     yield base == zero if actual == 0 else base != zero
 
@@ -349,8 +323,3 @@ class _Search:
 
         play(self.program, inputs, (observe,))
         return answers
-
-
-def _count(solver: z3.Solver) -> int:
-    found = solver.statistics()
-    return int(found.get_key_value("rlimit count")) if "rlimit count" in found.keys() else 0  # noqa: SIM118

@@ -30,7 +30,6 @@ from prevail_py.verifier.assertions import (
     Result,
     UserAssertion,
 )
-from prevail_py.verifier.check import findings
 from prevail_py.verifier.contracts import (
     MAX_SIZE,
     SOCKETS,
@@ -53,9 +52,11 @@ __all__ = ["violated"]
 
 
 def violated(setting: Setting, state: State, assertion: Assertion, encoder: Encoder) -> Predicate:
-    """A condition that holds, given that a run is in ``state``, at least where it violates ``assertion``."""
-    if not findings(setting, state, (assertion,)):
-        return encoder.false()
+    """A condition that holds, given that a run is in ``state``, at least where it violates ``assertion``.
+
+    The assertion has to be one that the domains leave open in the state
+    (:attr:`~prevail_py.verifier.smt.executor.Moment.open`): for others the condition may be true where nothing fails.
+    """
     return _Conditions(setting, state, encoder).of(assertion)
 
 

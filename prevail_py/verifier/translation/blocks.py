@@ -347,7 +347,7 @@ class _Checker:
                 raise IrError(f"no semantics for {instruction}")
 
     def _forget(self, r: _Reference) -> None:
-        r.cells = changed_block(self.words, len(r.events))
+        r.cells = dict(changed_block(self.words, len(r.events)))
 
     def _operand(self, r: _Reference, operand: Operand) -> Term:
         if not isinstance(operand, Register):

@@ -50,7 +50,9 @@ class End:
 
 @dataclass(slots=True)
 class State:
-    """``words`` is the size of the block of the run.  ``values`` are those of names, ``cells`` those that were changed, ``path`` the conditions under which it comes.
+    """``words`` is the size of the block of the run.
+
+    ``values`` are those of names, ``cells`` those that were changed, ``path`` the conditions under which it comes.
 
     ``owed`` are obligations: conditions that must hold on the path so far, with the line that they are about.
     """
@@ -98,9 +100,9 @@ def symbol(name: str, width: int = 64) -> z3.BitVecRef:
     return z3.BitVec(name, width)
 
 
-def changed_block(words: int, events: int) -> dict[int, Term]:
+def changed_block(words: int, events: int) -> Iterator[tuple[int, Term]]:
     """What is in a block of so many words when the last of so many events may have changed all of it."""
-    return {place: symbol(f"cell {place} {events}") for place in range(words)}
+    return ((place, symbol(f"cell {place} {events}")) for place in range(words))
 
 
 _MOST_STEPS: Final = 20_000
@@ -109,8 +111,9 @@ _MOST_STEPS: Final = 20_000
 def execute(function: Function, label: str, words: int, stop: str = "s") -> Iterator[tuple[End, State]]:
     """All ways through a function from a label to the next one that begins a block of the program, or to its end.
 
-    ``words`` is the size of the block of the run
-    (:func:`~prevail_py.vm.jit.proved.layout.block_words`), all of which helpers and subprograms may change.  Raises :class:`IrError` for what does not come to an end or is not in the subset.
+    ``words`` is the size of the block of the run (:func:`~prevail_py.vm.jit.proved.layout.block_words`), all of which
+    helpers and subprograms may change.  Raises :class:`IrError` for what does not come to an end or is not in the
+    subset.
     """
     pending: list[tuple[str, str, State]] = [("", label, State(words))]
     while pending:
