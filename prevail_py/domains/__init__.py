@@ -24,7 +24,7 @@ from prevail_py.domains.scalar_zones import ScalarZones
 from prevail_py.domains.tnum import Tnum
 from prevail_py.domains.zones import Zones
 
-__all__ = ["DEFAULT", "FACTS", "WORDS", "facts", "register"]
+__all__ = ["BUILT_IN", "DEFAULT", "FACTS", "WORDS", "facts", "register"]
 
 DEFAULT: Final = "interval*tnum*zones"
 
@@ -34,7 +34,8 @@ WORDS: Final[dict[str, type[Any]]] = {"interval": Interval, "tnum": Tnum, "congr
 FACTS: Final[dict[str, Callable[[], Facts]]] = {"zones": Zones.top, "equalities": Equalities.top}
 """Abstractions of all symbols together, by name."""
 
-_BUILT_IN: Final = frozenset({*WORDS, *FACTS})
+BUILT_IN: Final = frozenset({*WORDS, *FACTS})
+"""The names that always stand for the same domain."""
 
 
 def register(name: str, domain: type[Any] | Callable[[], Facts]) -> None:
@@ -49,7 +50,7 @@ def register(name: str, domain: type[Any] | Callable[[], Facts]) -> None:
     if not callable(domain):
         raise TypeError(f"{domain!r} is neither a class of words nor a function that makes facts")
     table: dict[str, Any] = WORDS if isinstance(domain, type) and _is_word(domain) else FACTS
-    built_in = name in _BUILT_IN
+    built_in = name in BUILT_IN
     if built_in and {**WORDS, **FACTS}[name] is not domain:
         raise ValueError(f"the name {name!r} is taken")
     WORDS.pop(name, None)

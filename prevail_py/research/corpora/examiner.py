@@ -19,7 +19,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, Final
 
@@ -30,6 +30,7 @@ from prevail_py.objects.program import Program
 from prevail_py.research.corpora.columns import Row
 from prevail_py.research.corpora.expectations import Expectation, expectations
 from prevail_py.research.corpora.features import btf_need, uses
+from prevail_py.research.corpora.own_domains import OwnDomain, install
 from prevail_py.research.corpora.sources import open_item
 
 __all__ = ["Examiner"]
@@ -80,9 +81,10 @@ class Examiner:
         rows: list[Row] = answer["programs"]
         return rows
 
-    def verdict(self, path: Path, program: str, options: Mapping[str, Any]) -> Row:
-        """What the verifier says of one program."""
-        answer = self._ask({"path": str(path), "program": program, "options": dict(options)})
+    def verdict(self, path: Path, program: str, options: Mapping[str, Any], domains: Sequence[OwnDomain] = ()) -> Row:
+        """What the verifier says of one program; ``domains`` are those that only the caller has."""
+        own = {domain.name: domain.code for domain in domains}
+        answer = self._ask({"path": str(path), "program": program, "options": dict(options), "domains": own})
         if isinstance(answer, str):
             return {"verdict": "LIMIT" if answer.startswith("no verdict") else "CRASH", "reason": answer}
         return answer
@@ -173,7 +175,7 @@ def _answer(loaded: ObjectFile | ObjectError, question: Mapping[str, Any]) -> di
     if name is not None and "oracle" in question:
         return _under_oracle(loaded.programs[name], *question["oracle"])
     if name is not None:
-        return _verified(loaded.programs[name], question["options"])
+        return _verified(loaded.programs[name], question["options"], question["domains"])
     try:
         expected = expectations(loaded.btf)
     except ObjectError as error:
@@ -209,9 +211,13 @@ def _expected(expectation: Expectation | None) -> Row:
     }
 
 
-def _verified(program: Program, options: Mapping[str, Any]) -> Row:
+def _verified(program: Program, options: Mapping[str, Any], domains: Mapping[str, str]) -> Row:
     from prevail_py.verifier import verify
 
+    try:
+        install(domains)
+    except Exception as error:  # the code of a domain may do anything
+        return {"verdict": "CRASH", "reason": f"{', '.join(domains)}: {type(error).__name__}: {error}"}
     gc.collect()
     watched = _reset_peak()
     start = time.process_time()

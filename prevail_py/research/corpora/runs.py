@@ -13,7 +13,7 @@ import platform as host
 import subprocess
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
@@ -24,6 +24,7 @@ from prevail_py.objects.errors import ObjectError
 from prevail_py.research.corpora.cache import CorpusError, digest, write_whole
 from prevail_py.research.corpora.columns import NOT_A_VERDICT, Row, complete
 from prevail_py.research.corpora.examiner import Examiner
+from prevail_py.research.corpora.own_domains import OwnDomain
 from prevail_py.research.corpora.peer import Peer
 from prevail_py.research.corpora.selftests import TYPES
 from prevail_py.research.corpora.sources import RECIPE, Collection, Item, open_item
@@ -69,12 +70,14 @@ class Options:
     """How to run.  ``verifier`` holds arguments of :func:`prevail_py.verifier.verify`.
 
     ``kernel``: ask the running kernel as well.  ``fresh``: use no kept rows of the verifier, as where times matter.
+    ``domains``: those that the domain is made of and that the package does not have.
     """
 
     verifier: Mapping[str, Any] = field(default_factory=dict)
     kernel: bool = True
     limit: float = WALL_LIMIT
     fresh: bool = False
+    domains: tuple[OwnDomain, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,7 +208,8 @@ def _name(corpus: str, item: Item, program: str) -> Row:
 
 
 def _name_of(options: Options) -> str:
-    return json.dumps(dict(options.verifier), sort_keys=True)
+    own = "".join(f" {domain.name} {domain.digest}" for domain in options.domains)
+    return json.dumps(dict(options.verifier), sort_keys=True) + own
 
 
 def kept(path: Path, make: Callable[[], list[Row]], fresh: bool) -> list[Row]:
@@ -225,7 +229,10 @@ def kept(path: Path, make: Callable[[], list[Row]], fresh: bool) -> list[Row]:
 def _verdicts(item: Item, options: Options) -> list[Row]:
     child = examiner(options.limit)
     rows = child.programs(item.path)
-    return [row | child.verdict(item.path, row["program"], options.verifier) if row["program"] else row for row in rows]
+    return [
+        row | child.verdict(item.path, row["program"], options.verifier, options.domains) if row["program"] else row
+        for row in rows
+    ]
 
 
 def _kernel_answers(item: Item) -> list[Row]:
@@ -273,7 +280,10 @@ def about(collections: Sequence[Collection], options: Options) -> dict[str, Any]
         "version": prevail_py.__version__,
         "commit": _commit(),
         "verifier": fingerprint()[:16],
-        "options": asdict(options),
+        "options": {
+            **asdict(replace(options, domains=())),
+            "domains": {domain.name: domain.digest for domain in options.domains},
+        },
         "kernel": host.release() if options.kernel else None,
         "machine": f"{host.machine()}, {os.cpu_count()} CPUs, Python {host.python_version()}",
         "corpora": {

@@ -84,9 +84,9 @@ def test_known_rows_are_not_made_again(collection: Collection, tmp_path: Path, m
     asked: list[str] = []
     verdict = Examiner.verdict
 
-    def counted(self: Examiner, path: Path, program: str, options: Any) -> Row:
+    def counted(self: Examiner, path: Path, program: str, *rest: Any) -> Row:
         asked.append(program)
-        return verdict(self, path, program, options)
+        return verdict(self, path, program, *rest)
 
     monkeypatch.setattr(Examiner, "verdict", counted)
     assert run(collection, tmp_path).rows == first.rows
