@@ -52,7 +52,7 @@ from prevail_py.verifier.smt.algebra import Z3Algebra
 from prevail_py.verifier.translation.execute import End, Event, State, Term, changed_block, division, execute, symbol
 from prevail_py.verifier.translation.reader import Function, IrError, functions
 from prevail_py.vm.jit.proved.layout import Field, MapField, Status, block_words, map_field
-from prevail_py.vm.jit.proved.lower import Layout, Variant
+from prevail_py.vm.jit.proved.model import Layout, Variant
 from prevail_py.vm.jit.proved.module import layout_of, module_text
 from prevail_py.vm.jit.proved.plan import Plan, is_static, plan
 from prevail_py.vm.machine import prepare

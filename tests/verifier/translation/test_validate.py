@@ -23,9 +23,10 @@ from prevail_py.verifier.translation import validate
 from prevail_py.verifier.translation.execute import execute
 from prevail_py.verifier.translation.reader import IrError, functions
 from prevail_py.vm.jit.algebra import LlvmAlgebra
-from prevail_py.vm.jit.proved import lower
+from prevail_py.vm.jit.proved import arithmetic, calls, memory
+from prevail_py.vm.jit.proved.emission import Emission
 from prevail_py.vm.jit.proved.layout import MapField, block_words, map_field
-from prevail_py.vm.jit.proved.lower import Function, Variant
+from prevail_py.vm.jit.proved.model import Variant
 from prevail_py.vm.jit.proved.module import module_text
 from prevail_py.vm.jit.proved.plan import Ineligible
 from prevail_py.vm.memory import WINDOW
@@ -139,17 +140,20 @@ def _algebra(name: str, make: Callable[[Any], Any]) -> Callable[[pytest.MonkeyPa
 
 def _evaluate(change: Callable[[WordOp], WordOp]) -> Callable[[pytest.MonkeyPatch], None]:
     def plant(patch: pytest.MonkeyPatch) -> None:
-        patch.setattr(lower, "evaluate", lambda algebra, op, args: evaluate_words(algebra, change(op), tuple(args)))
+        for module in (arithmetic, memory):
+            patch.setattr(
+                module, "evaluate", lambda algebra, op, args: evaluate_words(algebra, change(op), tuple(args))
+            )
 
     return plant
 
 
-def _method(name: str, make: Callable[[Any], Any]) -> Callable[[pytest.MonkeyPatch], None]:
-    return lambda patch: patch.setattr(Function, name, make(getattr(Function, name)))
+def _in(where: Any, name: str, make: Callable[[Any], Any]) -> Callable[[pytest.MonkeyPatch], None]:
+    return lambda patch: patch.setattr(where, name, make(getattr(where, name)))
 
 
 def _without_fetch(original: Any) -> Any:
-    return lambda self, pc, instruction: original(self, pc, _plain(instruction))
+    return lambda f, pc, instruction: original(f, pc, _plain(instruction))
 
 
 def _plain(instruction: Atomic) -> Atomic:
@@ -161,8 +165,8 @@ def _compare(original: Any) -> Any:
 
 
 def _place(original: Any) -> Any:
-    def place(self: Function, pc: int, register: int, offset: int, size: int | None) -> Any:
-        return original(self, pc, register, offset ^ 1 if size == 1 else offset, size)
+    def place(f: Emission, pc: int, register: int, offset: int, size: int | None) -> Any:
+        return original(f, pc, register, offset ^ 1 if size == 1 else offset, size)
 
     return place
 
@@ -172,7 +176,7 @@ def _status(original: Any) -> Any:
 
 
 def _window(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(lower, "WINDOW", 2 * WINDOW)
+    patch.setattr(calls, "WINDOW", 2 * WINDOW)
 
 
 BUGS: dict[str, tuple[Callable[[pytest.MonkeyPatch], None], str]] = {
@@ -185,15 +189,15 @@ BUGS: dict[str, tuple[Callable[[pytest.MonkeyPatch], None], str]] = {
     ),
     "swapped operands": (_algebra("sub", lambda old: lambda self, a, b, width: old(self, b, a, width)), "r0 is"),
     "comparison signedness": (_algebra("compare", _compare), "where it must not"),
-    "wrong fetch result": (_method("atomic", _without_fetch), "r[19] is"),
+    "wrong fetch result": (_in(memory, "atomic", _without_fetch), "r[19] is"),
     "byte swap width": (_evaluate(lambda op: WordOp(op.kind, 64) if op.kind is OpKind.BSWAP else op), "r7 is"),
     "width of an operation": (_evaluate(lambda op: replace(op, width=64) if op.kind is OpKind.ADD else op), "r9 is"),
-    "place of an access": (_method("place", _place), "operand 0 of (load|store)"),
+    "place of an access": (_in(memory, "place", _place), "operand 0 of (load|store)"),
     "shadow of another region": (
-        _method("_moved_shadow", lambda _: lambda self, pc, dst, op, sources: self.context_shadow()),
+        _in(arithmetic, "_moved_shadow", lambda _: lambda f, pc, dst, op, sources: f.context_shadow()),
         "where r1 is",
     ),
-    "lost status": (_method("_return_status", _status), "status of a subprogram"),
+    "lost status": (_in(Emission, "return_status", _status), "status of a subprogram"),
     "frame of a subprogram": (_window, "operand 2 of call"),
 }
 

@@ -17,7 +17,6 @@ from llvmlite import binding
 from prevail_py import examples
 from prevail_py.host.gate import GateError, run_batch
 from prevail_py.host.gate import facts_of as facts_from
-from prevail_py.isa.instructions import Atomic
 from prevail_py.objects.elf import load_object
 from prevail_py.objects.program import MapSpec, Program
 from prevail_py.objects.region_facts import Place, RegionFact, RegionFacts
@@ -33,9 +32,10 @@ from prevail_py.vm.environment import Environment
 from prevail_py.vm.interpreter import Interpreter
 from prevail_py.vm.jit.algebra import LlvmAlgebra
 from prevail_py.vm.jit.engine import JitEngine
+from prevail_py.vm.jit.proved import arithmetic, memory
 from prevail_py.vm.jit.proved import engine as proved_engine
-from prevail_py.vm.jit.proved import lower
-from prevail_py.vm.jit.proved.lower import Function, Variant
+from prevail_py.vm.jit.proved.emission import Emission
+from prevail_py.vm.jit.proved.model import Variant
 from prevail_py.vm.jit.proved.module import module_text
 from prevail_py.vm.jit.proved.plan import Ineligible, plan
 from prevail_py.vm.machine import prepare
@@ -505,35 +505,32 @@ def _evaluate(change: Callable[[WordOp], WordOp]) -> Callable[[pytest.MonkeyPatc
         def evaluate(algebra: Any, op: WordOp, args: Sequence[Any]) -> Any:
             return evaluate_words(algebra, change(op), tuple(args))
 
-        patch.setattr(lower, "evaluate", evaluate)
+        for module in (arithmetic, memory):
+            patch.setattr(module, "evaluate", evaluate)
 
     return plant
 
 
 def _fetch(patch: pytest.MonkeyPatch) -> None:
-    original = Function.atomic
-
-    def atomic(self: Function, pc: int, instruction: Atomic) -> None:
-        original(self, pc, replace(instruction, fetch=False))
-
-    patch.setattr(Function, "atomic", atomic)
+    original = memory.atomic
+    patch.setattr(memory, "atomic", lambda f, pc, instruction: original(f, pc, replace(instruction, fetch=False)))
 
 
 def _shadow(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Function, "_moved_shadow", lambda self, pc, dst, op, sources: self.context_shadow())
+    patch.setattr(arithmetic, "_moved_shadow", lambda f, pc, dst, op, sources: f.context_shadow())
 
 
 def _host(patch: pytest.MonkeyPatch) -> None:
-    original = Function.place
+    original = memory.place
 
-    def place(self: Function, pc: int, register: int, offset: int, size: int | None) -> tuple[str, str]:
-        return original(self, pc, register, offset ^ 1 if size == 1 else offset, size)
+    def place(f: Emission, pc: int, register: int, offset: int, size: int | None) -> tuple[str, str]:
+        return original(f, pc, register, offset ^ 1 if size == 1 else offset, size)
 
-    patch.setattr(Function, "place", place)
+    patch.setattr(memory, "place", place)
 
 
 def _signed_load(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(lower, "load_op", lambda size, signed: WordOp(OpKind.ZEXT, 8 * size))
+    patch.setattr(memory, "load_op", lambda size, signed: WordOp(OpKind.ZEXT, 8 * size))
 
 
 def _comparison(patch: pytest.MonkeyPatch) -> None:

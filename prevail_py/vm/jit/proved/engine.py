@@ -20,7 +20,7 @@ from prevail_py.vm.engines import EngineError
 from prevail_py.vm.environment import Environment
 from prevail_py.vm.interpreter import DEFAULT_FUEL, Execution
 from prevail_py.vm.jit.proved.layout import Field, Status
-from prevail_py.vm.jit.proved.lower import Variant
+from prevail_py.vm.jit.proved.model import Variant
 from prevail_py.vm.jit.proved.module import BATCH, RUN, layout_of, module_text
 from prevail_py.vm.jit.proved.plan import Ineligible, Plan, plan
 from prevail_py.vm.jit.proved.runtime import Block, MachineRun, address_of, biased, unexpected

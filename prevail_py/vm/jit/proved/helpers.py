@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import errno
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
+from prevail_py.vm.jit.proved.emission import Emission
 from prevail_py.vm.jit.proved.layout import Field, MapField, Status, map_field
+from prevail_py.vm.jit.proved.memory import place
+from prevail_py.vm.jit.proved.model import Shadow
 from prevail_py.vm.jit.proved.text import Word, word
 from prevail_py.vm.maps.model import UpdateFlag
-
-if TYPE_CHECKING:
-    from prevail_py.vm.jit.proved.lower import Function
 
 __all__ = ["CHECKSUM", "call"]
 
@@ -92,7 +92,7 @@ out:
 """``bpf_csum_diff`` (:func:`prevail_py.vm.helpers.checksum.csum_diff`): sums of at most 2**27 words do not overflow."""
 
 
-def call(f: Function, pc: int) -> None:
+def call(f: Emission, pc: int) -> None:
     """Call a helper; R1 to R5 cannot be used after it."""
     if pc in f.plan.called:
         _call_python(f, pc)
@@ -106,7 +106,7 @@ def call(f: Function, pc: int) -> None:
         case "bpf_map_delete_elem":
             index = f.plan.native[pc]
             assert index is not None
-            key, _ = f.place(pc, 2, 0, f.plan.code.program.maps[index].key_size)
+            key, _ = place(f, pc, 2, 0, f.plan.code.program.maps[index].key_size)
             result = f.b.value(
                 f"call i64 @remove{index}(ptr {f.host_field(map_field(index, MapField.TABLE))}, ptr {key})"
             )
@@ -123,18 +123,18 @@ def call(f: Function, pc: int) -> None:
             _returns(f, _clock(f))
 
 
-def _returns(f: Function, result: Word) -> None:
+def _returns(f: Emission, result: Word) -> None:
     f.clobber_arguments()
     f.put(0, result)
 
 
-def _clock(f: Function) -> Word:
+def _clock(f: Emission) -> Word:
     now = f.b.add(f.field(Field.NOW), f.field(Field.TICK))
     f.set_field(Field.NOW, now)
     return now
 
 
-def _random(f: Function, pc: int) -> None:
+def _random(f: Emission, pc: int) -> None:
     """The next of the numbers that Python drew; it draws more where they are used up."""
     b = f.b
     used, drawn = f.field(Field.RANDOM_NEXT), f.field(Field.RANDOM_COUNT)
@@ -156,12 +156,12 @@ def _random(f: Function, pc: int) -> None:
     _returns(f, b.zext(number, 64))
 
 
-def _checksum(f: Function, pc: int) -> None:
+def _checksum(f: Emission, pc: int) -> None:
     pointers = []
     for register in (1, 3):
         # Null, with a size of 0, has no region: then nothing is read.
         if (pc, register) in f.plan.facts.pointers:
-            pointers.append(f.place(pc, register, 0, None)[0])
+            pointers.append(place(f, pc, register, 0, None)[0])
         else:
             pointers.append("null")
     sizes = f.word(2).text, f.word(4).text
@@ -172,13 +172,13 @@ def _checksum(f: Function, pc: int) -> None:
 # Maps ---------------------------------------------------------------------------------------------------------------
 
 
-def _number(f: Function, index: int, slot: Word) -> Word:
+def _number(f: Emission, index: int, slot: Word) -> Word:
     """The number of a value: that of its slot on this CPU."""
     cpus = f.layout.cpus[index]
     return slot if cpus == 1 else f.b.add(f.b.mul(slot, word(cpus)), f.field(Field.CPU))
 
 
-def _value(f: Function, index: int, slot: Word) -> tuple[Word, str]:
+def _value(f: Emission, index: int, slot: Word) -> tuple[Word, str]:
     """The address of a value as the program sees it, and in this process."""
     b, number = f.b, _number(f, index, slot)
     seen = b.add(word(f.layout.first[index]), b.shl(number, word(32)))
@@ -187,24 +187,22 @@ def _value(f: Function, index: int, slot: Word) -> tuple[Word, str]:
     return seen, b.value(f"getelementptr i8, ptr {values}, i64 {offset.text}")
 
 
-def _array_slot(f: Function, pc: int, index: int) -> tuple[Word, Word]:
+def _array_slot(f: Emission, pc: int, index: int) -> tuple[Word, Word]:
     """The index that the key is, and whether the array has it."""
     b = f.b
-    key, scope = f.place(pc, 2, 0, 4)
+    key, scope = place(f, pc, 2, 0, 4)
     slot = b.zext(Word(b.value(f"load i32, ptr {key}, align 1{scope}"), 32), 64)
     return slot, b.icmp_unsigned("<", slot, word(f.plan.code.program.maps[index].max_entries))
 
 
-def _look_up(f: Function, pc: int) -> None:
-    from prevail_py.vm.jit.proved.lower import Shadow
-
+def _look_up(f: Emission, pc: int) -> None:
     b, index = f.b, f.plan.native[pc]
     assert index is not None
     spec = f.plan.code.program.maps[index]
     if f.is_array(index):
         slot, exists = _array_slot(f, pc, index)
     else:
-        key, _ = f.place(pc, 2, 0, spec.key_size)
+        key, _ = place(f, pc, 2, 0, spec.key_size)
         table = f.host_field(map_field(index, MapField.TABLE))
         slot = Word(b.value(f"call i64 @find{index}(ptr {table}, ptr {key})"), 64)
         exists = b.icmp_signed(">=", slot, word(0))
@@ -213,13 +211,13 @@ def _look_up(f: Function, pc: int) -> None:
     f.put(0, b.select(exists, seen, word(0)), Shadow(host, seen, word(spec.value_size)))
 
 
-def _update(f: Function, pc: int) -> None:
+def _update(f: Emission, pc: int) -> None:
     b, index = f.b, f.plan.native[pc]
     assert index is not None
     spec, flags = f.plan.code.program.maps[index], f.word(4)
     if not f.is_array(index):
-        key, _ = f.place(pc, 2, 0, spec.key_size)
-        value, _ = f.place(pc, 3, 0, spec.value_size)
+        key, _ = place(f, pc, 2, 0, spec.key_size)
+        value, _ = place(f, pc, 3, 0, spec.value_size)
         table, values = (f.host_field(map_field(index, field)) for field in (MapField.TABLE, MapField.VALUES))
         cpu = f.field(Field.CPU) if f.layout.cpus[index] > 1 else word(0)
         result = b.value(
@@ -229,7 +227,7 @@ def _update(f: Function, pc: int) -> None:
         _returns(f, Word(result, 64))
         return
     slot, exists = _array_slot(f, pc, index)
-    value, _ = f.place(pc, 3, 0, spec.value_size)
+    value, _ = place(f, pc, 3, 0, spec.value_size)
     # The order of ArrayMap._insert_error: the last select decides.
     without_lock = b.and_(flags, word(~int(UpdateFlag.LOCK)))
     error = word(0)
@@ -250,16 +248,14 @@ def _update(f: Function, pc: int) -> None:
     _returns(f, error)
 
 
-def _has(f: Function, flags: Word, flag: UpdateFlag) -> Word:
+def _has(f: Emission, flags: Word, flag: UpdateFlag) -> Word:
     return f.b.icmp_unsigned("!=", f.b.and_(flags, word(flag)), word(0))
 
 
 # Helpers in Python --------------------------------------------------------------------------------------------------
 
 
-def _call_python(f: Function, pc: int) -> None:
-    from prevail_py.vm.jit.proved.lower import Shadow
-
+def _call_python(f: Emission, pc: int) -> None:
     b = f.b
     count = len(f.plan.prototype(pc).args)
     words = [f.word(number) if number <= count else word(0) for number in range(1, 6)]

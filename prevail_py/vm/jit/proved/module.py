@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Final
 
+from prevail_py.vm.jit.proved.emission import Emission, scopes
 from prevail_py.vm.jit.proved.helpers import CHECKSUM
 from prevail_py.vm.jit.proved.layout import Field, Status
-from prevail_py.vm.jit.proved.lower import Function, Layout, Variant, scopes
+from prevail_py.vm.jit.proved.lower import function_text
+from prevail_py.vm.jit.proved.model import Layout, Variant
 from prevail_py.vm.jit.proved.plan import Plan, single_values
 from prevail_py.vm.jit.proved.tables import table_functions
 from prevail_py.vm.maps import Map, has_values
@@ -117,9 +119,9 @@ def module_text(plan: Plan, maps: tuple[Map, ...], variant: Variant, *, batch: b
     It has one function for others: :data:`BATCH` or :data:`RUN`.
     """
     layout = layout_of(maps)
-    functions = [Function(plan, layout, variant, entry) for entry in plan.functions]
+    functions = [Emission(plan, layout, variant, entry) for entry in plan.functions]
     apart = len(plan.code.instructions) > _LARGEST_WITHIN
-    parts = [function.text(apart) for function in functions]
+    parts = [function_text(function, apart) for function in functions]
     bswaps = {width for function in functions for width in function.b.bswaps}
     names = {plan.prototype(pc).name for pc in plan.native}
     if "bpf_csum_diff" in names:
