@@ -164,6 +164,11 @@ differential-kernel: $(TEST_ENV) ## run 3,000 generated programs on interpreter,
 	$(PY) -m prevail_py.research.differential --programs 3000 --engines interpreter,source,kernel \
 		--out $(OUT)/differential $(ARGS)
 
+.PHONY: differential-proved
+differential-proved: $(TEST_ENV) ## run 3,000 generated programs, those that are SAFE, as code without checks and on the kernel
+	$(PY) -m prevail_py.research.differential --programs 3000 --engines proved-O0,proved,kernel \
+		--out $(OUT)/differential $(ARGS)
+
 .PHONY: plugin
 plugin: $(TEST_ENV) ## all conformance vectors through the plugin process
 	PREVAIL_PY_ALL_VECTORS=1 $(PY) -m pytest -q $(PYTEST_ARGS) tests/cli/test_plugin.py

@@ -6,6 +6,10 @@ seed of a program is its number, so any part of a campaign can be repeated.
 
 With ``kernel`` among ``--engines`` the programs have no loops, read maps instead of clock and random numbers, and start
 with maps that hold something.  Each passes the guard before the worker sees it; all go to one worker process.
+
+``proved`` and ``proved-O0`` are native code without checks (:mod:`prevail_py.vm.jit.proved`) at both tiers: only
+programs that the verifier proves SAFE run then.  They count no steps, so that the others must be ``kernel``;
+:mod:`prevail_py.research.proved` compares such code with the interpreter.
 """
 
 from __future__ import annotations
@@ -15,11 +19,11 @@ import re
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from prevail_py.isa.instructions import (
     Alu,
@@ -45,10 +49,17 @@ from prevail_py.research.generate import program as generated
 from prevail_py.research.kernel_programs import edge_word, elements_for, frames_for, kernel_program_of
 from prevail_py.research.packets import packets
 from prevail_py.vm.differential import FUEL, Divergence, Input, compare, load, text_of
+from prevail_py.vm.engines import ENGINES, EngineError, Loaded
 from prevail_py.vm.reduction import minimise
 from prevail_py.words import Comparison, to_signed
 
-__all__ = ["Tally", "campaign", "inputs_of", "main", "program_of", "wild"]
+if TYPE_CHECKING:
+    from prevail_py.vm.jit.compile import Tier
+
+__all__ = ["PROVED", "Tally", "campaign", "inputs_of", "load_generated", "main", "program_of", "wild"]
+
+PROVED: Final[Mapping[str, Tier]] = {"proved": 2, "proved-O0": 0}
+"""Native code without checks, by its tier; only programs that are SAFE run as such."""
 
 _ATOMICS: Final = tuple((op, fetch) for op in AtomicOp for fetch in (False, True) if fetch or op.value[-3:] != "chg")
 _COMPARISONS: Final = tuple(c for c in Comparison if c is not Comparison.NOT_SET)
@@ -140,8 +151,34 @@ class Tally:
     runs: int = 0
     compared: Counter[str] = field(default_factory=Counter)
     skipped: Counter[str] = field(default_factory=Counter)
+    refused: Counter[str] = field(default_factory=Counter)
     outcomes: Counter[str] = field(default_factory=Counter)
     divergences: list[Divergence] = field(default_factory=list)
+
+
+def load_generated(program: Program, engines: Sequence[str]) -> dict[str, Loaded]:
+    """A generated program on each engine, :data:`PROVED` among them.
+
+    Raises :class:`~prevail_py.vm.engines.EngineError` for a program that is to be proved and is not SAFE, or of which
+    no code without checks can be made.
+    """
+    loaded = load(program, [name for name in engines if name not in PROVED], generated=True)
+    if len(loaded) < len(engines):
+        from prevail_py.host.gate import facts_of
+        from prevail_py.verifier import verify
+        from prevail_py.vm.jit.engine import JitEngine
+
+        verdict = verify(program, termination=True)
+        facts = facts_of(verdict)
+        if facts is None:
+            raise EngineError("proved by the solver" if verdict.is_safe else str(verdict.kind))
+        for name in PROVED.keys() & set(engines):
+            each = JitEngine(PROVED[name]).load(program)
+            each.trust(facts)
+            if each.proved is None:
+                raise EngineError(each.checked_because)
+            loaded[name] = each
+    return loaded
 
 
 def campaign(numbers: Sequence[int], inputs: int, engines: Sequence[str], *, stop_at: int = 5) -> Iterator[Tally]:
@@ -153,7 +190,13 @@ def campaign(numbers: Sequence[int], inputs: int, engines: Sequence[str], *, sto
     with_kernel = "kernel" in engines
     for number in numbers:
         program = kernel_program_of(number) if with_kernel else program_of(number)
-        loaded = load(program, engines, generated=True)
+        tally.programs += 1
+        try:
+            loaded = load_generated(program, engines)
+        except EngineError as reason:
+            tally.refused[_short(str(reason))] += 1
+            yield tally
+            continue
         ran = Counter[str]()
         for given in inputs_of(program, number, inputs, cut_off=not with_kernel):
             found = compare(program, given, engines, loaded)
@@ -164,7 +207,6 @@ def campaign(numbers: Sequence[int], inputs: int, engines: Sequence[str], *, sto
             if found.divergence is not None:
                 tally.divergences.append(found.divergence)
                 break
-        tally.programs += 1
         tally.compared.update(name for name, count in ran.items() if count == inputs)
         yield tally
         if len(tally.divergences) >= stop_at:
@@ -187,6 +229,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, metavar="DIR", help="write what differs there, one file each")
     arguments = parser.parse_args(argv)
     engines = arguments.engines.split(",")
+    unknown = [name for name in engines if name not in ENGINES and name not in PROVED]
+    if unknown or (PROVED.keys() & set(engines) and not set(engines) <= {*PROVED, "kernel"}):
+        parser.error(f"no engine {unknown[0]!r}" if unknown else "proved code is compared with the kernel only")
     began, used, shown = time.monotonic(), time.process_time(), 0.0
     tally = Tally()
     numbers = range(arguments.first, arguments.first + arguments.programs)
@@ -202,11 +247,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(f"outcomes: {', '.join(f'{count} {name}' for name, count in tally.outcomes.most_common())}")
     for name in engines[1:]:
         print(f"{name}: {tally.compared[name]} programs compared on all inputs")
+    for reason, count in tally.refused.most_common(20):
+        print(f"  {count:6} programs not run: {reason}")
     for reason, count in tally.skipped.most_common(20):
         print(f"  {count:6} runs not compared with {reason}")
     print(f"{time.monotonic() - began:.1f} s, {time.process_time() - used:.1f} s of CPU time in this process")
     for number, divergence in enumerate(tally.divergences):
-        text = text_of(minimise(divergence, generated=True))
+        text = text_of(minimise(divergence, loader=load_generated))
         print("\n" + text)
         if arguments.out is not None:
             arguments.out.mkdir(parents=True, exist_ok=True)

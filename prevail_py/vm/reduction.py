@@ -7,31 +7,37 @@ is kept was tried: the same engines differ on it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Final
+from functools import partial
+from typing import Final, TypeAlias
 
 from prevail_py.isa.instructions import Instruction, Jump
 from prevail_py.isa.rewrite import reachable, rewrite
 from prevail_py.objects.program import Program
 from prevail_py.vm.differential import Divergence, Input, compare, load
+from prevail_py.vm.engines import Loaded
 
-__all__ = ["minimise"]
+__all__ = ["Loader", "minimise"]
+
+Loader: TypeAlias = Callable[[Program, Sequence[str]], Mapping[str, Loaded]]
+"""The program on each engine of these names; raises ValueError where one of them does not take it."""
 
 _NOTHING: Final = Jump(0)
 
 
-def minimise(divergence: Divergence, *, generated: bool = False) -> Divergence:
+def minimise(divergence: Divergence, *, generated: bool = False, loader: Loader | None = None) -> Divergence:
     """A smaller program and input on which the same engines still differ.
 
-    ``generated`` as in :func:`prevail_py.vm.differential.load`.
+    ``generated`` as in :func:`prevail_py.vm.differential.load`, which ``loader`` stands in for where it is given.
     """
     engines, best = divergence.engines, divergence
+    loads = loader or partial(load, generated=generated)
 
     def attempt(program: Program, given: Input) -> bool:
         nonlocal best
         try:
-            found = compare(program, given, engines, load(program, engines, generated=generated)).divergence
+            found = compare(program, given, engines, loads(program, engines)).divergence
         except ValueError:
             return False
         if found is None:

@@ -6,6 +6,7 @@ wrong in both.  Every planted bug here is one of that sort, and is found by prog
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, TypeAlias
@@ -15,7 +16,7 @@ import pytest
 from prevail_py.isa.instructions import Jump
 from prevail_py.objects.program import MapSpec
 from prevail_py.objects.text import assemble
-from prevail_py.research.differential import campaign, inputs_of
+from prevail_py.research.differential import Tally, campaign, inputs_of, load_generated
 from prevail_py.research.generate import program as generated
 from prevail_py.research.kernel_programs import kernel_program_of, repeatable, tame
 from prevail_py.vm import effects, interpreter
@@ -217,6 +218,46 @@ def test_planted_in_memory_and_maps(plant: Callable[[Patch], None], monkeypatch:
 def test_planted_in_the_meaning_of_words(plant: Callable[[Patch], None], monkeypatch: Patch) -> None:
     plant(monkeypatch)
     assert found().engines == ("interpreter", "kernel")
+
+
+# Code without checks --------------------------------------------------------------------------------------------------
+
+
+def proved_against_kernel(most: int) -> Tally:
+    """What programs that our verifier proves come to, as native code without checks and on the kernel."""
+    pytest.importorskip("llvmlite")
+    (tally,) = deque(campaign(range(most), 2, ("proved-O0", "kernel"), stop_at=1), maxlen=1)
+    return tally
+
+
+def test_proved_code_agrees() -> None:
+    tally = proved_against_kernel(12)
+    assert not tally.divergences, text_of(tally.divergences[0])
+    assert tally.compared["kernel"] > 5
+
+
+@pytest.mark.parametrize("bug", ["zero extension", "shift mask", "place of an access"])
+def test_planted_in_the_lowering_of_proved_code(bug: str, monkeypatch: Patch) -> None:
+    pytest.importorskip("llvmlite")
+    from prevail_py.vm.jit.algebra import LlvmAlgebra
+    from prevail_py.vm.jit.proved import memory
+
+    place = memory.place
+    match bug:
+        case "zero extension":
+            monkeypatch.setattr(LlvmAlgebra, "zero_extend", LlvmAlgebra.sign_extend)
+        case "shift mask":
+            monkeypatch.setattr(
+                LlvmAlgebra, "_amount", lambda self, b, width: self._builder.and_(b, self.const(15, width))
+            )
+        case _:
+            monkeypatch.setattr(memory, "place", lambda f, pc, r, o, size: place(f, pc, r, o ^ (size == 1), size))
+    (divergence,) = proved_against_kernel(60).divergences
+    assert divergence.engines == ("proved-O0", "kernel")
+    if bug == "place of an access":
+        small = minimise(divergence, loader=load_generated)
+        assert small.engines == divergence.engines
+        assert small.program.instruction_count < divergence.program.instruction_count
 
 
 # What is made of a divergence -----------------------------------------------------------------------------------------

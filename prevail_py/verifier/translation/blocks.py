@@ -3,7 +3,8 @@
 For each basic block of a function the IR is executed over Z3 terms from the block's label to the labels of the blocks
 that follow (:mod:`prevail_py.verifier.translation.execute`), and the instructions by the semantics (``words.py`` over
 the algebra of Z3), both from the same unknown registers.  On every way through the IR must be equal: which block
-follows, registers, the shadows of pointers, and the sequence of accesses to memory with their addresses and values.
+follows, registers, the shadows of pointers, and the sequence of accesses to memory and fences, with their addresses and
+values.
 Addresses are where the region that the facts name is, plus the distance of the word from the region's address.
 
 Taken for granted: the facts; what a helper does (in place or in Python), as one step whose result is unknown, for which
@@ -320,8 +321,13 @@ class _Checker:
             case Load(dst, base, offset, size, signed):
                 self._load(r, pc, dst, base, offset, size, signed)
             case LoadAcquire(dst, base, offset, size):
+                before = len(r.events)
                 self._load(r, pc, dst, base, offset, size, False)
+                if len(r.events) > before:  # a field that says where the packet is, is not read from memory
+                    r.events.append(Event("fence acquire", 0, ()))
             case Store(base, offset, size, src) | StoreRelease(base, offset, size, src):
+                if isinstance(instruction, StoreRelease):
+                    r.events.append(Event("fence release", 0, ()))
                 value = z3.Extract(8 * size - 1, 0, self._operand(r, src))
                 r.events.append(Event("store", size, (self._address(r, pc, base, offset), value)))
                 slot = self._slot(pc, base, offset)

@@ -296,7 +296,9 @@ def _instruction(state: State, i: Instruction, before: str) -> None:
                 state.values[f"result {state.values['helper']} {number}"] = _value(
                     state, text, "ptr" if number == 1 else "i64"
                 )
-        case "alloca" | "fence":
+        case "fence":
+            state.emit(f"fence {operands[0]}", 0)
+        case "alloca":
             pass
         case _:
             raise IrError(f"not executed: {i.line}")

@@ -87,7 +87,7 @@ _PATTERNS: Final[Sequence[tuple[str, re.Pattern[str], tuple[int, ...], tuple[int
         (2, 4),
         (1, 3, 5, 6),
     ),
-    ("fence", _pattern(r"fence (release)"), (), (1,)),
+    ("fence", _pattern(r"fence (acquire|release)"), (), (1,)),
     ("phi", _pattern(rf"phi TYPE ((?:\[ {_VALUE}, %[\w.]+ \](?:, )?)+)"), (1,), (2,)),
     ("call", _pattern(r"call TYPE VALUE\(([^)]*)\)"), (1,), (2, 3)),
 )

@@ -259,6 +259,34 @@ def test_mutated_ir(mutation: tuple[str, str]) -> None:
         assert validate(program, facts), changed[max(0, place.start() - 200) : place.end() + 200]
 
 
+ORDERED = """
+    r2 = *(u32 *)(r1 + 0)
+    r3 = *(u32 *)(r1 + 4)
+    r4 = r2
+    r4 += 8
+    if r4 > r3 goto out
+    r0 = load_acquire((u32 *)(r2 + 0))
+    store_release((u32 *)(r2 + 4), r0)
+  out:
+    r0 = 2
+    exit
+"""
+
+
+@pytest.mark.parametrize("order", ["acquire", "release"])
+def test_order_of_accesses(order: str) -> None:
+    """A load-acquire is followed by a fence, and a store-release follows one; without it the code is not right."""
+    program = replace(assemble(ORDERED), program_type="xdp", section="xdp")
+    text, fence = _text(program), f"  fence {order}\n"
+    access = {"acquire": r"load i32, ptr %\w+, align 1.*\n.*zext.*\n", "release": ""}[order]
+    after = {"acquire": "", "release": r".*\n.*store i32"}[order]
+    assert re.search(access + fence + after, text)
+    facts = verify(program, termination=True).region_facts()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(MODULE_TEXT, lambda *a, **k: text.replace(fence, ""))
+        assert any("fence" in str(each) for each in validate(program, facts))
+
+
 def _text(program: Program) -> str:
     texts: list[str] = []
     original = module_text

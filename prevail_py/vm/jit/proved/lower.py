@@ -168,13 +168,13 @@ def _instruction(f: Emission, pc: int, instruction: _Simple) -> None:
         case Alu() | MoveSignExtend() | Negate() | EndianSwap():
             arithmetic.compute(f, pc, instruction)
         case Load(dst, base, offset, size, signed):
-            memory.load(f, pc, dst, base, offset, size, signed)
+            memory.load(f, pc, dst, base, offset, size, signed=signed)
         case LoadAcquire(dst, base, offset, size):
-            memory.load(f, pc, dst, base, offset, size, False)
+            memory.load(f, pc, dst, base, offset, size, acquire=True)
         case Store(base, offset, size, src):
             memory.store(f, pc, base, offset, size, src)
         case StoreRelease(base, offset, size, src):
-            memory.store(f, pc, base, offset, size, src, " release")
+            memory.store(f, pc, base, offset, size, src, release=True)
         case Atomic():
             memory.atomic(f, pc, instruction)
         case LoadImmediate64(dst, pseudo=pseudo):

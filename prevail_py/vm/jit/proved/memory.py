@@ -89,8 +89,18 @@ def _check(f: Emission, pc: int, shadow: Shadow, distance: Word, size: int) -> N
     b.label(good)
 
 
-def load(f: Emission, pc: int, dst: Register, base: Register, offset: int, size: int, signed: bool) -> None:
-    """``dst = *(base + offset)``."""
+def load(
+    f: Emission,
+    pc: int,
+    dst: Register,
+    base: Register,
+    offset: int,
+    size: int,
+    *,
+    signed: bool = False,
+    acquire: bool = False,
+) -> None:
+    """``dst = *(base + offset)``; with ``acquire`` what follows stays behind it."""
     fact, program_type = f.plan.fact(pc, base), f.plan.code.program_type
     assert program_type is not None
     if fact.place is Place.CONTEXT:
@@ -101,6 +111,8 @@ def load(f: Emission, pc: int, dst: Register, base: Register, offset: int, size:
             return
     pointer, scope = place(f, pc, base, offset, size)
     value = _read(f, pointer, size, scope)
+    if acquire:
+        f.b.line("fence acquire")
     shadow = None
     if pc in f.plan.facts.fills and dst in f.plan.shadowed:
         assert fact.offset is not None
@@ -116,11 +128,11 @@ def _read(f: Emission, pointer: str, size: int, scope: str) -> Word:
     return result
 
 
-def store(f: Emission, pc: int, base: Register, offset: int, size: int, src: Operand, order: str = "") -> None:
-    """``*(base + offset) = src``."""
+def store(f: Emission, pc: int, base: Register, offset: int, size: int, src: Operand, *, release: bool = False) -> None:
+    """``*(base + offset) = src``; with ``release`` what comes before stays in front of it."""
     value = f.operand(src)
     pointer, scope = place(f, pc, base, offset, size)
-    if order:
+    if release:
         f.b.line("fence release")
     _write(f, pointer, size, value, scope)
     fact = f.plan.fact(pc, base)
