@@ -1,4 +1,4 @@
-"""Tables and HTML fragments: how results show themselves in a terminal and in a notebook.
+"""Tables, pictures, pages and fragments of HTML: how results show themselves in a terminal and in a notebook.
 
 Plain data in, text out; nothing here knows of eBPF, so that every layer may use it for its ``_repr_html_``.  The styles
 are written into each element, since notebooks drop style sheets, and use no colours that vanish in a dark theme.
@@ -6,10 +6,11 @@ are written into each element, since notebooks drop style sheets, and use no col
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from html import escape
+from pathlib import Path
 
-__all__ = ["Table", "badge", "preformatted"]
+__all__ = ["Page", "Svg", "Table", "badge", "details", "preformatted"]
 
 _CELL = "padding:0.2em 0.8em;text-align:{align};vertical-align:top"
 _BADGES = {
@@ -78,3 +79,58 @@ def badge(text: str, mood: str) -> str:
 def preformatted(text: str) -> str:
     """``text`` as HTML that keeps its spaces and line breaks."""
     return f'<pre style="line-height:1.3">{escape(text)}</pre>'
+
+
+def details(summary: str, body: str) -> str:
+    """``body``, which is HTML, folded away under ``summary``, which is text."""
+    return f"<details><summary>{escape(summary)}</summary>{body}</details>"
+
+
+@dataclass(frozen=True, slots=True)
+class Svg:
+    """A picture of ``width`` times ``height`` pixels; ``body`` is SVG, ``title`` says in words what it shows."""
+
+    width: int
+    height: int
+    body: str = field(repr=False)
+    title: str = ""
+    style: str = ""
+
+    def __str__(self) -> str:
+        return (
+            f'<svg xmlns="http://www.w3.org/2000/svg" width="{self.width}" height="{self.height}" '
+            f'viewBox="0 0 {self.width} {self.height}" role="img" style="{escape(self.style)};max-width:none">'
+            f"<title>{escape(self.title)}</title>{self.body}</svg>"
+        )
+
+    def _repr_svg_(self) -> str:
+        return str(self)
+
+    def save(self, path: str | Path) -> None:
+        """Write the picture to a file."""
+        Path(path).write_text(str(self), encoding="utf-8")
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A whole HTML document that needs nothing but itself.
+
+    A notebook shows it in a frame of ``height`` pixels, where its scripts and styles stay among themselves.
+    """
+
+    html: str = field(repr=False)
+    title: str = ""
+    height: int = 620
+
+    def __str__(self) -> str:
+        return self.html
+
+    def _repr_html_(self) -> str:
+        return (
+            f'<iframe title="{escape(self.title)}" sandbox="allow-scripts" loading="lazy" srcdoc="{escape(self.html)}" '
+            f'style="width:100%;height:{self.height}px;border:1px solid #8c959f55;border-radius:8px"></iframe>'
+        )
+
+    def save(self, path: str | Path) -> None:
+        """Write the document to a file."""
+        Path(path).write_text(self.html, encoding="utf-8")

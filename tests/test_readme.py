@@ -22,7 +22,7 @@ def test_python_examples(root: Path) -> None:
     assert not results.failed, "".join(report)
 
 
-@pytest.mark.parametrize("name", ["smt.md", "experiments.md"])
+@pytest.mark.parametrize("name", ["smt.md", "experiments.md", "pictures.md"])
 def test_examples_of_documents(root: Path, name: str) -> None:
     if name == "experiments.md":
         pytest.importorskip("pandas", reason="research extra: pandas is not installed")

@@ -11,23 +11,12 @@ import shutil
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from html import escape
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias, assert_never
 
 from prevail_py.cfg.graph import Block, ControlFlowGraph, Edge, FunctionGraph
+from prevail_py.cfg.labels import Kind, callees_of, condition, lines_of
 from prevail_py.cfg.wto import weak_topological_order
-from prevail_py.isa.disassembler import disassemble
-from prevail_py.isa.instructions import (
-    Branch,
-    Call,
-    CallLocal,
-    Exit,
-    Instruction,
-    LoadImmediate64,
-    Pseudo,
-    Register,
-)
-from prevail_py.platforms import platform
-from prevail_py.words import Comparison
+from prevail_py.isa.instructions import Exit
 
 if TYPE_CHECKING:
     import networkx
@@ -42,7 +31,6 @@ _HEADER: Final = """digraph cfg {
   node [shape=plain, fontname="monospace", fontsize=11];
   edge [fontname="monospace", fontsize=10, arrowsize=0.7];
 """
-_MAX_SOURCE: Final = 72
 
 
 class GraphvizError(OSError):
@@ -89,12 +77,7 @@ class _Writer:
         self, cfg: ControlFlowGraph, annotations: Mapping[int, str], source: bool, max_lines: int | None
     ) -> None:
         self.program = cfg.program
-        self.callees = {
-            pc: cfg.functions[callee].name
-            for sites in (cfg.calls, cfg.references)
-            for pairs in sites.values()
-            for pc, callee in pairs
-        }
+        self.callees = callees_of(cfg)
         self.annotations = annotations
         self.source = source
         self.max_lines = max_lines
@@ -132,60 +115,37 @@ class _Writer:
         )
 
     def _rows(self, block: Block) -> Iterator[str]:
-        shown = block.pcs if self.max_lines is None else block.pcs[: self.max_lines]
-        place = ("", -1)  # of the source line shown last
-        for pc in shown:
-            line = self.program.line_at(pc) if pc == block.start else self.program.lines.get(pc)
-            if self.source and line is not None and line.text and (line.file, line.line) != place:
-                place = (line.file, line.line)
-                text = line.text if len(line.text) <= _MAX_SOURCE else line.text[: _MAX_SOURCE - 1] + "…"
-                yield _row(str(line.line or ""), f"<I>{escape(text)}</I>", _PURPLE, _PURPLE)
-            instruction = self.program.code[pc]
-            assert instruction is not None
-            comment = self._comment(pc, instruction)
+        lines = lines_of(
+            self.program,
+            self.callees,
+            block,
+            annotations=self.annotations,
+            source=self.source,
+            max_lines=self.max_lines,
+        )
+        for kind, label, text, comment in lines:
             tail = f'<FONT COLOR="{_GREY}">  ; {escape(comment)}</FONT>' if comment else ""
-            yield _row(f"{pc}:", escape(disassemble(instruction, pc)) + tail, _GREY, _INK)
-            for text in self.annotations.get(pc, "").splitlines():
-                yield _row("", escape(text), _GREY, _BROWN)
-        if len(shown) < len(block.pcs):
-            yield _row("", f"… {len(block.pcs) - len(shown)} more", _GREY, _GREY)
-
-    def _comment(self, pc: int, instruction: Instruction) -> str:
-        """The name of what an instruction refers to by number."""
-        match instruction:
-            case Call(helper=number):
-                return platform(self.program.platform).helper_name(number) or ""
-            case LoadImmediate64(pseudo=Pseudo.MAP_INDEX | Pseudo.MAP_INDEX_VALUE, low=index):
-                return self.program.maps[index].name if 0 <= index < len(self.program.maps) else ""
-            case CallLocal():
-                return self.callees.get(pc, "")
-            case LoadImmediate64(pseudo=Pseudo.FUNCTION):
-                return self.callees.get(pc, "")
-            case _:
-                return ""
+            match kind:
+                case Kind.SOURCE:
+                    yield _row(label, f"<I>{escape(text)}</I>", _PURPLE, _PURPLE)
+                case Kind.INSTRUCTION:
+                    yield _row(label, escape(text) + tail, _GREY, _INK)
+                case Kind.NOTE | Kind.FACT:
+                    yield _row(label, escape(text), _GREY, _BROWN)
+                case Kind.MORE:
+                    yield _row(label, escape(text), _GREY, _GREY)
+                case _:
+                    assert_never(kind)
 
     def _edge(self, function: FunctionGraph, block: Block, edge: Edge, is_back: bool) -> str:
         colour = _BLUE if is_back else _GREY if edge.taken is None else _GREEN if edge.taken else _RED
-        attributes = f'color="{colour}", fontcolor="{colour}", label="{_quoted(self._condition(block, edge))}"'
+        text = condition(self.program, block, edge)
+        attributes = f'color="{colour}", fontcolor="{colour}", label="{_quoted(f" {text} " if text else "")}"'
         if is_back:
             attributes += ", penwidth=2"
         elif not edge.taken:
             attributes += ", weight=4"  # keeps what falls through in a straight line
         return f"  {_node(function, block.id)} -> {_node(function, edge.target)} [{attributes}];\n"
-
-    def _condition(self, block: Block, edge: Edge) -> str:
-        """When the edge is taken, as text."""
-        if edge.taken is None:
-            return ""
-        instruction = self.program.code[block.last]
-        if not isinstance(instruction, Branch):
-            return " budget spent " if edge.taken else " budget left "
-        comparison = instruction.comparison if edge.taken else instruction.comparison.negation
-        letter = "r" if instruction.width == 64 else "w"
-        right = f"{letter}{instruction.src:d}" if isinstance(instruction.src, Register) else instruction.src.value
-        if comparison is Comparison.NOT_SET:
-            return f" not {letter}{instruction.dst:d} & {right} "
-        return f" {letter}{instruction.dst:d} {comparison.value} {right} "
 
 
 def _row(left: str, right: str, left_colour: str, right_colour: str) -> str:

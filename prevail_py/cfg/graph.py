@@ -14,7 +14,6 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from shutil import which
 from typing import Final, Protocol
 
 from prevail_py._render import Table
@@ -22,7 +21,7 @@ from prevail_py.objects.program import Program
 
 __all__ = ["Block", "CfgError", "ControlFlowGraph", "Digraph", "Edge", "FunctionGraph", "Rooted"]
 
-_MAX_PICTURE: Final = 250  # blocks in a picture in a notebook; with more, dot takes long and nobody sees a thing
+_MAX_PICTURE: Final = 250  # blocks in a picture in a notebook; with more, nobody sees a thing
 _MAX_LINES: Final = 40  # instructions of one block in such a picture
 _MAX_ROWS: Final = 50  # blocks of one function in a table instead
 
@@ -198,22 +197,17 @@ class ControlFlowGraph:
         return "\n".join(map(str, self.functions))
 
     def _repr_svg_(self) -> str | None:
-        """The picture, for a notebook; None where graphviz is missing or the graph too large to look at."""
-        from prevail_py.cfg.dot import GraphvizError, to_svg
+        """The picture, for a notebook; None where the graph is too large to look at."""
+        from prevail_py.cfg.picture import draw
 
-        if not self._has_picture():
-            return None
-        try:
-            return to_svg(self, max_lines=_MAX_LINES)
-        except GraphvizError:
-            return None
+        return draw(self, max_lines=_MAX_LINES)._repr_svg_() if self._has_picture() else None
 
     def _repr_html_(self) -> str | None:
         """A table of the blocks, for a notebook, where there is no picture."""
         return None if self._has_picture() else self._table()._repr_html_()
 
     def _has_picture(self) -> bool:
-        return which("dot") is not None and sum(len(function.blocks) for function in self.functions) <= _MAX_PICTURE
+        return sum(len(function.blocks) for function in self.functions) <= _MAX_PICTURE
 
     def _table(self) -> Table:
         rows = []

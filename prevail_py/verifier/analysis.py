@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from time import process_time
@@ -410,4 +410,7 @@ def _invariants(fixpoint: Fixpoint) -> Invariants:
     def shown() -> dict[tuple[CallString, int], tuple[str, ...]]:
         return {key: tuple(map(str, found)) for key, found in fixpoint.invariants.items()}
 
-    return Invariants(shown, lambda calls, pc: tuple(map(str, states(calls, pc))), excluded)
+    def walk(calls: CallString, pc: int) -> Iterator[tuple[int, Sequence[State]]]:
+        return fixpoint.walk(calls, fixpoint.graph.block_of(pc))
+
+    return Invariants(shown, states, walk, excluded)

@@ -16,8 +16,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from enum import Enum
 from functools import partial
-from typing import Final, TypeAlias
+from typing import Final, Protocol, TypeAlias
 
 from prevail_py.cfg.builder import build
 from prevail_py.cfg.graph import Block, ControlFlowGraph, FunctionGraph
@@ -49,7 +50,17 @@ from prevail_py.verifier.values import (
     Value,
 )
 
-__all__ = ["BudgetExhausted", "CallString", "Checker", "Fixpoint", "Loop", "Solving", "ended_early"]
+__all__ = [
+    "BudgetExhausted",
+    "CallString",
+    "Checker",
+    "Fixpoint",
+    "Iteration",
+    "Loop",
+    "Observer",
+    "Solving",
+    "ended_early",
+]
 
 _JOINS_BEFORE_WIDENING: Final = 1
 _DESCENDING_ROUNDS: Final = 2
@@ -69,6 +80,41 @@ Loop: TypeAlias = tuple[CallString, int]
 
 Checker: TypeAlias = Callable[[int, Sequence[Assertion], State], None]
 """Called with the slot and the assertions of each reachable instruction and every state in which it is reached."""
+
+
+class Iteration(Enum):
+    """What came of another look at the head of a loop: what arrived was joined or widened into it, or was covered; or,
+    from then on, the states were found anew without widening, and are smaller or not."""
+
+    JOIN = "join"
+    WIDEN = "widen"
+    COVERED = "covered"
+    DESCEND = "descend"
+    STABLE = "stable"
+
+
+class Observer(Protocol):
+    """Whoever watches the iteration (:mod:`prevail_py.verifier.recording`).
+
+    It is told what happens, block by block, and must change nothing: states at block heads are kept for good, so it
+    may hold on to them.
+    """
+
+    def visited(self, calls: CallString, block: Block, states: Sequence[State], final: bool) -> None:
+        """``block`` is about to be executed in ``states``; ``final`` where they are its invariant."""
+        ...
+
+    def iterated(
+        self,
+        calls: CallString,
+        head: Block,
+        how: Iteration,
+        before: Sequence[State],
+        arriving: Sequence[State],
+        after: Sequence[State],
+    ) -> None:
+        """The states of the head of a loop were ``before``, those ``arriving`` were looked at, and it has ``after``."""
+        ...
 
 
 class BudgetExhausted(Exception):  # noqa: N818 - an answer, not a mistake
@@ -121,14 +167,23 @@ class Fixpoint:
     join.  ``limited`` says whether states were merged that more disjuncts might have kept apart: if not, an analysis
     with more is the same.  With ``measures`` it fills ``loops``: for each loop the most turns each time it is entered,
     None for no bound, and the reason (:mod:`termination`).  Calls of functions in ``contracts``, by index, are not
-    followed (:mod:`globals`); ``not_followed`` has their slots.
+    followed (:mod:`globals`); ``not_followed`` has their slots.  An ``observer`` watches, and changes nothing.
     """
 
-    def __init__(self, setting: Setting, disjuncts: int, budget: int, check: Checker, measures: bool = False) -> None:
+    def __init__(
+        self,
+        setting: Setting,
+        disjuncts: int,
+        budget: int,
+        check: Checker,
+        measures: bool = False,
+        observer: Observer | None = None,
+    ) -> None:
         self.setting = setting
         self.disjuncts = disjuncts
         self.budget = budget
         self.check = check
+        self.observer = observer
         self.steps = 0
         self.limited = False
         self.graph: ControlFlowGraph = build(setting.program)
@@ -372,6 +427,9 @@ class Fixpoint:
                 if function.order.contains(head, source):
                     for state in solving.outs.get((source, edge), ()):
                         changed |= self._add(kept, state, how, function.thresholds)
+            if self.observer is not None:
+                seen = Iteration[how.name] if changed else Iteration.COVERED
+                self._tell(solving, head, seen, self._arrived(solving, head, back_only=True), kept)
             if changed:
                 component.joins += 1
                 solving.entries[head] = kept
@@ -382,10 +440,30 @@ class Fixpoint:
             return False
         component.rounds += 1
         descended = self._gather(solving, head)
-        if all(any(subsumes(new, old) for new in descended) for old in solving.entries[head]):
+        stable = all(any(subsumes(new, old) for new in descended) for old in solving.entries[head])
+        if self.observer is not None:
+            seen, after = (Iteration.STABLE, solving.entries[head]) if stable else (Iteration.DESCEND, descended)
+            self._tell(solving, head, seen, self._arrived(solving, head, back_only=False), after)
+        if stable:
             return False
         solving.entries[head] = descended
         return True
+
+    def _arrived(self, solving: Solving, head: int, back_only: bool) -> list[State]:
+        """What reaches the head of a loop, for an observer: from within the loop, or all of it."""
+        function = solving.function
+        arriving = list(solving.entry) if head == 0 and not back_only else []
+        for source, edge in function.incoming[head]:
+            if not back_only or function.order.contains(head, source):
+                arriving += solving.outs.get((source, edge), ())
+        return arriving
+
+    def _tell(
+        self, solving: Solving, head: int, how: Iteration, arriving: Sequence[State], after: Sequence[State]
+    ) -> None:
+        assert self.observer is not None
+        block = solving.function.graph.blocks[head]
+        self.observer.iterated(solving.calls, block, how, tuple(solving.entries[head]), arriving, tuple(after))
 
     # One block ----------------------------------------------------------------------------------------------------
 
@@ -397,6 +475,9 @@ class Fixpoint:
                 self._keep(solving, node)
                 solving.checked.add(node)
             return
+        if self.observer is not None:
+            block = solving.function.graph.blocks[node]
+            self.observer.visited(solving.calls, block, tuple(entries), final)
         prepared = solving.function.block(node)
         if looping:
             # States at block heads never change, so the same one need not be executed again, but perhaps checked.

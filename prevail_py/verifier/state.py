@@ -8,8 +8,11 @@ sound whatever liveness says; if it were wrong, the read would be rejected.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from html import escape
 
+from prevail_py._render import Table
 from prevail_py.domains.lattice import NO_SYMBOL, Facts, Symbol, Term
+from prevail_py.domains.statements import Difference
 from prevail_py.verifier.definitions import Definitions
 from prevail_py.verifier.values import (
     NEVER_NULL,
@@ -308,5 +311,26 @@ class State:
             out.append(f"packet size = {self.show_term(self.packet_size)}")
         return out
 
+    def relations(self) -> list[str]:
+        """What is known of two symbols at a time, one fact a line: ``s3 - s2 in [0, 14]``."""
+        most: dict[tuple[Symbol, Symbol], int] = {}
+        for statement in self.facts.statements():
+            if isinstance(statement, Difference):
+                pair = statement.left, statement.right
+                most[pair] = min(most.get(pair, statement.most), statement.most)
+        out = []
+        for (left, right), bound in sorted(most.items()):
+            back = most.get((right, left))
+            if back is None:
+                out.append(f"s{left} - s{right} <= {bound}")
+            elif left > right:
+                out.append(f"s{left} - s{right} " + (f"= {bound}" if bound == -back else f"in [{-back}, {bound}]"))
+        return out
+
     def __str__(self) -> str:
         return "\n".join(self.lines())
+
+    def _repr_html_(self) -> str:
+        rows = tuple((place, value) for place, _, value in (line.partition(" = ") for line in self.lines()))
+        related = "".join(f"<li><code>{escape(fact)}</code></li>" for fact in self.relations())
+        return Table(("place", "value"), rows)._repr_html_() + (f"<ul>{related}</ul>" if related else "")

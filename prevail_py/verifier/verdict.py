@@ -7,20 +7,21 @@ verifier does not model; ``reason`` says what.  Only SAFE opens the gate.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import cached_property
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
-from prevail_py._render import Table, badge, preformatted
+from prevail_py._render import Table, badge, details, preformatted
 from prevail_py.isa.disassembler import disassemble
 from prevail_py.objects.program import Program, SourceLine
 
 if TYPE_CHECKING:
     from prevail_py.objects.region_facts import RegionFacts
     from prevail_py.verifier.explain import Explanation
+    from prevail_py.verifier.state import State
     from prevail_py.verifier.termination import Termination
     from prevail_py.verifier.witness import Witness
     from prevail_py.vm.machine import Machine
@@ -83,17 +84,20 @@ class Invariants(Mapping[tuple[tuple[int, ...], int], tuple[str, ...]]):
     """What holds at block heads: (call string, first slot) to the states, each as text with one fact a line.
 
     The call string holds the slots of the active calls, outermost first.  Blocks that are never reached have no states.
-    :meth:`before` gives the states in front of any instruction, recomputed from the head of its block.
+    :meth:`before` gives the states in front of any instruction, recomputed from the head of its block; :meth:`states`
+    gives them as objects, and :meth:`walk` those of a whole block.
     """
 
     def __init__(
         self,
         states: Callable[[], Mapping[tuple[tuple[int, ...], int], tuple[str, ...]]],
-        before: Callable[[tuple[int, ...], int], tuple[str, ...]],
+        before: Callable[[tuple[int, ...], int], Sequence[State]],
+        walk: Callable[[tuple[int, ...], int], Iterator[tuple[int, Sequence[State]]]],
         excludes: Callable[[Machine], str | None],
     ) -> None:
         self._render = states
         self._before = before
+        self._walk = walk
         self._excludes = excludes
 
     @cached_property
@@ -111,7 +115,19 @@ class Invariants(Mapping[tuple[tuple[int, ...], int], tuple[str, ...]]):
 
     def before(self, pc: int, calls: tuple[int, ...] = ()) -> tuple[str, ...]:
         """The states, as text, in which slot ``pc`` may be executed; empty where it is never reached."""
-        return self._before(calls, pc)
+        return tuple(map(str, self._before(calls, pc)))
+
+    def states(self, pc: int, calls: tuple[int, ...] = ()) -> tuple[State, ...]:
+        """Likewise as objects, for pictures and for asking their facts; they are copies."""
+        return tuple(state.copy() for state in self._before(calls, pc))
+
+    def walk(self, pc: int, calls: tuple[int, ...] = ()) -> Iterator[tuple[int, Sequence[State]]]:
+        """Each slot of the block that holds ``pc``, with the states in front of it.
+
+        Where the function was analysed for several calls, those that were found for exactly these ones.  Raises
+        LookupError for a slot that no path reaches.
+        """
+        return self._walk(calls, pc)
 
     def excludes(self, machine: Machine) -> str | None:
         """Why the concrete state of a running interpreter is in none of the states found for its slot.
@@ -132,6 +148,22 @@ class Invariants(Mapping[tuple[tuple[int, ...], int], tuple[str, ...]]):
                 out.append("\n".join([f"{label}:", *(f"    {line}" for line in state.splitlines())]))
         return "\n".join(out)
 
+    def _repr_html_(self) -> str:
+        parts = []
+        for (calls, pc), states in sorted(self._states.items()):
+            where = f"slot {pc}" + (f", called from {', '.join(map(str, calls))}" if calls else "")
+            count = f"{len(states)} state{'' if len(states) == 1 else 's'}" if states else "unreachable"
+            shown = "".join(preformatted(state) for state in states[:_MAX_STATES])
+            more = f"<p>… {len(states) - _MAX_STATES} more</p>" if len(states) > _MAX_STATES else ""
+            parts.append(details(f"{where}: {count}", shown + more))
+            if len(parts) == _MAX_BLOCKS:
+                parts.append(f"<p>… {len(self._states) - _MAX_BLOCKS} more blocks</p>")
+                break
+        return "".join(parts)
+
+
+_MAX_BLOCKS: Final = 200  # in a notebook
+_MAX_STATES: Final = 16  # of one block there
 
 _MOODS = {
     VerdictKind.SAFE: "good",
@@ -142,7 +174,7 @@ _MOODS = {
 
 
 def _no_invariants() -> Invariants:
-    return Invariants(dict, lambda calls, pc: (), lambda machine: None)
+    return Invariants(dict, lambda calls, pc: (), lambda calls, pc: iter(()), lambda machine: None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,6 +263,10 @@ class Verdict:
         if self.witness is not None:
             head += self.witness._repr_html_()
         head += "".join(f"<p>assumed: {escape(fact)}</p>" for fact in self.assumptions)
+        if self.discharged:
+            proved = tuple((str(each.pc), each.assertion, str(each.rlimit)) for each in self.discharged)
+            by_solver = Table(("slot", "assertion", "rlimit"), proved, right=frozenset({0, 2}))
+            head += details(f"{len(proved)} proved by the solver", by_solver._repr_html_())
         if not self.failures:
             return head
         rows = tuple(
@@ -246,7 +282,4 @@ class Verdict:
         table = Table(("where", "source", "assertion", "what may happen", "needed"), rows)
         states = "".join(f"<b>slot {f.pc}</b>{preformatted(f.state)}" for f in self.failures if f.state)
         reasons = "".join(f"<b>slot {e.failure.pc}</b>{e._repr_html_()}" for e in self.explanations())
-        return (
-            f"{head}{table._repr_html_()}<details><summary>why</summary>{reasons}</details>"
-            f"<details><summary>states</summary>{states}</details>"
-        )
+        return f"{head}{table._repr_html_()}{details('why', reasons)}{details('states', states)}"

@@ -12,10 +12,13 @@ instruction after which they differ, with both states (:func:`first_difference`)
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from html import escape
 from itertools import zip_longest
 from typing import Final, NamedTuple, TypeAlias
 
+from prevail_py._render import Table
+from prevail_py.isa.disassembler import disassemble
 from prevail_py.objects.program import Program
 from prevail_py.vm.environment import Environment
 from prevail_py.vm.interpreter import DEFAULT_FUEL, Execution, Interpreter, Observer, execute
@@ -26,6 +29,8 @@ from prevail_py.vm.outcome import Outcome
 __all__ = ["Recorder", "Step", "Trace", "first_difference", "record"]
 
 _Word: TypeAlias = int | None
+
+_SHOWN: Final = 100  # steps at either end in a notebook
 
 
 class Step(NamedTuple):
@@ -41,10 +46,11 @@ class Step(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """The steps of a run, and how it ended."""
+    """The steps of a run of ``program``, and how it ended."""
 
     steps: tuple[Step, ...]
     execution: Execution
+    program: Program | None = field(default=None, compare=False, repr=False)
 
     def registers(self, number: int) -> tuple[_Word, ...]:
         """R0 to R10 before the instruction that is number ``number`` of the run, from 0."""
@@ -52,6 +58,23 @@ class Trace:
         for step in self.steps[: number + 1]:
             values.update(step.changed)
         return tuple(values[register] for register in range(11))
+
+    def _repr_html_(self) -> str:
+        kept = self.steps if len(self.steps) <= 2 * _SHOWN else (*self.steps[:_SHOWN], *self.steps[-_SHOWN:])
+        rows = []
+        for position, step in enumerate(kept):
+            number = position if position < _SHOWN else len(self.steps) - len(kept) + position
+            if number != position and position == _SHOWN:
+                rows.append(("…", "", f"{len(self.steps) - len(kept)} more", ""))
+            code = None if self.program is None else self.program.code[step.pc]
+            changed = ", ".join(
+                f"r{register} = {'?' if value is None else hex(value)}"
+                for register, value in step.changed.items()
+                if number or value is not None
+            )
+            rows.append((str(number), str(step.pc), "" if code is None else disassemble(code, step.pc), changed))
+        table = Table(("step", "slot", "instruction", "changed before it"), tuple(rows), right=frozenset({0, 1}))
+        return f"{table._repr_html_()}<p>{escape(str(self.execution.outcome))}</p>"
 
 
 class Recorder:
@@ -91,7 +114,7 @@ def record(
     execution = Interpreter(program).run_with(
         executor, packet=packet, context=context, maps=maps, environment=environment, fuel=fuel
     )
-    return Trace(tuple(recorder.steps), execution)
+    return Trace(tuple(recorder.steps), execution, program)
 
 
 def _executor(engine: str) -> Callable[[Machine, int, Sequence[Observer]], Outcome]:

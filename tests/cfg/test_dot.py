@@ -140,10 +140,6 @@ def test_graphviz_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     cfg = build(diamonds(1))
     with pytest.raises(GraphvizError, match="graphviz's program 'dot' is not installed"):
         to_svg(cfg)
-    assert cfg._repr_svg_() is None
-    table = cfg._repr_html_()
-    assert table is not None
-    assert table.count("<tr>") == 1 + 4
 
 
 def fake_dot(directory: Path, script: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -158,7 +154,6 @@ def test_graphviz_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     cfg = build(diamonds(1))
     with pytest.raises(GraphvizError, match="dot failed: syntax error"):
         to_svg(cfg)
-    assert cfg._repr_svg_() is None
 
 
 def test_graphviz_takes_too_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -167,7 +162,8 @@ def test_graphviz_takes_too_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         to_svg(build(diamonds(1)), timeout=0.2)
 
 
-def test_notebooks_show_a_picture(graphviz: str) -> None:
+def test_notebooks_show_a_picture(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")  # graphviz is not asked
     cfg = build(diamonds(1))
     picture = cfg._repr_svg_()
     assert picture is not None
