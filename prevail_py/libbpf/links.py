@@ -11,7 +11,7 @@ from prevail_py.libbpf.backend import current
 from prevail_py.libbpf.errors import number, pointer, refuse
 from prevail_py.libbpf.handles import bpf_program
 from prevail_py.libbpf.info import bpf_xdp_query_opts
-from prevail_py.libbpf.syscalls import attach, infos, with_link
+from prevail_py.libbpf.syscalls import attach, detach_link, infos, when_there
 
 __all__ = [
     "XDP_FLAGS_DRV_MODE",
@@ -162,14 +162,16 @@ def bpf_xdp_attach(ifindex: int, prog_fd: int, flags: int, *, old_prog_fd: int =
         old = backend.call("info", handle=old_prog_fd)["id"]
         if there is None or there["program"] != old:
             raise refuse(errno.EEXIST, "another program is attached")
-    if there is None:
-        backend.call("close", handle=attach(backend, prog_fd, {"ifindex": ifindex}, held=True))
-    elif flags & XDP_FLAGS_UPDATE_IF_NOEXIST:
-        raise refuse(errno.EBUSY, "a program is attached already")
-    elif not there["held"]:
-        raise refuse(errno.EBUSY, "a link is attached there")
-    else:
-        with_link(backend, there["id"], lambda link: backend.call("link_update", link=link, program=prog_fd))
+    if there is not None:
+        if flags & XDP_FLAGS_UPDATE_IF_NOEXIST:
+            raise refuse(errno.EBUSY, "a program is attached already")
+        if not there["held"]:
+            raise refuse(errno.EBUSY, "a link is attached there")
+        if when_there(backend, there["id"], lambda link: backend.call("link_update", link=link, program=prog_fd)):
+            return 0
+        if flags & XDP_FLAGS_REPLACE:
+            raise refuse(errno.EEXIST, "the program to replace is attached no more")
+    backend.call("close", handle=attach(backend, prog_fd, {"ifindex": ifindex}, held=True))
     return 0
 
 
@@ -184,7 +186,7 @@ def bpf_xdp_detach(ifindex: int, flags: int = 0, *, old_prog_fd: int = 0) -> int
         return 0
     if not there["held"]:
         raise refuse(errno.EBUSY, "a link is attached there")
-    with_link(backend, there["id"], lambda link: backend.call("link_detach", link=link))
+    detach_link(backend, there["id"])
     return 0
 
 

@@ -452,8 +452,7 @@ def bpf_prog_detach2(prog_fd: int | None, target: int, type: int = 0) -> int:
     wanted = None if prog_fd is None else current().call("info", handle=prog_fd)["id"]
     for found in infos(current(), "link"):
         ours = found["held"] and found["parameters"].get("ifindex", 0) == target
-        if ours and wanted in (None, found["program"]):
-            with_link(current(), found["id"], lambda handle: current().call("link_detach", link=handle))
+        if ours and wanted in (None, found["program"]) and detach_link(current(), found["id"]):
             return 0
     raise refuse(errno.ENOENT, "nothing is attached there")
 
@@ -484,10 +483,21 @@ def infos(backend: Connection, kind: str) -> list[dict[str, Any]]:
             backend.call("close", handle=handle)
 
 
-def with_link(backend: Connection, id: int, action: Callable[[int], Any]) -> None:
-    """Do something to the link with this number."""
-    handle = backend.call("open_id", kind="link", id=id)
+def detach_link(backend: Connection, id: int) -> bool:
+    """Take the program of this link from its hook; False where the link is gone already."""
+    return when_there(backend, id, lambda link: backend.call("link_detach", link=link))
+
+
+def when_there(backend: Connection, id: int, action: Callable[[int], Any]) -> bool:
+    """Do something to the link with this number; False where others have ended it meanwhile, after it was listed."""
+    try:
+        handle = backend.call("open_id", kind="link", id=id)
+    except HostError as error:
+        if error.errno == errno.ENOENT:
+            return False
+        raise
     try:
         action(handle)
     finally:
         backend.call("close", handle=handle)
+    return True

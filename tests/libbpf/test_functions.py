@@ -370,6 +370,44 @@ def test_a_link_that_vanishes_hides_no_other(host: ExecutionContext, wire: Wire)
     assert set(host.links) == {2}
 
 
+def ending(host: ExecutionContext, victim: int) -> Meddling:
+    """A connection on which another client ends a link as soon as it was listed, and before it is opened again."""
+
+    def vanish(name: str, result: Any) -> None:
+        if name == "info" and (result["kind"], result["id"]) == ("link", victim):
+            with host.lock:
+                host.detach(host.links[victim])
+
+    return Meddling(current(), vanish)
+
+
+def test_a_link_that_vanishes_is_detached(host: ExecutionContext, wire: Wire) -> None:
+    """The race between listing links and detaching one: what is gone is none of ours, and no error of its own."""
+    prog = bpf_program__fd(next(bpf_object__for_each_program(loaded("xdp_counter"))))
+    assert bpf_xdp_attach(7, prog, 0) == 0
+    use(ending(host, 1))
+    assert bpf_xdp_detach(7) == 0
+    assert not host.links
+    assert bpf_xdp_attach(7, prog, 0) == 0
+    use(ending(host, 2))
+    assert bpf_prog_detach2(prog, 7) == -errno.ENOENT
+    assert "nothing is attached" in str(last_error())
+    assert bpf_xdp_attach(7, prog, 0) == 0
+    use(ending(host, 3))
+    assert bpf_xdp_attach(7, prog, 0) == 0  # there is nothing to replace any more
+    assert set(host.links) == {4}
+
+
+def test_a_link_that_vanishes_does_not_keep_another_attached(host: ExecutionContext) -> None:
+    """Both are where ``target`` says: the one that is left is detached."""
+    code = encode(assemble_text("r0 = 1\nexit"))
+    prog = bpf_prog_load(18, "decide", "GPL", code, expected_attach_type=8)
+    assert bpf_prog_attach(prog, 0) == bpf_prog_attach(prog, 0) == 0
+    use(ending(host, 1))
+    assert bpf_prog_detach2(prog, 0) == 0
+    assert not host.links
+
+
 def test_a_listing_that_fails_leaves_no_handle(host: ExecutionContext) -> None:
     def fail(name: str, result: Any) -> None:
         if name == "info":

@@ -124,14 +124,14 @@ def _existing(shell: Shell, id: int) -> dict[str, Any]:
 
 
 def _detach(shell: Shell, id: int) -> int:
-    """How many links were detached."""
-    done = 0
-    for link in shell.objects("link"):
-        if link["program"] == id and link["attached"]:
-            with shell.open("link", link["id"]) as handle:
-                shell.session.call("link_detach", link=handle)
-            done += 1
-    return done
+    """How many links were detached; those that others end meanwhile do not count."""
+    from prevail_py.libbpf.syscalls import detach_link
+
+    return sum(
+        detach_link(shell.session, link["id"])
+        for link in shell.objects("link")
+        if link["program"] == id and link["attached"]
+    )
 
 
 def show_programs(shell: Shell, given: Arguments) -> int:

@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,13 @@ from prevail_py.cli.main import main
 from prevail_py.cli.support import InputError
 from prevail_py.host.context.client import RemoteSession, connect
 from prevail_py.host.context.context import ExecutionContext
+from prevail_py.objects.text import assemble
 from tests.host.context.conftest import honest
 from tests.host.context.test_server import serving
+from tests.host.context.tools import load
 
 COUNTER = str(examples.path("xdp_counter"))
+BIND4 = assemble("r0 = 1\nexit", program_type="cgroup_sock_addr", name="bind4")
 TAILCALL = str(examples.path("xdp_tailcall"))
 
 
@@ -194,6 +198,28 @@ def test_a_program_that_vanishes_hides_no_other(
     monkeypatch.setattr(RemoteSession, "call", meddled)
     assert [row["id"] for row in document(ebpf("-j show programs"))] == [2]
     assert set(host.programs) == {2}
+
+
+def test_a_link_that_vanishes_stops_no_deletion(
+    host: ExecutionContext, ebpf: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another client ends one of two links after it was listed: the other is detached all the same."""
+    with host.session() as session:
+        program = load(session, replace(BIND4, expected_attach_type="cgroup_inet4_bind"))
+        for _ in range(2):
+            session.call("link_create", program=program, hook=None, parameters={}, held=True)
+    call = RemoteSession.call
+
+    def meddled(self: RemoteSession, name: str, **arguments: Any) -> Any:
+        result = call(self, name, **arguments)
+        if name == "info" and (result["kind"], result["id"]) == ("link", 1):
+            with host.lock:
+                host.detach(host.links[1])
+        return result
+
+    monkeypatch.setattr(RemoteSession, "call", meddled)
+    assert ebpf("delete program 1") == ""
+    assert (host.links, host.programs) == ({}, {})
 
 
 def test_a_program_that_is_refused(host: ExecutionContext, ebpf: Callable[..., str]) -> None:
