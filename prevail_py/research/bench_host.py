@@ -1,8 +1,8 @@
 """What a host does in a second: ``python -m prevail_py.research.bench_host``.
 
 Calls of one client and of many; packets through a program, without a network, and between network namespaces with real
-sockets at both ends; ``bind(2)`` calls that a program decides on.  Wall-clock time on whatever else the machine does:
-each table is for comparing its rows.
+sockets at both ends; ``bind(2)`` and ``connect(2)`` calls that a program decides on.  Wall-clock time on whatever else
+the machine does: each table is for comparing its rows.
 """
 
 from __future__ import annotations
@@ -28,8 +28,10 @@ from prevail_py.host.context.admission import Admissions
 from prevail_py.host.context.client import connect
 from prevail_py.host.context.context import ExecutionContext
 from prevail_py.host.context.model import Connection
-from prevail_py.host.hooks.bind import Decider, Supervisor
+from prevail_py.host.hooks import addresses
+from prevail_py.host.hooks.addresses import Call, Decider
 from prevail_py.host.hooks.live_xdp import XdpHook
+from prevail_py.host.hooks.supervisor import Supervisor
 from prevail_py.host.service.programs import from_map, from_program
 from prevail_py.objects.elf import load_object
 from prevail_py.objects.program import Program
@@ -49,7 +51,8 @@ def measure(seconds: float) -> str:
     parts = ["Calls of clients over the socket of `hostd`:", *_calls(seconds)]
     parts += ["", "Packets of 64 bytes without a network, one after the other:", *_replay(seconds)]
     parts += ["", "UDP packets of 64 bytes between two network namespaces, the host between them:", *_live(seconds)]
-    parts += ["", "`bind(2)` of a UDP socket, and closing it:", *_binds(seconds)]
+    for call in Call:
+        parts += ["", f"`{call.value}(2)` of a UDP socket, and closing it:", *_decisions(call, seconds)]
     return "\n".join(parts)
 
 
@@ -223,43 +226,44 @@ def _carried(client: socket.socket, server: socket.socket, seconds: float) -> fl
 
 # Binds. ----------
 
-_BINDER: Final = """
+_CALLER: Final = """
 import socket, sys, time
 done, began, seconds, port = 0, time.perf_counter(), float(sys.argv[1]), int(sys.argv[2])
 while time.perf_counter() - began < seconds:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as made:
-        made.bind(("127.0.0.1", port))
+        getattr(made, sys.argv[4])(("127.0.0.1", port))
     done += 1
 open(sys.argv[3], "w").write(str(done / (time.perf_counter() - began)))
 """
 
 
-def _binds(seconds: float) -> list[str]:
+def _decisions(call: Call, seconds: float) -> list[str]:
     rows = []
+    attach_type = addresses.attach_type(call, socket.AF_INET) or ""
     with tempfile.TemporaryDirectory() as directory:
         out = Path(directory) / "rate"
-        command = [sys.executable, "-I", "-c", _BINDER, str(seconds), str(_PORT), os.fspath(out)]
+        command = [sys.executable, "-I", "-c", _CALLER, str(seconds), str(_PORT), os.fspath(out), call.value]
         subprocess.run(command, check=True)
         rows.append(("without supervision", f"{float(out.read_text()):.0f}"))
 
-        def supervised(what: str, deciders: dict[int, Decider]) -> None:
-            Supervisor(deciders).run(command)
+        def supervised(what: str, deciders: dict[str, Decider]) -> None:
+            Supervisor(deciders, frozenset({call})).run(command)
             rows.append((what, f"{float(out.read_text()):.0f}"))
 
         supervised("supervised, no program", {})
         with ExecutionContext() as context, context.session() as session:
-            supervised("a program in this process", {socket.AF_INET: _decider(session)})
+            supervised("a program in this process", {attach_type: _decider(session, attach_type)})
         with _host() as path, connect(path) as remote:
-            supervised("a program in `hostd`", {socket.AF_INET: _decider(remote)})
-    return _lines(("bind", "per second"), rows)
+            supervised("a program in `hostd`", {attach_type: _decider(remote, attach_type)})
+    return _lines((call.value, "per second"), rows)
 
 
-def _decider(session: Connection) -> Decider:
+def _decider(session: Connection, attach_type: str) -> Decider:
     from dataclasses import replace
 
     text = "r1 = *(u32 *)(r1 + 24)\nr0 = 1\nexit"
-    program = assemble(text, program_type="cgroup_sock_addr", name="bind4")
-    handle = _load(session, replace(program, expected_attach_type="cgroup_inet4_bind"), "source")
+    program = assemble(text, program_type="cgroup_sock_addr", name="permit")
+    handle = _load(session, replace(program, expected_attach_type=attach_type), "source")
     link = session.call("link_create", program=handle, hook=None, parameters={}, held=False)
 
     def decide(context: bytes) -> tuple[int, bytes]:

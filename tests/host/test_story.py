@@ -115,6 +115,24 @@ int ports(struct bpf_sock_addr *ctx)
 char LICENSE[] SEC("license") = "MIT";
 """
 
+PEERS = r"""
+SEC("cgroup/connect4")
+int peers(struct bpf_sock_addr *ctx)
+{
+	if (ctx->user_port == bpf_htons(20090))
+		ctx->user_port = bpf_htons(20091);
+	note(REDIRECTED);
+	return 1;
+}
+
+SEC("cgroup/connect4")
+int nobody(struct bpf_sock_addr *ctx)
+{
+	note(DENIED);
+	return 0;
+}
+"""
+
 
 class User:
     """Somebody at a shell: each command is a process of its own."""
@@ -302,3 +320,69 @@ def test_binds(user: User, clang: str, options: list[str]) -> None:
         assert b"PermissionError" in denied.communicate(timeout=60)[1]
         assert denied.returncode == 1
         assert user.ebpf("show programs").splitlines()[3:] == []
+
+
+CLIENT = """
+import sys, urllib.request
+for line in sys.stdin:
+    try:
+        print("hello.txt" in urllib.request.urlopen(line.strip(), timeout=5).read().decode(), flush=True)
+    except OSError as error:
+        print(error.reason, flush=True)
+"""
+
+REPLACE = """
+from ctypes import c_uint32
+id, info = c_uint32(), bpf_link_info()
+while bpf_link_get_next_id(id.value, id) == 0:
+    fd = bpf_link_get_fd_by_id(id.value)
+    bpf_obj_get_info_by_fd(fd, info)
+    if libbpf_bpf_attach_type_str(info.attach_type) == "cgroup_inet4_connect":
+        assert bpf_link_update(fd, bpf_obj_get("/rules/nobody")) == 0
+        print(info.prog_id)
+"""
+
+
+@pytest.mark.usefixtures("lockdown")
+@pytest.mark.skipif(available() is not None, reason=f"lockdown: {available()}")
+def test_programs_of_the_host(user: User, clang: str) -> None:
+    """A server is moved by one program, and a client follows by another; a third replaces that one while it runs.
+
+    All of them are the host's: loaded and pinned by commands that have ended, and counting in one map.
+    """
+    rules = user.compile(clang, "rules", PORTS.replace("char LICENSE", PEERS + "\nchar LICENSE"))
+    (user.directory / "hello.txt").write_text("hello")
+
+    def supervised(program: str, *command: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            user.command("ebpf", "run", "--program", program, "--", sys.executable, *command),
+            env=user.environment, cwd=user.directory, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            stderr=subprocess.DEVNULL, start_new_session=True,
+        )  # fmt: skip
+
+    with user.host():
+        user.ebpf(f"add program {rules} pinned=all pinpath=/rules")
+        assert "no program 99" in user.ebpf("run --program 99 -- true", 1)
+        server = supervised("/rules/ports", "-m", "http.server", "20090", "--bind", "127.0.0.1")
+        client = supervised("/rules/peers", "-c", CLIENT)
+        try:
+            assert answers(20091)
+
+            def fetched() -> str:
+                assert client.stdin is not None
+                assert client.stdout is not None
+                client.stdin.write("http://127.0.0.1:20090/\n")
+                client.stdin.flush()
+                return client.stdout.readline().strip()
+
+            assert fetched() == "True"
+            assert counted(user, "decisions", (2).to_bytes(4, "little")) == 2
+            assert user.python(REPLACE) == str(2)
+            assert fetched() == "[Errno 13] Permission denied"
+            assert counted(user, "decisions", (1).to_bytes(4, "little")) == 1
+        finally:
+            for each in (client, server):
+                os.killpg(each.pid, signal.SIGTERM)
+                each.communicate(timeout=20)
+        assert len(user.ebpf("show links").splitlines()) == 4  # they went with who held them
+        assert len(user.ebpf("show programs").splitlines()) == 6

@@ -70,7 +70,7 @@ class Shell:
         width = max(len(command.name) for command in NETSH)
         for command in NETSH:
             print(f"{command.name.ljust(width)}  {command.help}")
-        print(f"{'run --bind OBJ -- COMMAND'.ljust(width)}  Let a program decide on each bind(2) of a command")
+        print(f"{'run ... -- COMMAND'.ljust(width)}  Let programs decide on each bind(2) or connect(2) of a command")
         print("\nand of bpftool:")
         for noun, verbs in BPFTOOL.items():
             print(f"{noun.ljust(width)}  {' '.join(verbs)}")

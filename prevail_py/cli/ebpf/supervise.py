@@ -1,4 +1,4 @@
-"""``prevail-py ebpf run --bind OBJ -- COMMAND``: a program decides on each ``bind(2)`` of a command."""
+"""``prevail-py ebpf run --bind OBJ --connect OBJ -- COMMAND``: programs decide on system calls of a command."""
 
 from __future__ import annotations
 
@@ -7,13 +7,15 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from prevail_py.cli.support import EXIT_INPUT, EXIT_NOT_SAFE, InputError, bad_input
 from prevail_py.host.context.model import Connection, HostError
+from prevail_py.host.hooks.addresses import ATTACH_TYPES, Call
 
 if TYPE_CHECKING:
-    from prevail_py.host.hooks.bind import Decider
+    from prevail_py.host.hooks.addresses import Decider
+    from prevail_py.libbpf.handles import bpf_program
 
 __all__ = ["run"]
 
@@ -26,11 +28,17 @@ class _Parser(argparse.ArgumentParser):
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="prevail-py ebpf run",
-        description="Run a command; programs of an object decide on each bind(2) that it, and all it starts, makes.",
+        description="Run a command; programs decide on each bind(2) or connect(2) that it, and all it starts, makes.",
         epilog="The command gets no_new_privs: set-user-ID programs keep their user. io_uring is refused.",
     )
+    parser.add_argument("--bind", metavar="OBJ", help="an object with programs for cgroup/bind4 or bind6")
+    parser.add_argument("--connect", metavar="OBJ", help="an object with programs for cgroup/connect4 or connect6")
     parser.add_argument(
-        "--bind", metavar="OBJ", required=True, help="an object with programs for cgroup/bind4 or bind6"
+        "--program",
+        metavar="ID|PIN",
+        action="append",
+        default=[],
+        help="a program that the host has, by its number or a name that it is pinned at; may be given again",
     )
     parser.add_argument("--in-process", action="store_true", help="hold and verify them here: no host is asked")
     parser.add_argument("--verbose", action="store_true", help="say in the end how often it was permitted, denied, ...")
@@ -40,14 +48,18 @@ def _parser() -> argparse.ArgumentParser:
 
 def run(words: Sequence[str], host: str | None) -> int:
     """Run; the exit code of the command, 1 where the host refuses a program."""
-    from prevail_py.host.hooks.bind import Supervisor
     from prevail_py.host.hooks.notify import available
+    from prevail_py.host.hooks.supervisor import Supervisor
 
     try:
         given = _parser().parse_args(list(words))
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else EXIT_INPUT
     command = given.command[1:] if given.command[:1] == ["--"] else given.command
+    if not (given.bind or given.connect or given.program):
+        raise InputError("ebpf run: a program is wanted: --bind, --connect or --program")
+    if given.in_process and given.program:
+        raise InputError("ebpf run: --program names one of a host, and --in-process asks none")
     if not command:
         raise InputError("ebpf run: a command is wanted, after --")
     reason = available()
@@ -55,7 +67,10 @@ def run(words: Sequence[str], host: str | None) -> int:
         raise InputError(f"ebpf run: {reason}")
     with _host(host, given.in_process) as session:
         try:
-            deciders = _deciders(session, given.bind, command)
+            programs = _of_objects(session, {Call.BIND: given.bind, Call.CONNECT: given.connect})
+            for name in given.program:
+                _add(programs, *_of_the_host(session, name), name)
+            deciders = {what: _decider(session, _link(session, program, command)) for what, program in programs.items()}
         except HostError as error:
             print(f"prevail-py: ebpf run: {error.strerror}", file=sys.stderr)
             if error.log:
@@ -85,37 +100,60 @@ def _host(path: str | None, in_process: bool) -> Iterator[Connection]:
         yield own
 
 
-def _deciders(session: Connection, path: str, command: Sequence[str]) -> dict[int, Decider]:
-    """The programs of the object that decide on binds, loaded and linked.  Raises OSError."""
-    from prevail_py.host.hooks.bind import ATTACH_TYPES
+def _of_objects(session: Connection, paths: dict[Call, str | None]) -> dict[str, int]:
+    """Handles of the programs that decide on each call, by attach type: those of its object.
+
+    An object that is given for two calls is loaded once, so that its programs share their maps.  Raises OSError.
+    """
     from prevail_py.libbpf.objects import open_object
 
-    with bad_input(path), open(path, "rb"):
-        pass
-    obj = open_object(path, path, session)
-    found = {}
-    for family, attach_type in ATTACH_TYPES.items():
-        programs = [each for each in obj.programs if each.program.expected_attach_type == attach_type]
-        if len(programs) > 1:
-            raise InputError(f"{path}: several programs for {attach_type}")
-        if programs:
-            found[family] = programs[0]
-    if not found:
-        raise InputError(f"{path}: no program for cgroup/bind4 or cgroup/bind6")
-    for program in obj.programs:
-        program.autoload = program in found.values()
-    obj.load()
-    deciders = {}
-    for family, program in found.items():
-        link = session.call(
-            "link_create",
-            program=program.fd,
-            hook="sock_addr",
-            parameters={"command": " ".join(command)[:200], "pid": os.getpid()},
-            held=False,
-        )
-        deciders[family] = _decider(session, link)
-    return deciders
+    found: dict[str, int] = {}
+    for path in dict.fromkeys(path for path in paths.values() if path is not None):
+        with bad_input(path), open(path, "rb"):
+            pass
+        obj = open_object(path, path, session)
+        chosen: dict[str, bpf_program] = {}
+        for call in (call for call, wanted in paths.items() if wanted == path):
+            types = [name for name, (decided, _) in ATTACH_TYPES.items() if decided is call]
+            for program in obj.programs:
+                if program.program.expected_attach_type in types:
+                    _add(chosen, program.program.expected_attach_type, program, path)
+            if not chosen.keys() & set(types):
+                raise InputError(f"{path}: no program for cgroup/{call.value}4 or cgroup/{call.value}6")
+        for program in obj.programs:
+            program.autoload = program in chosen.values()
+        obj.load()
+        found |= {attach_type: program.fd for attach_type, program in chosen.items()}
+    return found
+
+
+def _add(programs: dict[str, Any], attach_type: str, program: Any, where: str) -> None:
+    if attach_type in programs:
+        raise InputError(f"{where}: several programs for {attach_type}")
+    programs[attach_type] = program
+
+
+def _of_the_host(session: Connection, name: str) -> tuple[str, int]:
+    """The attach type of a program that the host has, and a handle.  Raises OSError."""
+    if name.isdecimal():
+        handle = session.call("open_id", kind="program", id=int(name))
+    else:
+        handle = session.call("open_pin", path=name)
+    info = session.call("info", handle=handle)
+    if info["kind"] != "program" or info["attach_type"] not in ATTACH_TYPES:
+        raise InputError(f"ebpf run: {name} is no program for {', '.join(ATTACH_TYPES)}")
+    return info["attach_type"], handle
+
+
+def _link(session: Connection, program: int, command: Sequence[str]) -> int:
+    link: int = session.call(
+        "link_create",
+        program=program,
+        hook="sock_addr",
+        parameters={"command": " ".join(command)[:200], "pid": os.getpid()},
+        held=False,
+    )
+    return link
 
 
 def _decider(session: Connection, link: int) -> Decider:
@@ -123,7 +161,7 @@ def _decider(session: Connection, link: int) -> Decider:
         try:
             result = session.call("link_invoke", link=link, context=context)
         except HostError as error:
-            print(f"prevail-py: ebpf run: bind is denied: {error.strerror}", file=sys.stderr)
+            print(f"prevail-py: ebpf run: a call is denied: {error.strerror}", file=sys.stderr)
             return None
         return result["value"], result["context"]
 

@@ -1,9 +1,10 @@
 """Seccomp's user notifications (seccomp_unotify(2)): another process answers for the kernel.
 
-:func:`start` runs a command under a filter that stops at ``bind(2)`` and asks; the answers are given through a
-:class:`Listener`.  The command gets ``no_new_privs``: set-user-ID programs keep their user, which is the price for
-needing no rights.  io_uring, which could bind without a system call, is refused (EPERM), and calls through another
-architecture's table kill the process.
+:func:`start` runs a command under a filter that stops at ``bind(2)`` or ``connect(2)`` and asks; the answers are given
+through a :class:`Listener`.  The command gets ``no_new_privs``: set-user-ID programs keep their user, which is the
+price for needing no rights.  io_uring, which could bind and connect without a system call, is refused (EPERM), and
+calls through another architecture's table kill the process.  Where ``connect`` is asked about, connecting with the
+first data (MSG_FASTOPEN) fails as where a system has it turned off (EOPNOTSUPP), and callers connect first.
 
 Whatever is read of a process may be that of another by the time it is used: numbers of processes are given again, and
 memory is written by other threads.  So nothing is ever waved through to the kernel (the flag ``CONTINUE`` of answers is
@@ -21,30 +22,46 @@ import socket
 import struct
 import subprocess
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from prevail_py.host.hooks.addresses import Call
 from prevail_py.host.service.seccomp import ARCHITECTURES
 
 __all__ = ["Listener", "Notification", "available", "pidfd_getfd", "start"]
 
 _USER_NOTIF, _ALLOW, _KILL = 0x7FC00000, 0x7FFF0000, 0x80000000
 _REFUSE: Final = 0x00050000 | errno.EPERM
-_LOAD, _EQUAL, _AT_LEAST, _RETURN = 0x20, 0x15, 0x35, 0x06
+_REFUSE_FAST_OPEN: Final = 0x00050000 | errno.EOPNOTSUPP
+_LOAD, _EQUAL, _AT_LEAST, _ANY_BIT, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
+_ARGUMENTS: Final = 16  # in struct seccomp_data: eight bytes each, the low half first
+_MSG_FASTOPEN: Final = 0x20000000
 _X32_BIT: Final = 0x40000000
 _INSTRUCTION: Final = struct.Struct("=HBBI")
 _IO_URING: Final = (425, 426, 427)  # setup, enter, register: the same everywhere
 _PIDFD_GETFD: Final = 438
-_BIND: Final = {"x86_64": 49, "aarch64": 200}
-"""The number of ``bind`` by machine, each of which is one of :data:`ARCHITECTURES`."""
+_NUMBERS: Final[Mapping[str, Mapping[Call, int]]] = {
+    "x86_64": {Call.BIND: 49, Call.CONNECT: 42},
+    "aarch64": {Call.BIND: 200, Call.CONNECT: 203},
+}
+"""The numbers of the calls by machine, each of which is one of :data:`ARCHITECTURES`."""
+_SENDING: Final[Mapping[str, Mapping[int, int]]] = {
+    "x86_64": {44: 3, 46: 2, 307: 3},
+    "aarch64": {206: 3, 211: 2, 269: 3},
+}
+"""``sendto``, ``sendmsg``, ``sendmmsg``: which argument has the flags."""
 
 _NOTIFICATION: Final = struct.Struct("=QIIiIQ6Q")
 _RESPONSE: Final = struct.Struct("=QqiI")
 _RECEIVE, _SEND, _VALID = 0xC0502100, 0xC0182101, 0x40082102
 _SET_MODE_FILTER, _NEW_LISTENER, _NO_NEW_PRIVILEGES = 1, 8, 38
 _GET_ACTION_AVAILABLE: Final = 2
+
+
+_CALLS: Final = {number: call for call, number in _NUMBERS.get(platform.machine(), {}).items()}
 
 
 class _Program(ctypes.Structure):
@@ -54,7 +71,7 @@ class _Program(ctypes.Structure):
 def available() -> str | None:
     """Why there can be no supervision here; None where there can."""
     machine = platform.machine()
-    if machine not in _BIND or sys.byteorder != "little":
+    if machine not in _NUMBERS or sys.byteorder != "little":
         return f"no table of system calls for {machine}"
     libc = ctypes.CDLL(None, use_errno=True)
     action = ctypes.c_uint32(_USER_NOTIF)
@@ -63,26 +80,32 @@ def available() -> str | None:
     return None
 
 
-def assemble(machine: str) -> bytes:
-    """The filter, as an array of ``struct sock_filter``."""
+def assemble(machine: str, calls: Collection[Call]) -> bytes:
+    """The filter that asks about these calls, as an array of ``struct sock_filter``."""
     audit = ARCHITECTURES[machine].audit
     code = [(_LOAD, 0, 0, 4), (_EQUAL, 1, 0, audit), (_RETURN, 0, 0, _KILL), (_LOAD, 0, 0, 0)]
     if machine == "x86_64":
         code += [(_AT_LEAST, 0, 1, _X32_BIT), (_RETURN, 0, 0, _KILL)]
-    code += [(_EQUAL, 0, 1, _BIND[machine]), (_RETURN, 0, 0, _USER_NOTIF)]
+    for call in sorted(calls, key=lambda each: each.value):
+        code += [(_EQUAL, 0, 1, _NUMBERS[machine][call]), (_RETURN, 0, 0, _USER_NOTIF)]
     for number in _IO_URING:
         code += [(_EQUAL, 0, 1, number), (_RETURN, 0, 0, _REFUSE)]
+    if Call.CONNECT in calls:
+        for number, argument in _SENDING[machine].items():
+            # After the flags were loaded the number is not there any more, so each case ends here.
+            code += [(_EQUAL, 0, 4, number), (_LOAD, 0, 0, _ARGUMENTS + 8 * argument), (_ANY_BIT, 0, 1, _MSG_FASTOPEN)]
+            code += [(_RETURN, 0, 0, _REFUSE_FAST_OPEN), (_RETURN, 0, 0, _ALLOW)]
     code.append((_RETURN, 0, 0, _ALLOW))
     return b"".join(_INSTRUCTION.pack(*each) for each in code)
 
 
-def _install() -> int:
+def _install(calls: Collection[Call]) -> int:
     """Put the filter over this thread and all that it starts; the descriptor of its listener.  Raises OSError."""
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(_NO_NEW_PRIVILEGES, 1, 0, 0, 0):
         raise OSError(ctypes.get_errno(), "no_new_privs")
     machine = platform.machine()
-    code = assemble(machine)
+    code = assemble(machine, calls)
     buffer = ctypes.create_string_buffer(code, len(code))
     program = _Program(len(code) // _INSTRUCTION.size, ctypes.addressof(buffer))
     listener: int = libc.syscall(ARCHITECTURES[machine].seccomp, _SET_MODE_FILTER, _NEW_LISTENER, ctypes.byref(program))
@@ -91,11 +114,14 @@ def _install() -> int:
     return listener
 
 
-def launch(channel: int, command: Sequence[str]) -> None:
-    """Be the command: install the filter, hand the listener over, execute.  Does not return."""
+def launch(channel: int, calls: str, command: Sequence[str]) -> None:
+    """Be the command: install the filter for these calls (names, with commas), hand the listener over, execute.
+
+    Does not return.
+    """
     with socket.socket(fileno=channel) as connection:
         try:
-            listener = _install()
+            listener = _install([Call(name) for name in calls.split(",") if name])
             socket.send_fds(connection, [b"x"], [listener])
             os.close(listener)
         except OSError as error:
@@ -110,19 +136,20 @@ def launch(channel: int, command: Sequence[str]) -> None:
 
 _LAUNCHER: Final = (
     "import sys; sys.path.insert(0, sys.argv[1]); from prevail_py.host.hooks.notify import launch; "
-    "launch(int(sys.argv[2]), sys.argv[3:])"
+    "launch(int(sys.argv[2]), sys.argv[3], sys.argv[4:])"
 )
 
 
-def start(command: Sequence[str]) -> tuple[subprocess.Popen[bytes], Listener]:
-    """Run a command under the filter, with our standard streams and environment.  Raises OSError."""
+def start(command: Sequence[str], calls: Collection[Call]) -> tuple[subprocess.Popen[bytes], Listener]:
+    """Run a command under the filter for these calls, with our standard streams and environment.  Raises OSError."""
+    names = ",".join(each.value for each in calls)
     ours, theirs = socket.socketpair()
     with ours:
         with theirs:
             root = os.fspath(Path(__file__).resolve().parents[3])
             # -I: neither the environment nor the current directory says what this process imports.
             process = subprocess.Popen(
-                [sys.executable, "-I", "-c", _LAUNCHER, root, str(theirs.fileno()), *command],
+                [sys.executable, "-I", "-c", _LAUNCHER, root, str(theirs.fileno()), names, *command],
                 pass_fds=[theirs.fileno()],
             )
         data, descriptors, _, _ = socket.recv_fds(ours, 1024, 1)
@@ -138,6 +165,7 @@ class Notification:
 
     id: int
     pid: int
+    call: Call
     arguments: tuple[int, ...]
 
 
@@ -145,7 +173,8 @@ class Listener:
     """Where notifications come from."""
 
     def __init__(self, descriptor: int) -> None:
-        self._descriptor: Final = descriptor
+        self._descriptor = descriptor
+        self._closing: Final = threading.Lock()
 
     def fileno(self) -> int:
         """To wait for; it hangs up when no process has the filter any more."""
@@ -160,8 +189,8 @@ class Listener:
             if error.errno in (errno.ENOENT, errno.EINTR):
                 return None
             raise
-        id, pid, _, _, _, _, *arguments = _NOTIFICATION.unpack(buffer)
-        return Notification(id, pid, tuple(arguments))
+        id, pid, _, number, _, _, *arguments = _NOTIFICATION.unpack(buffer)
+        return Notification(id, pid, _CALLS[number], tuple(arguments))
 
     def valid(self, notification: Notification) -> bool:
         """Whether the call still waits: then the process of this number was the caller at each look before."""
@@ -174,16 +203,21 @@ class Listener:
         return True
 
     def answer(self, notification: Notification, number: int) -> None:
-        """Let the call return 0, or fail with this error number."""
-        try:
-            fcntl.ioctl(self._descriptor, _SEND, bytearray(_RESPONSE.pack(notification.id, 0, -number, 0)))
-        except OSError as error:
-            if error.errno != errno.ENOENT:  # it did not wait
-                raise
+        """Let the call return 0, or fail with this error number.  Any thread may do so, also after :meth:`close`."""
+        with self._closing:  # the number of the descriptor may be another's by then
+            if self._descriptor < 0:
+                return
+            try:
+                fcntl.ioctl(self._descriptor, _SEND, bytearray(_RESPONSE.pack(notification.id, 0, -number, 0)))
+            except OSError as error:
+                if error.errno != errno.ENOENT:  # it did not wait
+                    raise
 
     def close(self) -> None:
         """Calls that would wait fail with ENOSYS from now on."""
-        os.close(self._descriptor)
+        with self._closing:
+            os.close(self._descriptor)
+            self._descriptor = -1
 
 
 def pidfd_getfd(pidfd: int, descriptor: int) -> int:

@@ -1,7 +1,7 @@
-"""The hook of programs that decide on addresses: ``cgroup/bind4`` and ``bind6`` (``cgroup_sock_addr``).
+"""The hook of programs that decide on addresses: ``cgroup/bind4``, ``bind6``, ``connect4``, ``connect6``.
 
 The host does not see sockets of others.  Who supervises a command holds the link, and calls the program for each event
-(``link_invoke``): :mod:`prevail_py.host.hooks.bind` does so for ``bind(2)``.
+(``link_invoke``): :mod:`prevail_py.host.hooks.supervisor` does so for ``bind(2)`` and ``connect(2)``.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
 from prevail_py.host.hooks import Attachment, Passive, Runner
+from prevail_py.host.hooks.addresses import ATTACH_TYPES
 
 if TYPE_CHECKING:
     from prevail_py.host.canonical import Plain
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 
 __all__ = ["SockAddrHook"]
 
-_ATTACH_TYPES: Final = frozenset({"cgroup_inet4_bind", "cgroup_inet6_bind"})
 _PARAMETERS: Final = frozenset({"command", "pid"})
 
 
@@ -28,11 +28,11 @@ class SockAddrHook:
     name: Final = "sock_addr"
 
     def accepts(self, program: Program) -> bool:
-        """Linux's programs of type ``cgroup_sock_addr`` for ``bind``."""
+        """Linux's programs of type ``cgroup_sock_addr`` for ``bind`` and ``connect``."""
         return (
             program.platform == "linux"
             and program.program_type == "cgroup_sock_addr"
-            and program.expected_attach_type in _ATTACH_TYPES
+            and program.expected_attach_type in ATTACH_TYPES
         )
 
     def attach(self, runner: Runner, parameters: Mapping[str, Plain]) -> Attachment:

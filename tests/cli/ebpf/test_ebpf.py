@@ -256,6 +256,21 @@ def test_set_pin_unpin(host: ExecutionContext, ebpf: Callable[..., str]) -> None
     assert not host.programs
 
 
+def test_programs_that_decide_on_no_call(host: ExecutionContext, ebpf: Callable[..., str]) -> None:
+    """Those of other types, and objects without one for the call; nothing stays loaded."""
+    ebpf(f"add program {COUNTER}")
+    assert "1 is no program for cgroup_inet4_bind, " in ebpf("run --program 1 -- true", 2)
+    assert "xdp_counter is no program for" in ebpf("run --program xdp_counter -- true", 2)
+    assert "no program for cgroup/connect4 or cgroup/connect6" in ebpf(f"run --connect {COUNTER} -- true", 2)
+    assert "no program for cgroup/bind4 or cgroup/bind6" in ebpf(f"run --bind {COUNTER} -- true", 2)
+    assert "/nothing is not pinned" in ebpf("run --program /nothing -- true", 1)
+    with host.session() as session:
+        program = load(session, replace(BIND4, expected_attach_type="cgroup_inet4_bind"))
+        session.call("pin", handle=program, path="/b")
+    assert "/b: several programs for cgroup_inet4_bind" in ebpf("run --program 2 --program /b -- true", 2)
+    assert set(host.programs) == {1, 2}
+
+
 def test_processes(host: ExecutionContext, ebpf: Callable[..., str], root: Path) -> None:
     script = (
         "import sys; from prevail_py.host.context.client import connect; s = connect(); print(flush=True); "

@@ -33,6 +33,8 @@ def execute(code: bytes, number: int, audit: int, arguments: tuple[int, ...] = (
                 at += yes if accumulator == k else no
             case 0x35:
                 at += yes if accumulator >= k else no
+            case 0x45:
+                at += yes if accumulator & k else no
             case 0x06:
                 return int(k)
             case _:

@@ -1,4 +1,4 @@
-"""bind(2) under supervision: real calls of real commands, and commands that try to get around it."""
+"""bind(2) and connect(2) under supervision: real calls of real commands, and commands that try to get around it."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 from prevail_py.cli.main import main
-from prevail_py.host.hooks import bind as bind_module
-from prevail_py.host.hooks import notify
-from prevail_py.host.hooks.bind import Supervisor, context_of
+from prevail_py.host.hooks import caller, notify, supervisor
+from prevail_py.host.hooks.addresses import Asked, Call, context_of
+from prevail_py.host.hooks.supervisor import Supervisor
 from prevail_py.platforms import platform
 
 reason = notify.available()
@@ -37,7 +37,10 @@ def decide(context: bytes) -> tuple[int, bytes] | None:
     return 1, context
 
 
-def run(script: str, tmp_path: Path, supervisor: Supervisor | None = None, **options: Any) -> dict[str, str]:
+BINDS = {"cgroup_inet4_bind": decide, "cgroup_inet6_bind": decide}
+
+
+def run(script: str, tmp_path: Path, guard: Supervisor | None = None, **options: Any) -> dict[str, str]:
     """What a Python script under supervision wrote: lines of a name and a value."""
     out = tmp_path / "out"
     prelude = f"""
@@ -56,14 +59,14 @@ def run(script: str, tmp_path: Path, supervisor: Supervisor | None = None, **opt
             kept.append(made)
     """
     text = textwrap.dedent(prelude) + textwrap.dedent(script)
-    supervisor = supervisor or Supervisor({socket.AF_INET: decide, socket.AF_INET6: decide})
-    code = supervisor.run([sys.executable, "-I", "-c", text])
+    guard = guard or Supervisor(BINDS)
+    code = guard.run([sys.executable, "-I", "-c", text])
     assert code == options.get("code", 0)
     return dict(line.split(" ", 1) for line in out.read_text().splitlines())
 
 
 def test_permit_deny_redirect(tmp_path: Path) -> None:
-    supervisor = Supervisor({socket.AF_INET: decide, socket.AF_INET6: decide})
+    guard = Supervisor(BINDS)
     said = run(
         f"""
         attempt("free", {FREE}); attempt("closed", {CLOSED}); attempt("moved", {MOVED}); attempt("stuck", {FREE + 9})
@@ -72,14 +75,14 @@ def test_permit_deny_redirect(tmp_path: Path) -> None:
         sys.exit(7)
         """,
         tmp_path,
-        supervisor,
+        guard,
         code=7,
     )
     assert said == {
         "free": str(FREE), "closed": "EACCES", "moved": str(TARGET), "stuck": "EACCES", "udp": "EACCES",
         "taken": "EADDRINUSE", "six": "EACCES", "six_free": str(FREE),
     }  # fmt: skip
-    assert supervisor.counts == {"permitted": 2, "denied": 4, "redirected": 1, "other": 0}
+    assert guard.counts == {"permitted": 3, "denied": 4, "redirected": 1, "other": 0}
 
 
 def test_processes_and_threads_that_are_started(tmp_path: Path) -> None:
@@ -191,19 +194,19 @@ def test_a_supervisor_that_looks_twice_is_deceived(tmp_path: Path) -> None:
     """What is bound must be what was decided on: the mistake that the test above is about."""
 
     class Careless(Supervisor):
-        def _decide(self, listener: Any, notification: Any) -> int:
+        def _decide(self, listener: Any, notification: Any) -> int | None:
             self.notification = notification
             return super()._decide(listener, notification)
 
-    def careless(family: int, address: bytes, context: bytes) -> bytes:
+    def careless(asked: Asked, context: bytes) -> bytes:
         time.sleep(0.002)
-        pid, pointer = supervisor.notification.pid, supervisor.notification.arguments[1]
-        return bind_module._memory(pid, pointer, len(address))
+        pid, pointer = guard.notification.pid, guard.notification.arguments[1]
+        return caller.memory_of(pid, pointer, len(asked.address))
 
-    supervisor = Careless({socket.AF_INET: decide})
+    guard = Careless({"cgroup_inet4_bind": decide})
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(bind_module, "_applied", careless)
-        assert str(CLOSED) in run(RACE, tmp_path, supervisor)["seen"]
+        patch.setattr(supervisor, "applied", careless)
+        assert str(CLOSED) in run(RACE, tmp_path, guard)["seen"]
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="root: only root has rights to lose")
@@ -230,11 +233,11 @@ def test_without_any_rights() -> None:
     """No capability is needed: root gives all of its own up first."""
     script = f"""
 import sys
-from prevail_py.host.hooks.bind import Supervisor
+from prevail_py.host.hooks.supervisor import Supervisor
 command = [sys.executable, "-I", "-c", "import socket; socket.socket().bind(('127.0.0.1', {CLOSED}))"]
-supervisor = Supervisor({{2: lambda context: (0, context)}})
+guard = Supervisor({{"cgroup_inet4_bind": lambda context: (0, context)}})
 effective = next(line.split()[1] for line in open("/proc/self/status") if line.startswith("CapEff"))
-print(int(effective, 16), supervisor.run(command, hide=True), supervisor.counts["denied"])
+print(int(effective, 16), guard.run(command, hide=True), guard.counts["denied"])
 """
     command = [sys.executable, "-c", script]
     if os.geteuid() == 0:
@@ -254,12 +257,14 @@ def test_commands_that_do_not_exist(capfd: pytest.CaptureFixture[str]) -> None:
 def test_the_context_is_what_programs_read() -> None:
     """At the offsets of the platform's table."""
     kind = platform().program_type("cgroup_sock_addr", "cgroup_inet4_bind")
-    context = context_of(socket.AF_INET, socket.SOCK_STREAM, 6, b"\x02\0\x1f\x90\x7f\0\0\x01" + bytes(8))
+    address = b"\x02\0\x1f\x90\x7f\0\0\x01" + bytes(8)
+    context = context_of(Asked(Call.BIND, socket.AF_INET, socket.SOCK_STREAM, 6, socket.AF_INET, address))
     assert len(context) == kind.context_size
     assert (context[4:8], context[24:28], context[28], context[32], context[36]) == (
         b"\x7f\0\0\x01", b"\x1f\x90\0\0", 2, 1, 6,
     )  # fmt: skip
-    six = context_of(socket.AF_INET6, 2, 17, bytes(2) + b"\0\x35" + bytes(4) + bytes(range(16)) + bytes(4))
+    address = bytes(2) + b"\0\x35" + bytes(4) + bytes(range(16)) + bytes(4)
+    six = context_of(Asked(Call.CONNECT, socket.AF_INET6, 2, 17, socket.AF_INET6, address))
     assert six[8:24] == bytes(range(16))
 
 
@@ -267,21 +272,34 @@ def test_the_audit_hook() -> None:
     """In a process of its own: a hook stays for ever."""
     script = f"""
 import errno, socket
-from prevail_py.host.hooks.bind import guard_this_process
-guard_this_process({{2: lambda context: (int(context[24:26] != ({CLOSED}).to_bytes(2, "big")), context)}})
-for port in ({FREE}, {CLOSED}):
+from prevail_py.host.hooks.audit import guard_this_process
+closed, moved = ({CLOSED}).to_bytes(2, "big"), ({MOVED}).to_bytes(2, "big")
+def decide(context):
+    port = context[24:26]
+    return int(port != closed), context[:24] + closed + context[26:] if port == moved else context
+guard_this_process(dict.fromkeys(["cgroup_inet4_bind", "cgroup_inet6_bind", "cgroup_inet4_connect"], decide))
+def attempt(family, *address, call="bind"):
     try:
-        socket.socket().bind(("", port)); print("bound")
+        with socket.socket(family, socket.SOCK_DGRAM) as made:
+            getattr(made, call)(address)
+        print("done")
     except OSError as error:
         print(errno.errorcode[error.errno])
+for port in ({FREE}, {CLOSED}, {MOVED}):
+    attempt(socket.AF_INET, "", port)
+    attempt(socket.AF_INET6, "::1", port)
+    attempt(socket.AF_INET, "localhost", port, call="connect")
+    attempt(socket.AF_INET6, "::1", port, call="connect")
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
-    assert done.stdout.split() == ["bound", "EACCES"], done.stderr
+    denied = ["EACCES", "EACCES", "EACCES", "done"]  # nobody decides on connections of IPv6
+    assert done.stdout.split() == ["done"] * 4 + denied * 2, done.stderr
 
 
 def test_bad_usage(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     for words, problem in (
-        (["--", "true"], "--bind"),
+        (["--", "true"], "a program is wanted: --bind"),
+        (["--in-process", "--program", "3", "--", "true"], "--program names one of a host"),
         (["--bind", "x.o"], "a command is wanted"),
         (["--in-process", "--bind", os.fspath(tmp_path / "x.o"), "--", "true"], "No such file"),
         (["--in-process", "--bind", os.fspath(Path(__file__)), "--", "true"], "not an ELF file"),
