@@ -29,7 +29,10 @@ _HANDLES: Final = {ArgKind.CTX: "context", ArgKind.CTX_OR_NULL: "context", ArgKi
 _SIZES: Final = (ArgKind.SIZE, ArgKind.SIZE_OR_ZERO, ArgKind.ALLOC_SIZE)
 _SOCKETS: Final = ("socket", "sock_common", "tcp_sock", "xdp socket")
 _SOCKET_MAPS: Final = ("sockmap", "sockhash")
-_CHANGE_MAPS: Final = ("bpf_map_update_elem", "bpf_map_delete_elem", "bpf_map_push_elem", "bpf_map_pop_elem")
+_CHANGE_MAPS: Final = (
+    "bpf_map_update_elem", "bpf_map_delete_elem", "bpf_map_lookup_and_delete_elem", "bpf_map_push_elem",
+    "bpf_map_pop_elem",
+)  # fmt: skip
 _CHANGE_SOCKET_MAPS: Final = ("socket_filter", "sched_cls", "sched_act", "xdp", "sk_reuseport", "flow_dissector",
                               "sk_lookup")  # fmt: skip
 _WITH_ELEMENTS: Final = ("hash", "array", "percpu_hash", "percpu_array", "lru_hash", "lru_percpu_hash")

@@ -56,7 +56,10 @@ MAX_SIZE: Final = (1 << 29) - 1
 TAIL_CALL: Final = 12
 """The helper that another program takes the place of the running function."""
 
-_CHANGES_MAP: Final = frozenset({"bpf_map_update_elem", "bpf_map_delete_elem", "bpf_map_push_elem", "bpf_map_pop_elem"})
+_CHANGES_MAP: Final = frozenset({
+    "bpf_map_update_elem", "bpf_map_delete_elem", "bpf_map_lookup_and_delete_elem", "bpf_map_push_elem",
+    "bpf_map_pop_elem",
+})  # fmt: skip
 
 _LOOKUPS: Final = frozenset({"bpf_map_lookup_elem"})
 

@@ -123,7 +123,8 @@ class Environment:
     ``cookie`` is what the program was attached with.  ``socket_options`` are those that were set or can be got, by
     (level, name), ``bound`` the address (a ``struct sockaddr``) that the program bound its socket to, and
     ``hook_result`` the error that the operation which called a cgroup hook will return.  ``randoms`` are the random
-    numbers that come before those that follow from the seed.
+    numbers that come before those that follow from the seed.  ``redirect_context`` is what a program left for the
+    process that a connection is redirected to (Windows).
 
     ``log`` receives what the program prints, one entry per call; ``clones`` and ``signals`` what it sent.
     """
@@ -149,6 +150,7 @@ class Environment:
     bound: bytes | None = None
     hook_result: int = 0
     randoms: tuple[int, ...] = ()
+    redirect_context: bytes | None = None
     log: list[str] = field(default_factory=list)
     clones: list[Clone] = field(default_factory=list)
     signals: list[int] = field(default_factory=list)

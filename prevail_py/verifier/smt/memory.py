@@ -241,6 +241,9 @@ class OwnMemory(Encoder):
             if name in ("bpf_map_update_elem", "bpf_map_delete_elem"):
                 self._changed(event, index, name == "bpf_map_update_elem")
                 return ()
+            if name == "bpf_map_lookup_and_delete_elem":
+                memory[present_in(index)] = self._unknown(present_in(index))
+                return ()
         if name == RANDOM and isinstance(event.result, Term):
             return (z3.ULE(self.term(before, event.result), self.const(0xFFFFFFFF)),)
         for register, arg in enumerate(prototype.args, 1):

@@ -23,7 +23,9 @@ MAX_SIZE: Final = (1 << 29) - 1
 
 _LOCK: Final = 4  # struct bpf_spin_lock
 
-_EMPTY_MAPS: Final = frozenset({"bpf_get_stackid", "bpf_current_task_under_cgroup", "bpf_skb_under_cgroup"})
+_EMPTY_MAPS: Final = frozenset(
+    {"bpf_get_stackid", "bpf_current_task_under_cgroup", "bpf_skb_under_cgroup", "bpf_redirect_map"}
+)
 """Helpers that take maps which are not modelled: nothing could be in them."""
 
 _NO_MEMORY: Final = frozenset({RegionKind.CONTEXT, RegionKind.MAP, RegionKind.FUNCTION, RegionKind.SOCKET})

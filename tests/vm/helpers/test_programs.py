@@ -34,6 +34,7 @@ from prevail_py.vm.packet import Packet
 from prevail_py.vm.socket_buffer import ETHERNET_HEADER, has_link_layer
 
 LINUX = platform()
+LINUXS = {name for name in HELPERS if LINUX.helper_by_name(name) is not None}
 
 
 def ipv4(transport: bytes, protocol: int, tos: int = 0) -> bytes:
@@ -230,7 +231,7 @@ def test_every_helper_is_called_by_a_program_that_returns() -> None:
         for instruction in case.program.code
         if isinstance(instruction, Call)
     }
-    assert not HELPERS.keys() - called
+    assert not LINUXS - called
 
 
 def test_names_tell_what_is_called() -> None:
@@ -312,7 +313,7 @@ def test_every_helper_is_compared_with_linux_or_has_a_reason() -> None:
     def called(cases: Sequence[Case]) -> set[str | None]:
         return {LINUX.helper_name(i.helper) for case in cases for i in case.program.code if isinstance(i, Call)}
 
-    assert HELPERS.keys() - called([case for case in returning if not case.unlike_linux]) == NOT_COMPARED.keys()
+    assert LINUXS - called([case for case in returning if not case.unlike_linux]) == NOT_COMPARED.keys()
     for name, reason in NOT_COMPARED.items():
         reasons = {case.unlike_linux for case in CASES if case.name.startswith(f"{name}:")}
         assert any(given.startswith(reason) for given in reasons), (name, reasons)
