@@ -141,7 +141,7 @@ def _from_service(
     with start_verifier(arguments) as verifier:
         trust = Trust(verifier.key)
         try:
-            answers = verifier.verify_object(path, nonce=trust.nonce())
+            answers = verifier.verify_object(path, platform=arguments.platform, nonce=trust.nonce())
         except Refused as error:
             raise InputError(f"{path}: {error}") from error
         except OSError as error:

@@ -166,8 +166,6 @@ def start_verifier(arguments: argparse.Namespace) -> Iterator[Verifier]:
     """
     from prevail_py.objects.errors import ObjectError
 
-    if arguments.platform != "linux":
-        raise InputError(f"--service: the verifier process loads objects for linux, not for {arguments.platform}")
     try:
         from prevail_py.host.service import Verifier, VerifierError
     except ModuleNotFoundError as error:

@@ -86,7 +86,7 @@ def run(arguments: argparse.Namespace) -> int:
         for path in track(arguments.objects, "verifying"):
             try:
                 if verifier is not None:
-                    verdicts = _ask(verifier, path, arguments.program, options)
+                    verdicts = _ask(verifier, path, arguments, options)
                 else:
                     programs = choose(path, open_object(path, arguments), arguments.program)
                     verdicts = _verify(programs, path if len(arguments.objects) == 1 else None, options)
@@ -135,13 +135,15 @@ _ONLY_HERE = ("termination", "explain", "invariants", "certificate")
 """What a verdict from another process does not carry."""
 
 
-def _ask(verifier: Verifier, path: str, name: str | None, options: dict[str, Any]) -> list[Verdict]:
+def _ask(verifier: Verifier, path: str, arguments: argparse.Namespace, options: dict[str, Any]) -> list[Verdict]:
     from prevail_py.host.service import Options, Refused
 
+    name = arguments.program
     try:
         answers = verifier.verify_object(
             path,
             only=name,
+            platform=arguments.platform,
             options=Options(**{name: value for name, value in options.items() if name != "termination"}),
         )
     except Refused as error:

@@ -25,16 +25,22 @@ if TYPE_CHECKING:
     from prevail_py.host.trust import Trust
     from prevail_py.verifier.verdict import Verdict
 
-__all__ = ["ACTIONS", "INVALID", "RESULTS", "PacketResult", "ReplayError", "XdpReport", "replay"]
+__all__ = ["ACTIONS", "INVALID", "RESULTS", "PacketResult", "ReplayError", "XdpReport", "replay", "results_of"]
 
 ACTIONS: Final = ("ABORTED", "DROP", "PASS", "TX", "REDIRECT")
 """The names of ``enum xdp_action``, by number."""
 
 RESULTS: Final[Mapping[str, Mapping[int, str]]] = {
     "linux": dict(enumerate(ACTIONS)),
-    "windows": {1: "PASS", 2: "DROP", 3: "TX"},
+    "windows": {1: "PASS", 2: "DROP", 3: "TX", 4: "REDIRECT"},
 }
 """What each result of a program means, by platform."""
+
+
+def results_of(platform: str) -> Mapping[int, str]:
+    """What each result means on a platform; on one of somebody else's what it means in Linux."""
+    return RESULTS.get(platform, RESULTS["linux"])
+
 
 INVALID: Final[str] = "INVALID"
 """What any other number is called, which Linux treats as ABORTED and warns about."""
@@ -70,9 +76,10 @@ class XdpReport:
 
     @property
     def counts(self) -> dict[str, int]:
-        """How many packets met each action, all five actions included; ``INVALID`` only if there was one."""
+        """How many packets met each action, all that the platform has included; ``INVALID`` only if there was one."""
         found = Counter(result.action for result in self.results)
-        return {action: found[action] for action in (*ACTIONS, INVALID) if action in ACTIONS or found[action]}
+        known = results_of(self.program.platform).values()
+        return {action: found[action] for action in (*ACTIONS, INVALID) if action in known or found[action]}
 
     @property
     def steps(self) -> int:
@@ -166,7 +173,7 @@ def _result(program: Program, number: int, execution: Execution) -> PacketResult
     match outcome:
         case Returned(value):
             value &= 0xFFFFFFFF
-            action = RESULTS.get(program.platform, RESULTS["linux"]).get(value, INVALID)
+            action = results_of(program.platform).get(value, INVALID)
             return PacketResult(value, action, execution.redirect if action == "REDIRECT" else None, execution.steps)
         case OutOfFuel(pc):
             raise ReplayError(

@@ -29,8 +29,8 @@ PARTLY: Final[Mapping[str, str]] = {
     "bpf_program__set_flags": "none is known",
     "bpf_xdp_attach": "Linux's modes make no difference",
     "bpf_xdp_query": "`prog_id` and `attach_mode`",
-    "bpf_object__open_file": "option: `object_name`",
-    "bpf_object__open_mem": "option: `object_name`",
+    "bpf_object__open_file": "options: `object_name`, and `platform` of our own",
+    "bpf_object__open_mem": "options: `object_name`, and `platform` of our own",
     "perf_buffer__new": "`page_cnt` bounds nothing",
 }
 """What of a function there is, where that is not all."""

@@ -41,10 +41,12 @@ __all__ = [
 ]
 
 
-def open_object(source: str | os.PathLike[str] | bytes, name: str, backend: Connection) -> bpf_object:
-    """Raises OSError: EINVAL, with the place, for what is no object."""
+def open_object(
+    source: str | os.PathLike[str] | bytes, name: str, backend: Connection, platform: str = "linux"
+) -> bpf_object:
+    """Raises OSError: EINVAL, with the place, for what is no object of this platform."""
     try:
-        loaded = load_object(source, name or None)
+        loaded = load_object(source, name or None, platform=platform)
     except ObjectError as error:
         raise refuse(errno.EINVAL, f"{name}: {error}") from None
     path = os.path.abspath(source) if not isinstance(source, bytes) else ""
@@ -58,21 +60,21 @@ def bpf_object__open(path: str | os.PathLike[str]) -> bpf_object:
     return open_object(path, os.path.basename(path), current())
 
 
-def bpf_object__open_file(path: str | os.PathLike[str], *, object_name: str | None = None) -> bpf_object | None:
-    """The same, with another name."""
-    return _open_file(path, object_name)
-
-
 @pointer
-def _open_file(path: str | os.PathLike[str], object_name: str | None) -> bpf_object:
+def bpf_object__open_file(
+    path: str | os.PathLike[str], *, object_name: str | None = None, platform: str = "linux"
+) -> bpf_object:
+    """The same, with another name, or for another platform (``windows``), which is an option of ours."""
     os.stat(path)
-    return open_object(path, object_name or os.path.basename(path), current())
+    return open_object(path, object_name or os.path.basename(path), current(), platform)
 
 
 @pointer
-def bpf_object__open_mem(obj_buf: bytes, obj_buf_sz: int | None = None, *, object_name: str = "<memory>") -> bpf_object:
+def bpf_object__open_mem(
+    obj_buf: bytes, obj_buf_sz: int | None = None, *, object_name: str = "<memory>", platform: str = "linux"
+) -> bpf_object:
     """Parse an object that is in memory."""
-    return open_object(bytes(obj_buf)[:obj_buf_sz], object_name, current())
+    return open_object(bytes(obj_buf)[:obj_buf_sz], object_name, current(), platform)
 
 
 @number

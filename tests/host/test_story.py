@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from prevail_py.host.hooks.notify import available
+from prevail_py.include import FOLDER
 from prevail_py.research.namespaces import Namespace, joined, namespace
 from tests.host.network import require
 
@@ -134,6 +135,9 @@ int nobody(struct bpf_sock_addr *ctx)
 """
 
 
+HEADERS = {"linux": (), "windows": ("-I", os.fspath(FOLDER / "windows"))}
+
+
 class User:
     """Somebody at a shell: each command is a process of its own."""
 
@@ -142,12 +146,12 @@ class User:
         self.socket = directory / "host.sock"
         self.environment = {**os.environ, "PREVAIL_PY_HOST": os.fspath(self.socket)}
 
-    def compile(self, clang: str, name: str, source: str) -> Path:
+    def compile(self, clang: str, name: str, source: str, *options: str) -> Path:
         (self.directory / f"{name}.c").write_text(source)
         out = self.directory / f"{name}.o"
         headers = f"/usr/include/{os.uname().machine}-linux-gnu"
         command = [clang, "-target", "bpfel", "-mcpu=v3", "-O2", "-g", "-idirafter", headers, "-c"]
-        subprocess.run([*command, f"{name}.c", "-o", out], cwd=self.directory, check=True)
+        subprocess.run([*command, *options, f"{name}.c", "-o", out], cwd=self.directory, check=True)
         return out
 
     def command(self, *words: str) -> list[str]:
@@ -214,9 +218,11 @@ def counted(user: User, name: str, key: bytes) -> int:
 
 
 @pytest.mark.usefixtures("lockdown")
-def test_packets(user: User, clang: str) -> None:
+@pytest.mark.parametrize("platform", ["linux", "windows"])
+def test_packets(user: User, clang: str, platform: str) -> None:
+    """One source for both platforms, whose objects differ in the numbers of map types, in layouts and in results."""
     require()
-    firewall = user.compile(clang, "firewall", FIREWALL)
+    firewall = user.compile(clang, "firewall", FIREWALL, *HEADERS[platform])
     with namespace() as left, namespace() as middle, namespace() as right:
         joined(left, "l0", middle, "h0")
         joined(right, "r0", middle, "h1")
@@ -238,7 +244,10 @@ def test_packets(user: User, clang: str) -> None:
 
             with user.host("--wire", "h0,h1", where=middle):
                 assert arrives()
-                assert user.ebpf(f"add program {firewall} interface=h0 pinpath=/fw") == "Loaded with ID 1\n"
+                assert (
+                    user.ebpf(f"add program {firewall} interface=h0 pinpath=/fw platform={platform}")
+                    == "Loaded with ID 1\n"
+                )
                 assert arrives()
                 assert left.ping(LEFT, RIGHT)
                 assert counted(user, "seen", (17).to_bytes(4, "little")) >= 1

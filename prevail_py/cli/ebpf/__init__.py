@@ -27,6 +27,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--host", metavar="PATH", help="the socket of the host ($PREVAIL_PY_HOST, or this user's)")
     parser.add_argument("--json", "-j", action="store_true", help="print JSON")
     parser.add_argument("--pretty", "-p", action="store_true", help="print JSON over several lines")
+    parser.add_argument(
+        "--platform",
+        choices=("linux", "windows"),
+        default="linux",
+        help="whose sections and numbers object files use (linux)",
+    )
     parser.add_argument("--completion", choices=("bash", "zsh"), help="print a script for this shell")
     parser.add_argument("--complete", action="store_true", help="print what may follow these words, for that script")
     parser.add_argument(
@@ -62,7 +68,7 @@ def run(arguments: argparse.Namespace) -> int:
         while option in words:  # bpftool has them anywhere
             words.remove(option)
             json, pretty = True, pretty or option in ("-p", "--pretty", "-jp")
-    shell = Shell(arguments.host, json=json, pretty=pretty)
+    shell = Shell(arguments.host, json=json, pretty=pretty, platform=arguments.platform)
     try:
         if words:
             return shell.run(words)

@@ -150,9 +150,9 @@ def _program(info: Mapping[str, Any]) -> dict[str, Any]:
 def _prog_load(shell: Shell, rest: _Words, everything: bool = False) -> int:
     path, pin = rest.next("an object file"), rest.next("a path to pin at")
     options = rest.options("type", "pinmaps")
-    obj = open_programs(path, shell.session)
+    obj = open_programs(path, shell.session, shell.platform)
     if "type" in options:
-        program_type, attach_type = type_of_section(options["type"], f"type {options['type']}")
+        program_type, attach_type = type_of_section(options["type"], f"type {options['type']}", shell.platform)
         obj.programs[0].change(program_type=program_type, expected_attach_type=attach_type)
     if not everything:
         for program in obj.programs[1:]:

@@ -33,10 +33,11 @@ def add_program(shell: Shell, given: Arguments) -> int:
     """Open, load, pin, attach."""
     from prevail_py.libbpf.syscalls import attach, default_engine
 
-    obj = open_programs(given["filename"], shell.session)
+    platform = _platform(shell, given)
+    obj = open_programs(given["filename"], shell.session, platform)
     first = obj.programs[0]
     if "type" in given:
-        program_type, attach_type = type_of_section(given["type"], f"type={given['type']}")
+        program_type, attach_type = type_of_section(given["type"], f"type={given['type']}", platform)
         first.change(program_type=program_type, expected_attach_type=attach_type)
     engine = "interpreter" if given.get("execution") == "interpret" else default_engine()
     for program in obj.programs:
@@ -67,6 +68,12 @@ def add_program(shell: Shell, given: Arguments) -> int:
         return shell.show({"id": id})
     print(f"Loaded with ID {id}")
     return EXIT_OK  # the handles stay until this command, or the prompt, ends
+
+
+def _platform(shell: Shell, given: Arguments) -> str:
+    """Whose sections and numbers the object file uses."""
+    platform: str = given.get("platform") or shell.platform
+    return platform
 
 
 def _interface(text: str) -> dict[str, Any]:
@@ -163,6 +170,7 @@ def show_programs(shell: Shell, given: Arguments) -> int:
         print(f"Section        : {info['section']}")
         print(f"Name           : {info['name']}")
         print(f"Program type   : {info['program_type']}")
+        print(f"Platform       : {info['platform']}")
         print(f"Mode           : {_MODES.get(info['engine'], '?')}")
         print(f"# map IDs      : {len(maps)}")
         for number, id in enumerate(maps):
@@ -181,7 +189,7 @@ def _wanted(info: Mapping[str, Any], given: Arguments) -> bool:
     from prevail_py.platforms import platform
 
     if "type" in given:
-        found = platform().program_type_of_section(given["type"])
+        found = platform(info["platform"]).program_type_of_section(given["type"])
         if found is None or found[0] != info["program_type"]:
             return False
     for tag, count in (("attached", info["links"]), ("pinned", len(info["pins"]))):
@@ -277,11 +285,11 @@ def show_processes(shell: Shell, given: Arguments) -> int:
 # Object files. ----------
 
 
-def _loaded(path: str) -> ObjectFile:
+def _loaded(path: str, platform: str) -> ObjectFile:
     from prevail_py.objects.elf import load_object
 
     with bad_input(path):
-        return load_object(path)
+        return load_object(path, platform=platform)
 
 
 def _chosen(path: str, loaded: ObjectFile, given: Arguments) -> list[Program]:
@@ -299,7 +307,7 @@ def show_disassembly(shell: Shell, given: Arguments) -> int:
     from prevail_py.objects.text import disassemble
 
     path = given["filename"]
-    texts = {each.name: disassemble(each) for each in _chosen(path, _loaded(path), given)}
+    texts = {each.name: disassemble(each) for each in _chosen(path, _loaded(path, _platform(shell, given)), given)}
     if shell.json:
         return shell.show(texts)
     print("\n\n".join(texts.values()))
@@ -311,7 +319,7 @@ def show_sections(shell: Shell, given: Arguments) -> int:
     from prevail_py.libbpf.names import libbpf_bpf_map_type_str
 
     path = given["filename"]
-    loaded = _loaded(path)
+    loaded = _loaded(path, _platform(shell, given))
     rows = [each for each in loaded.programs.values() if given.get("section") in (None, each.section)]
     if shell.json:
         return shell.show(
@@ -353,10 +361,10 @@ def show_verification(shell: Shell, given: Arguments) -> int:
     from prevail_py.report.text import verdict_text
     from prevail_py.verifier import verify
 
-    path = given["filename"]
-    programs = _chosen(path, _loaded(path), given)
+    path, platform = given["filename"], _platform(shell, given)
+    programs = _chosen(path, _loaded(path, platform), given)
     if "type" in given:
-        program_type, attach_type = type_of_section(given["type"], f"type={given['type']}")
+        program_type, attach_type = type_of_section(given["type"], f"type={given['type']}", platform)
         programs = [replace(each, program_type=program_type, expected_attach_type=attach_type) for each in programs]
     verdicts = [verify(each, termination=True) for each in programs]
     if shell.json:
@@ -379,7 +387,7 @@ def show_hash(shell: Shell, given: Arguments) -> int:
     from prevail_py.isa.encode import encode
 
     path = given["filename"]
-    programs = _loaded(path).programs.values()
+    programs = _loaded(path, _platform(shell, given)).programs.values()
     digests = {each.name: hashlib.sha256(encode(each.code)).digest() for each in programs}
     if shell.json:
         return shell.show(digests)
@@ -397,6 +405,7 @@ _SECTION: Final = Tag("section", "a section of it (the first one with a program)
 _TYPE: Final = Tag("type", "a name of a section, which says what the program is")
 _LEVEL: Final = Tag("level", "how much to show", values=_LEVELS)
 _ID: Final = Tag("id", "the number of the object", required=True, number=True)
+_PLATFORM: Final = Tag("platform", "whose sections and numbers the file uses (linux)", values=("linux", "windows"))
 _PINPATH: Final = Tag("pinpath", "a name to pin it at (its own)")
 _INTERFACE: Final = Tag("interface", "the name or number of an interface on a wire of the host")
 
@@ -405,7 +414,7 @@ NETSH: Final = (
     Command(("add", "program"), "Load a program; pin and attach it", (
         _FILE, _TYPE, Tag("pinpath", "a name, or with pinned=all a directory, to pin at (the program's name)"),
         _INTERFACE, Tag("pinned", "what to pin (first)", values=("none", "first", "all")),
-        Tag("execution", "generated code, or the interpreter (jit)", values=("jit", "interpret")),
+        Tag("execution", "generated code, or the interpreter (jit)", values=("jit", "interpret")), _PLATFORM,
     ), add_program),
     Command(("delete", "program"), "Unpin and detach a program, which unloads it", (_ID,), delete_program),
     Command(("pin", "map"), "Pin a map", (_ID, _PINPATH), lambda shell, given: pin("map", shell, given)),
@@ -414,9 +423,10 @@ NETSH: Final = (
         _ID, Tag("attached", "what to attach it as; empty to detach it"),
         Tag("pinpath", "a name to pin it at; empty to unpin it"), _INTERFACE,
     ), set_program),
-    Command(("show", "disassembly"), "Show the instructions of an object", (_FILE, _SECTION), show_disassembly),
+    Command(("show", "disassembly"), "Show the instructions of an object", (_FILE, _SECTION, _PLATFORM),
+            show_disassembly),
     Command(("show", "hash"), "Show the hashes of the programs of an object", (
-        _FILE, Tag("hashonly", "only the hashes", values=("yes",)),
+        _FILE, Tag("hashonly", "only the hashes", values=("yes",)), _PLATFORM,
     ), show_hash),
     Command(("show", "links"), "Show all links", (), show_links),
     Command(("show", "maps"), "Show all maps", (), show_maps),
@@ -428,8 +438,9 @@ NETSH: Final = (
         Tag("filename", "from this object file"), Tag("section", "from this section"),
         Tag("id", "the number of a program", number=True),
     ), show_programs),
-    Command(("show", "sections"), "Show sections and maps of an object", (_FILE, _SECTION, _LEVEL), show_sections),
-    Command(("show", "verification"), "Verify programs of an object", (_FILE, _SECTION, _TYPE, _LEVEL),
+    Command(("show", "sections"), "Show sections and maps of an object", (_FILE, _SECTION, _LEVEL, _PLATFORM),
+            show_sections),
+    Command(("show", "verification"), "Verify programs of an object", (_FILE, _SECTION, _TYPE, _LEVEL, _PLATFORM),
             show_verification),
     Command(("unpin", "map"), "Unpin a map", (_ID, _PINPATH), lambda shell, given: unpin("map", shell, given)),
     Command(("unpin", "program"), "Unpin a program", (_ID, _PINPATH),

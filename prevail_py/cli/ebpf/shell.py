@@ -16,9 +16,10 @@ __all__ = ["Shell"]
 class Shell:
     """One or many commands; objects that a prompt loads stay loaded until it ends."""
 
-    def __init__(self, path: str | None, *, json: bool = False, pretty: bool = False) -> None:
+    def __init__(self, path: str | None, *, json: bool = False, pretty: bool = False, platform: str = "linux") -> None:
         self._path = path
         self.json = json
+        self.platform = platform
         self._pretty = pretty
         self._session: Connection | None = None
 

@@ -11,7 +11,8 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from prevail_py.host import hooks
@@ -346,7 +347,7 @@ class ExecutionContext:
                 held,
             )
             try:
-                link.attachment = found.attach(self._runner(link), parameters)
+                link.attachment = found.attach(_Runner(self, link), parameters)
             except OSError as error:
                 raise HostError(error.errno or errno.EINVAL, error.strerror or str(error)) from None
             self.links[link.id] = link
@@ -372,19 +373,6 @@ class ExecutionContext:
             if hook is not None and hook.accepts(program):
                 return hook
         return None
-
-    def _runner(self, link: HostedLink) -> Callable[..., Execution | None]:
-        def run(*, packet: bytes | None = None, context: bytes | None = None) -> Execution | None:
-            with self.lock:
-                if link.attachment is None:
-                    return None  # detached while the event was on its way
-                try:
-                    return self.run(link.program, packet=packet, context=context)
-                except HostError as error:
-                    _LOG.warning("link %d: %s", link.id, error)
-                    return None
-
-        return run
 
     def replace_program(self, link: HostedLink, program: HostedProgram) -> None:
         """Let a link call another program from the next event on."""
@@ -454,6 +442,28 @@ class ExecutionContext:
                 seen.add(id(hosted))
                 waiting.append((hosted, True))
                 waiting += [(used, False) for used in uses(hosted)]
+
+
+@dataclass(frozen=True, slots=True)
+class _Runner:
+    """Runs whatever program a link holds; what replaces it is of the same kind, and so of the same platform."""
+
+    context: ExecutionContext
+    link: HostedLink
+
+    @property
+    def platform(self) -> str:
+        return self.link.program.program.platform
+
+    def __call__(self, *, packet: bytes | None = None, context: bytes | None = None) -> Execution | None:
+        with self.context.lock:
+            if self.link.attachment is None:
+                return None  # detached while the event was on its way
+            try:
+                return self.context.run(self.link.program, packet=packet, context=context)
+            except HostError as error:
+                _LOG.warning("link %d: %s", self.link.id, error)
+                return None
 
 
 def _size(spec: MapSpec, cpus: int) -> int:

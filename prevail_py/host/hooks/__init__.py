@@ -27,6 +27,11 @@ GROUP: Final = "prevail_py.hooks"
 class Runner(Protocol):
     """Runs the program of a link."""
 
+    @property
+    def platform(self) -> str:
+        """Whose layout of the context and whose results the program has: the same as long as the link lives."""
+        ...
+
     def __call__(self, *, packet: bytes | None = None, context: bytes | None = None) -> Execution | None:
         """One run; None where the program did not come to its end, and the hook does what is safe."""
         ...

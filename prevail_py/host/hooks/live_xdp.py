@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Final
 
 from prevail_py.host.hooks import Attachment, Runner
 from prevail_py.host.hooks.ports import Frame, Port, open_port
+from prevail_py.host.xdp import INVALID, results_of
 from prevail_py.vm.maps.devices import TargetKind, TargetMap
 from prevail_py.vm.outcome import Returned
 
@@ -34,11 +35,10 @@ __all__ = ["COUNTERS", "XdpHook"]
 
 _LOG: Final = logging.getLogger(__name__)
 
-_ABORTED, _DROP, _PASS, _TX, _REDIRECT = range(5)
 _BROADCAST, _EXCLUDE_INGRESS = 8, 16
 _BATCH: Final = 64
-_CONTEXT_SIZE: Final = 24
-_INGRESS_IFINDEX: Final = 12  # in struct xdp_md
+_CONTEXTS: Final = {"linux": (24, 12), "windows": (32, 24)}
+"""By platform: the size of the context of XDP programs, and where it has the number of the interface."""
 
 COUNTERS: Final = ("received", "passed", "dropped", "sent_back", "redirected", "aborted", "large", "lost")
 """What is counted for each interface: ``lost`` are frames for which there was no room, or no interface."""
@@ -51,7 +51,6 @@ class _End:
     port: Port
     peer: _End | None = None
     runner: Runner | None = None
-    context: bytes = b""
     counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(COUNTERS, 0))
 
 
@@ -87,8 +86,8 @@ class XdpHook:
         self._stopped = False
 
     def accepts(self, program: Program) -> bool:
-        """Linux's XDP programs for interfaces: not those for entries of device and CPU maps."""
-        if program.platform != "linux":
+        """XDP programs for interfaces, of Linux or Windows: not those for entries of device and CPU maps."""
+        if program.platform not in _CONTEXTS:
             return False
         return program.program_type == "xdp" and program.expected_attach_type in ("", "xdp")
 
@@ -107,9 +106,6 @@ class XdpHook:
                         raise OSError(errno.EBUSY, f"interface {end.port.name} is on a wire already")
                 made[0].peer, made[1].peer = made[1], made[0]
                 for end in made:
-                    context = bytearray(_CONTEXT_SIZE)
-                    context[_INGRESS_IFINDEX : _INGRESS_IFINDEX + 4] = end.port.ifindex.to_bytes(4, "little")
-                    end.context = bytes(context)
                     self._ends[end.port.ifindex] = end
                     self._selector.register(end.port, selectors.EVENT_READ, end)
                 if self._thread is None:
@@ -191,15 +187,17 @@ class XdpHook:
             self._send(end, end.peer, frame, "passed")
             return
         frame = frame.completed()
-        execution = runner(packet=frame.data, context=end.context)
+        size, place = _CONTEXTS[runner.platform]
+        context = (bytes(place) + end.port.ifindex.to_bytes(4, "little")).ljust(size, b"\0")
+        execution = runner(packet=frame.data, context=context)
         if execution is None or not isinstance(execution.outcome, Returned):
             end.counts["aborted"] += 1
             return
-        action = execution.outcome.value & 0xFFFFFFFF
-        if action == _DROP:
+        action = results_of(runner.platform).get(execution.outcome.value & 0xFFFFFFFF, INVALID)
+        if action == "DROP":
             end.counts["dropped"] += 1
             return
-        if action not in (_PASS, _TX, _REDIRECT):
+        if action not in ("PASS", "TX", "REDIRECT"):
             end.counts["aborted"] += 1
             return
         after = execution.packet or b""
@@ -209,9 +207,9 @@ class XdpHook:
                 return
             frame = Frame(after)
         match action:
-            case 2:
+            case "PASS":
                 self._send(end, end.peer, frame, "passed")
-            case 3:
+            case "TX":
                 self._send(end, end, frame, "sent_back")
             case _:
                 targets = list(self._targets(end, execution))

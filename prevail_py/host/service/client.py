@@ -155,7 +155,7 @@ class Verifier:
             data = encode(from_program(program))
         except (CanonicalError, MessageError) as error:
             raise Refused(f"{program.name}: {error}") from None
-        (certified,) = self._ask("program", data, program.name, None, nonce, options)
+        (certified,) = self._ask("program", data, program.name, None, None, nonce, options)
         return certified
 
     def verify_object(
@@ -164,10 +164,11 @@ class Verifier:
         name: str | None = None,
         *,
         only: str | None = None,
+        platform: str = "linux",
         nonce: bytes | None = None,
         options: Options | None = None,
     ) -> tuple[Certified, ...]:
-        """Load an object file, inside, and verify its programs, or the one called ``only``.
+        """Load an object file for a platform, inside, and verify its programs, or the one called ``only``.
 
         Raises OSError for a file that cannot be read, :class:`Refused` and :class:`VerifierError`.
         """
@@ -177,15 +178,23 @@ class Verifier:
                 source = _contents(source)
             except ObjectError as error:
                 raise Refused(str(error)) from None
-        return self._ask("object", source, name or "<bytes>", only, nonce, options)
+        return self._ask("object", source, name or "<bytes>", only, platform, nonce, options)
 
     def _ask(
-        self, kind: str, data: bytes, name: str, only: str | None, nonce: bytes | None, options: Options | None
+        self,
+        kind: str,
+        data: bytes,
+        name: str,
+        only: str | None,
+        platform: str | None,
+        nonce: bytes | None,
+        options: Options | None,
     ) -> tuple[Certified, ...]:
         request: dict[str, Plain] = {
             "kind": kind,
             "name": name,
             "only": only,
+            "platform": platform,
             "nonce": os.urandom(NONCE_SIZE) if nonce is None else nonce,
             "options": (options or Options()).arguments(),
         }

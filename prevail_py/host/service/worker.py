@@ -35,12 +35,15 @@ if TYPE_CHECKING:
 
 __all__ = ["PROTOCOL", "Given", "serve"]
 
-PROTOCOL: Final = 1
+PROTOCOL: Final = 2
+"""1 knew no platform but Linux."""
 MAX_PAYLOAD: Final = 32 << 20
 _BALLAST: Final = 4 << 20
 
 _WARM: Final = ("platforms", "objects", "cfg", "domains", "vm.helpers", "vm.maps", "verifier")
 _CODECS: Final = ("ascii", "latin-1", "utf-8", "utf-16", "utf-32", "unicode_escape", "raw_unicode_escape")
+_PLATFORMS: Final = ("linux", "windows")
+"""Those whose tables are in memory when the process is locked down."""
 _WARM_EXAMPLES: Final = ("xdp_firewall", "unsafe_null")
 
 
@@ -114,7 +117,7 @@ class _Inside:
     def _verdicts(self, request: Plain, descriptors: tuple[int, ...], key: Ed25519PrivateKey) -> list[Plain]:
         from prevail_py.verifier import verify
 
-        got = fields_of(request, _REQUEST, optional=("only",))
+        got = fields_of(request, _REQUEST, optional=("only", "platform"))
         if len(got["nonce"]) != NONCE_SIZE:
             raise MessageError(f"nonce: not {NONCE_SIZE} bytes")
         if len(descriptors) != 1:
@@ -134,12 +137,16 @@ class _Inside:
             case "program":
                 return [to_program(decode(data))]
             case "object":
-                found = load_object(data, request["name"], btf=self.btf, kconfig=self.kconfig).programs.values()
+                name = request["platform"] or ""
+                if name not in _PLATFORMS:
+                    raise MessageError(f"platform: {name!r} (there are: {', '.join(_PLATFORMS)})")
+                loaded = load_object(data, request["name"], btf=self.btf, kconfig=self.kconfig, platform=name)
+                found = loaded.programs.values()
                 return [each for each in found if request["only"] in (None, each.name)]
         raise MessageError(f"kind: {request['kind']!r}")
 
 
-_REQUEST: Final = {"kind": str, "name": str, "only": str, "nonce": bytes, "options": dict}
+_REQUEST: Final = {"kind": str, "name": str, "only": str, "platform": str, "nonce": bytes, "options": dict}
 
 
 def _known(options: Options) -> None:
@@ -173,6 +180,7 @@ def _token(verdict: Verdict, options: Options, nonce: bytes, key: Ed25519Private
 def _ready(given: Given) -> _Inside:
     """Have everything in memory that an answer may need."""
     from prevail_py.objects import target
+    from prevail_py.platforms import platform
 
     btf = kconfig = None
     if given.btf is not None:
@@ -191,6 +199,8 @@ def _ready(given: Given) -> _Inside:
                 import_module(module.name)
     for codec in _CODECS:
         codecs.lookup(codec)
+    for name in _PLATFORMS:
+        platform(name).helper_ids()
     build_id()
     _exercise()
     return _Inside(btf, kconfig)

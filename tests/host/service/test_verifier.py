@@ -183,7 +183,8 @@ def _raw(verifier: Verifier, request: Plain, descriptors: list[int]) -> Plain:
 
 def test_requests_that_are_none(verifier: Verifier) -> None:
     good: dict[str, Plain] = {
-        "kind": "program", "name": "", "only": None, "nonce": bytes(32), "options": Options().arguments(),
+        "kind": "program", "name": "", "only": None, "platform": None, "nonce": bytes(32),
+        "options": Options().arguments(),
     }  # fmt: skip
     loose = os.memfd_create("loose", os.MFD_ALLOW_SEALING)
     os.write(loose, encode(from_program(SAFE)))
@@ -198,6 +199,7 @@ def test_requests_that_are_none(verifier: Verifier) -> None:
             (good, [junk], "not used here"),
             (good, [], "one descriptor"),
             ({**good, "kind": "x"}, [tight], "kind: 'x'"),
+            ({**good, "kind": "object"}, [tight], "platform: ''"),
             ({**good, "more": 1}, [tight], "not a map of exactly"),
             ({**good, "name": 1}, [tight], "name: not of type str"),
             ([], [tight], "not a map of exactly"),
@@ -350,7 +352,7 @@ LIAR = """
 import os, socket, sys, time
 from prevail_py.host.service.channel import Channel
 channel = Channel(socket.socket(fileno=int(sys.argv[sys.argv.index("--fd") + 1])))
-hello = {{"protocol": 1, "key": bytes(32), "build": bytes(32), "lacking": []}}
+hello = {{"protocol": 2, "key": bytes(32), "build": bytes(32), "lacking": []}}
 {}
 """
 
@@ -358,7 +360,7 @@ hello = {{"protocol": 1, "key": bytes(32), "build": bytes(32), "lacking": []}}
 @pytest.mark.parametrize(
     ("script", "reason"),
     [
-        ("channel.send({**hello, 'protocol': 2})", "protocol 2"),
+        ("channel.send({**hello, 'protocol': 1})", "protocol 1"),
         ("channel.send({**hello, 'key': b''})", "a key of 0 bytes"),
         ("channel.send([])", "not a map"),
         ("channel.socket.send(b'\\xff' * 100)", "more than"),

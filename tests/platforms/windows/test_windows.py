@@ -5,11 +5,16 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from prevail_py.cli.main import main
+from prevail_py.host.gate import GateError
+from prevail_py.host.service import Refused, Verifier
+from prevail_py.host.service.lockdown import missing
+from prevail_py.host.trust import Trust
 from prevail_py.host.xdp import replay
 from prevail_py.include import FOLDER
 from prevail_py.isa.instructions import Call
@@ -180,7 +185,7 @@ def test_the_header_has_the_numbers_of_the_tables() -> None:
         (here, {row.name: number for number, row in platform("linux").map_types.items()}),
     ):
         listed = {name.lower(): int(number) for name, number in re.findall(r"BPF_MAP_TYPE_(\w+) = (\d+)", part)}
-        assert len(listed) == 14
+        assert len(listed) == 15
         assert {name: numbers[name] for name in listed} == listed
     host = platform("windows")
     names = {name: int(number, 0) for name, number in re.findall(r"PREVAIL_(\w+) = (\w+),", there)}
@@ -198,5 +203,28 @@ def test_on_the_command_line(clang: str, tmp_path: Path, capsys: pytest.CaptureF
     assert "bpf_tail_call" in capsys.readouterr().out
     assert main(["list", "--platform", "windows", path]) == 0
     assert "percpu_array" in capsys.readouterr().out
-    assert main(["verify", "--platform", "windows", "--service", path]) == 2
-    assert "objects for linux" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(bool(missing()), reason=f"lockdown: {'; '.join(missing())}")
+def test_in_the_verifier_process(clang: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It parses objects of both, and its token is for the platform that it verified for."""
+    path = compiled(clang, tmp_path, SOURCE, "-DPREVAIL_WINDOWS")
+    name = os.fspath(path)
+    assert main(["verify", "--platform", "windows", "--service", "--program", "filter", name]) == 0
+    assert main(["verify", "--service", "--program", "filter", name]) == 1
+    capsys.readouterr()
+    program = load_object(path, platform="windows").programs["filter"]
+    with Verifier() as verifier:
+        trust = Trust(verifier.key)
+        asked = [
+            verifier.verify_object(path, only="filter", platform="windows", nonce=trust.nonce())[0],
+            verifier.verify(program, nonce=trust.nonce()),
+        ]
+        with pytest.raises(Refused, match="platform: 'plan9'"):
+            verifier.verify_object(path, platform="plan9")
+    for certified in asked:
+        assert certified.token is not None
+        with pytest.raises(GateError) as refused:
+            trust.accept(replace(program, platform="linux"), certified.token)
+        assert refused.value.field == "platform"
+        trust.accept(program, certified.token)
