@@ -199,7 +199,8 @@ class _Reader:
         kind, width, source, *args = item
         op = WordOp(OpKind(kind), _int(width), _int(source))
         sources = (8, 16, 32) if op.kind is OpKind.SEXT else (0,)
-        widths = {OpKind.ZEXT: (8, 16, 32, 64), OpKind.BSWAP: (16, 32, 64)}.get(op.kind, (32, 64))
+        # ZEXT: what narrow stores leave of a wider number on the stack has any number of bytes.
+        widths = {OpKind.ZEXT: range(8, 65, 8), OpKind.BSWAP: (16, 32, 64)}.get(op.kind, (32, 64))
         if len(args) != op.kind.arity or width not in widths or source not in sources or source >= width:
             raise ValueError(f"{op} of {len(args)} words is no operation")
         return Word(self.node(op, tuple([self.expression(arg) for arg in args])), 0)

@@ -427,3 +427,14 @@ def test_a_pointer_on_the_stack_cannot_be_claimed_to_be_a_number(content: Any) -
                 frame[1] = [] if content == "left out" else cells
     assert any(state["frames"][0][0] != "0" for row in certificate["invariants"] for state in row["states"])
     assert check(leaky, read(json.dumps(document_))[0]).kind == "refused"
+
+
+def test_what_is_left_of_a_number_may_have_any_size() -> None:
+    """A narrow store into a spilled number leaves three, five, six or seven bytes of it."""
+    for place in (-39, -37, -36, -35, -34, -33):
+        text = (
+            f"call 7\n*(u64 *)(r10 - 40) = r0\n*(u8 *)(r10 {place}) = 0\ncall local f\nr0 = *(u32 *)(r10 - 40)\nexit\n"
+        )
+        program = assemble(text + "f:\nr0 = 0\nexit")
+        (certificate,) = read(_certified(program))
+        assert check(program, certificate).kind == "accepted"

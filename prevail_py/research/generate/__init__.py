@@ -4,18 +4,26 @@
 packets, maps, calls, ...), which knows just enough of what it has written (which registers hold numbers, which bytes of
 the stack are written) to be safe most of the time.  Bounds are put close to what is needed, and now and then one too
 far: interesting is what the verifier calls SAFE, and whether it is (:mod:`prevail_py.research.soundness`).
+
+:func:`write` writes one of any program type and :class:`Shape`, from any :class:`~prevail_py.research.choices.Choices`:
+those of a seed, those of Hypothesis, or those of a tape with some of them changed.
+
+>>> from prevail_py.research.choices import Seeded
+>>> write(Seeded(1), Shape("sched_cls", size=4)).program_type
+'sched_cls'
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import replace
-from random import Random
+from dataclasses import dataclass, replace
+from functools import cache
 from typing import Final, TypeAlias
 
 from prevail_py.isa.instructions import (
     Alu,
+    AluOp,
     Atomic,
     Branch,
     CallLocal,
@@ -29,14 +37,18 @@ from prevail_py.isa.instructions import (
     LoadImmediate64,
     MoveSignExtend,
     Negate,
+    Pseudo,
     Register,
     Store,
 )
+from prevail_py.isa.rewrite import rewrite
 from prevail_py.objects.program import Program
+from prevail_py.research.choices import Choices, Seeded
 from prevail_py.research.generate import functions, statements
-from prevail_py.research.generate.writer import CTX, FP, MAPS, PKT, R0, R1, R2, R4, R5, R8, Known, Writer
+from prevail_py.research.generate.surface import PROGRAM_TYPES, surface
+from prevail_py.research.generate.writer import CTX, FP, MAPS, PKT, R0, R1, R2, R4, R5, R8, Known, Menu, Writer
 
-__all__ = ["FEATURES", "LOOP_FEATURES", "MAPS", "features_of", "program"]
+__all__ = ["FEATURES", "LOOP_FEATURES", "MAPS", "PROGRAM_TYPES", "Shape", "features_of", "program", "write"]
 
 
 _Statement: TypeAlias = Callable[[Writer], None]
@@ -75,15 +87,25 @@ LOOP_FEATURES: Final = frozenset(
 )  # fmt: skip
 """The names of all features that programs are counted by."""
 
-_NAMES: Final = tuple(_STATEMENTS)
-_WEIGHTS: Final = tuple(weight for _, weight in _STATEMENTS.values())
+_MENU: Final = Menu(tuple(_STATEMENTS), tuple(weight for _, weight in _STATEMENTS.values()))
+
+_MORE: Final[dict[str, tuple[_Statement, int]]] = {
+    "context load": (statements.load_context, 6),
+    "context store": (statements.store_context, 2),
+    "helper by prototype": (statements.by_prototype, 8),
+}
+"""Features that need more than the programs by number know of their type."""
+
+_ALL: Final = {**_STATEMENTS, **_MORE}
 _CALLS: Final = frozenset({"call with numbers", "call with memory"})
 
 
 def _statements(w: Writer, count: int) -> None:
     w.depth += 1
     for _ in range(count):
-        name = w.random.choices(_NAMES, _WEIGHTS)[0]
+        if not w.random.more():
+            break
+        name = w.random.choices(w.menu.names, w.menu.weights)[0]
         if (name == "branch" and w.depth > 3) or (name in _CALLS and w.subprogram):
             name = "arithmetic"
         _statement(w, name)
@@ -96,7 +118,7 @@ def _statement(w: Writer, name: str) -> None:
         start, targets, calls = len(w.code), len(w.targets), len(w.calls)
         known, features = w.known.copy(), w.features.copy()
         w.features[name] += 1
-        _STATEMENTS[name][0](w)
+        _ALL[name][0](w)
         if not any(_written(instruction) in w.reserved for instruction in w.code[start:]):
             return
         del w.code[start:], w.targets[targets:], w.calls[calls:]
@@ -116,8 +138,8 @@ def _written(instruction: Instruction | None) -> Register | None:
 
 
 def _write(seed: int, size: int, loops: bool) -> tuple[Program, Counter[str]]:
-    random = Random(f"{seed}/{size}/{loops}")
-    w = Writer(random, Known(set()), _statements, careless=random.random() < 0.5)
+    random = Seeded(f"{seed}/{size}/{loops}")
+    w = Writer(random, Known(set()), _MENU, _statements, careless=random.random() < 0.5)
     w.move(CTX, R1)
     for offset in range(-16, 0, 8):
         w.emit(Store(FP, offset, 8, Immediate(w.constant())))
@@ -131,37 +153,130 @@ def _write(seed: int, size: int, loops: bool) -> tuple[Program, Counter[str]]:
             size_read = w.random.choice((1, 2, 4))
             w.emit(Load(register, PKT, random.randrange((w.known.packet or 4) - size_read + 1), size_read))
             w.known.numbers.add(register)
-    left = size
-    while left > 0:
-        part = min(left, random.randrange(1, 8))
-        w.statements(w, part)
-        left -= part
-        if loops and w.chance(0.5):
-            functions.loop(w)
+    _body(w, size, loops)
     if R0 not in w.known.numbers or w.chance(0.5):
         w.move(R0, random.randrange(5))
     w.emit(Exit())
     w.place(w.out)
     w.move(R0, 1)
     w.emit(Exit())
-    for position, offset in _link(w, random, size):
+    return Program(f"random_{seed}", "xdp", "xdp", _linked(w, size), MAPS), w.features
+
+
+def _body(w: Writer, size: int, loops: bool) -> None:
+    """So many statements, with loops between them."""
+    left = size
+    while left > 0 and w.random.more():
+        part = min(left, w.random.randrange(1, 8))
+        w.statements(w, part)
+        left -= part
+        if loops and w.chance(0.5):
+            functions.loop(w)
+
+
+def _linked(w: Writer, size: int) -> tuple[Instruction | None, ...]:
+    """The code with its subprograms, and with all jumps and calls leading where they should."""
+    for position, offset in _link(w, size):
         w.code[position] = CallLocal(offset)
     for position, label in w.targets:
         jump = w.code[position]
         assert label.at is not None, "a label that is not placed"
         assert isinstance(jump, Branch | Jump)
         w.code[position] = replace(jump, offset=label.at - position - 1)
-    return Program(f"random_{seed}", "xdp", "xdp", tuple(w.code), MAPS), w.features
+    return tuple(w.code)
 
 
-def _link(w: Writer, random: Random, size: int) -> list[tuple[int, int]]:
+def _link(w: Writer, size: int) -> list[tuple[int, int]]:
     """Write the subprograms that are called, behind the main program: (slot of a call, its offset) of each call."""
     starts: dict[str, int] = {}
     for _, name in list(w.calls):
         if name not in starts:
             starts[name] = len(w.code)
-            functions.write_subprogram(w, name, random.randrange(1, max(size // 4, 2)))
+            functions.write_subprogram(w, name, w.random.randrange(1, max(size // 4, 2)))
     return [(position, starts[name] - position - 1) for position, name in w.calls]
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What programs :func:`write` is to write: at most ``size`` statements in the main function, and what with.
+
+    ``helpers``, ``maps`` and ``calls`` (of subprograms) say whether there are any, ``loops`` whether jumps lead back.
+    """
+
+    program_type: str = "xdp"
+    size: int = 4
+    loops: bool = False
+    helpers: bool = True
+    maps: bool = True
+    calls: bool = True
+
+
+_PACKET_FEATURES: Final = frozenset({"packet", "variable packet offset", "packet length", "packet metadata",
+                                     "moved packet"})  # fmt: skip
+_MAP_FEATURES: Final = frozenset({"map lookup", "map update", "global data", "ring buffer"})
+_HELPER_FEATURES: Final = frozenset({"moved packet", "map lookup", "map update", "ring buffer", "helper",
+                                     "variable size", "helper by prototype"})  # fmt: skip
+
+
+@cache
+def _menu(shape: Shape) -> Menu:
+    """The features that a shape allows and its program type has."""
+    on = surface(shape.program_type)
+    helpers = {helper.id for helper in on.helpers}
+    without = set[str]()
+    without |= _PACKET_FEATURES if on.data is None else set()
+    without |= set() if on.meta is not None else {"packet metadata"}
+    without |= set() if on.movers else {"moved packet"}
+    without |= set() if on.reads else {"context load", "spilled context"}
+    without |= set() if on.writes else {"context store"}
+    without |= set() if helpers >= {5, 7, 8} else {"helper"}
+    without |= set() if 28 in helpers else {"variable size"}
+    without |= set() if shape.maps else _MAP_FEATURES
+    without |= set() if shape.helpers else _HELPER_FEATURES
+    without |= set() if shape.calls else _CALLS
+    kept = [(name, weight) for name, (_, weight) in _ALL.items() if name not in without]
+    return Menu(tuple(name for name, _ in kept), tuple(weight for _, weight in kept))
+
+
+_OF_MAPS: Final = (Pseudo.MAP_INDEX, Pseudo.MAP_INDEX_VALUE)
+
+
+def write(choices: Choices, shape: Shape, name: str = "generated") -> Program:
+    """A program of this shape, made of these choices.  Raises ValueError for a program type that has no surface."""
+    on, menu = surface(shape.program_type), _menu(shape)
+    w = Writer(choices, Known(set()), menu, _statements, careless=choices.random() < 0.3, surface=on)
+    w.move(CTX, R1)
+    if "helper" in menu.names and w.chance(0.75):
+        w.call(choices.choice((7, 8, 5)))
+        w.move(R8, R0)
+        w.known.numbers.add(R8)
+    if "packet" in menu.names and w.chance(0.75):
+        statements.check_packet(w)
+    if on.reads and w.chance(0.5):
+        statements.load_context(w)
+    _body(w, shape.size, shape.loops)
+    _finish(w, on.result)
+    if any(label is w.out for _, label in w.targets):
+        w.place(w.out)
+        w.move(R0, 1)
+        w.emit(Exit())
+    code = _linked(w, shape.size)
+    if not any(CTX in (getattr(i, "src", None), getattr(i, "base", None)) for i in code[1:]):
+        code = rewrite(code, {0: ()})
+    used = max((i.low for i in code if isinstance(i, LoadImmediate64) and i.pseudo in _OF_MAPS), default=-1)
+    return Program(
+        name, on.section, shape.program_type, code, MAPS[: used + 1], licence="GPL", expected_attach_type=on.attach_type
+    )
+
+
+def _finish(w: Writer, result: tuple[int, int] | None) -> None:
+    """End the main function with a number in R0 that may be returned."""
+    low, high = (0, 4) if result is None else result
+    if R0 not in w.known.numbers or w.chance(0.5):
+        w.move(R0, w.random.randrange(low, high + 1))
+    elif result is not None:
+        w.emit(Alu(AluOp.AND, 64, R0, Immediate(1)))
+    w.emit(Exit())
 
 
 def program(seed: int, size: int = 30, loops: bool = False) -> Program:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from prevail_py.isa.instructions import Alu, AluOp, CallLocal, Exit, Immediate, Load, Operand, Register, Store
+from prevail_py.research.generate import statements
 from prevail_py.research.generate.writer import (
     CONTEXT_SLOT,
     COUNTERS,
@@ -107,7 +108,7 @@ def loop(w: Writer) -> None:
     if w.looping == 2:
         return
     form = w.random.choice(("up", "up !=", "down", "down !=", "while", "packet"))
-    if form == "packet" and not w.looping and not w.subprogram:
+    if form == "packet" and not w.looping and not w.subprogram and w.surface.data is not None:
         _walk(w)
         return
     slot, narrow = COUNTERS - 8 * w.looping, w.random.choice((32, 64))
@@ -196,7 +197,7 @@ def _walk(w: Writer) -> None:
     w.features["loop: packet"] += 1
     head, done = Label(), Label()
     w.known.numbers -= {R3, R4, R5}
-    w.emit(Load(PKT, CTX, 0, 4), Load(R4, CTX, 4, 4))
+    w.emit(statements.load_field(w.surface.data, PKT), statements.load_field(w.surface.end, R4))
     w.place(head)
     w.move(R3, PKT)
     w.add(R3, 4)

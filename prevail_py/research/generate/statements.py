@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from prevail_py.isa.instructions import (
@@ -22,6 +23,8 @@ from prevail_py.isa.instructions import (
     Store,
     StoreRelease,
 )
+from prevail_py.platforms.model import ArgKind, ContextField, ReturnKind
+from prevail_py.research.generate.surface import Field
 from prevail_py.research.generate.writer import (
     CONTEXT_SLOT,
     CTX,
@@ -208,8 +211,41 @@ def spill(w: Writer) -> None:
         return
     if w.careless and w.chance(0.2):
         w.emit(Store(FP, CONTEXT_SLOT + w.random.randrange(8), 1, w.number()))
-    w.emit(Load(TMP, FP, CONTEXT_SLOT, 8), Load(R0, TMP, 12, 4))
-    w.known.numbers.add(R0)
+    w.emit(Load(TMP, FP, CONTEXT_SLOT, 8))
+    if w.surface.reads:
+        field = _one_of(w, w.surface.reads)
+        w.emit(Load(R0, TMP, field.offset, field.size))
+        w.known.numbers.add(R0)
+
+
+# The context ---------------------------------------------------------------------------------------------------------
+
+
+def _one_of(w: Writer, fields: Sequence[Field]) -> Field:
+    return fields[0] if len(fields) == 1 else w.random.choice(fields)
+
+
+def load_context(w: Writer) -> None:
+    """A load of a field of the context."""
+    if w.subprogram:
+        return
+    field, dst = _one_of(w, w.surface.reads), w.target()
+    w.emit(Load(dst, CTX, field.offset, field.size))
+    w.known.numbers.add(dst)
+
+
+def store_context(w: Writer) -> None:
+    """A store to a field of the context."""
+    if w.subprogram:
+        return
+    field = _one_of(w, w.surface.writes)
+    w.emit(Store(CTX, field.offset, field.size, w.operand()))
+
+
+def load_field(field: ContextField | None, dst: Register) -> Load:
+    """The load of a packet pointer."""
+    assert field is not None, "a statement about packets where there are none"
+    return Load(dst, CTX, field.offset, field.size)
 
 
 # Packets -------------------------------------------------------------------------------------------------------------
@@ -220,7 +256,7 @@ def check_packet(w: Writer) -> None:
     if w.subprogram or w.looping:
         return
     need = w.random.choice((4, 8, 14, 16, 34, 40))
-    w.emit(Load(PKT, CTX, 0, 4), Load(TMP, CTX, 4, 4))
+    w.emit(load_field(w.surface.data, PKT), load_field(w.surface.end, TMP))
     w.known.numbers.discard(R3)
     w.move(R3, PKT)
     w.add(R3, need)
@@ -252,7 +288,7 @@ def use_packet(w: Writer) -> None:
         dst = w.target()
         w.emit(Load(dst, PKT, offset, size, size < 8 and w.chance(0.3)))
         w.known.numbers.add(dst)
-    else:
+    elif w.surface.writes_packet:
         w.emit(Store(PKT, offset, size, w.operand()))
     return None
 
@@ -271,7 +307,7 @@ def variable_packet(w: Writer) -> None:
         w.emit(Alu(AluOp.ADD, 64, TMP, PKT))
         w.move(R3, TMP)
         w.add(R3, size - min(w.slip(), size))
-        w.emit(Load(R4, CTX, 4, 4))
+        w.emit(load_field(w.surface.end, R4))
         _beyond(w, R3, R4)
     dst = w.target()
     w.emit(Load(dst, TMP, 0, size))
@@ -284,7 +320,7 @@ def packet_length(w: Writer) -> None:
     if w.subprogram:
         return
     dst = w.target()
-    w.emit(Load(dst, CTX, 4, 4), Load(TMP, CTX, 0, 4), Alu(AluOp.SUB, 64, dst, TMP))
+    w.emit(load_field(w.surface.end, dst), load_field(w.surface.data, TMP), Alu(AluOp.SUB, 64, dst, TMP))
     w.known.numbers.add(dst)
 
 
@@ -294,7 +330,7 @@ def metadata(w: Writer) -> None:
         return
     missing = Label()
     w.known.numbers.difference_update((R3, R4))
-    w.emit(Load(TMP, CTX, 8, 4), Load(R3, CTX, 0, 4))
+    w.emit(load_field(w.surface.meta, TMP), load_field(w.surface.data, R3))
     w.move(R4, TMP)
     w.add(R4, 4 - min(w.slip(), 4))
     w.branch(Comparison.UGT, R4, R3, missing)
@@ -308,7 +344,7 @@ def move_packet(w: Writer) -> None:
         return
     w.move(R1, CTX)
     w.move(R2, w.random.choice((-4, -8, 4, 0)))
-    w.call(w.random.choice((44, 54, 65)))
+    w.call(w.random.choice(w.surface.movers))
     if not (w.careless and w.chance(0.3)):
         w.known.packet = None
 
@@ -400,6 +436,42 @@ def global_data(w: Writer) -> None:
 def helper(w: Writer) -> None:
     """A helper without arguments: clock, random number, processor."""
     w.call(w.random.choice((5, 7, 7, 7, 8)))
+
+
+def by_prototype(w: Writer) -> None:
+    """A helper of the program type's own, with arguments as its prototype wants them."""
+    helper = w.random.choice(w.surface.helpers)
+    if w.subprogram and any(argument.kind is ArgKind.CTX for argument in helper.args):
+        return
+    size, written = 0, -NUMBERS
+    places = (R1, R2, R3, R4, R5)
+    for position, argument in enumerate(helper.args):
+        register = places[position]
+        match argument.kind:
+            case ArgKind.ANYTHING | ArgKind.SCALAR:
+                # The registers of arguments are being written: numbers come from others.
+                ready = sorted(w.known.numbers - {R1, R2, R3, R4, R5})
+                w.move(register, w.random.choice(ready) if ready and w.chance(0.5) else w.constant())
+            case ArgKind.CTX | ArgKind.CTX_OR_NULL:
+                w.move(register, CTX if not w.subprogram else 0)
+            case ArgKind.SIZE | ArgKind.SIZE_OR_ZERO:
+                w.move(register, size + w.slip())
+            case kind:
+                # Each memory argument has the bytes of its own.
+                size = argument.size or w.random.choice((8, 4, 16, 1, 2))
+                room = max(-(-size // 8) * 8, 8)
+                if written + room > 0:
+                    written = -NUMBERS
+                if argument.reads or kind in (ArgKind.MEM_READ_WRITE, ArgKind.MEM_READ_WRITE_OR_NULL):
+                    for offset in range(written, min(written + room, 0), 8):
+                        if w.known.written >> offset + NUMBERS & 0xFF != 0xFF:
+                            w.emit(Store(FP, offset, 8, Immediate(w.constant())))
+                        w.wrote(offset, 8)
+                w.move(register, FP)
+                w.add(register, written)
+                written += room
+        w.known.numbers.discard(register)
+    w.call(helper.id, result=helper.returns is ReturnKind.INTEGER)
 
 
 def checksum(w: Writer) -> None:

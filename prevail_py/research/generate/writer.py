@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from random import Random
 from typing import Final
 
 from prevail_py.isa.instructions import (
@@ -25,6 +24,8 @@ from prevail_py.isa.instructions import (
     Register,
 )
 from prevail_py.objects.program import MapSpec
+from prevail_py.research.choices import Choices
+from prevail_py.research.generate.surface import XDP, Surface
 from prevail_py.words import Comparison
 
 R0, R1, R2, R3, R4, R5, CTX, PKT, R8, TMP, FP = Register
@@ -75,16 +76,26 @@ class Known:
         self.spilled_context &= other.spilled_context
 
 
+@dataclass(frozen=True, slots=True)
+class Menu:
+    """The features that statements are chosen from, with how often each is."""
+
+    names: tuple[str, ...]
+    weights: tuple[int, ...]
+
+
 @dataclass(slots=True)
 class Writer:
     """A program being written.
 
-    ``statements`` writes some more of them, ``reserved`` registers are not to be written, ``out`` is where a
-    failed check leads.  A ``careless`` programmer is off by a little now and then.
+    ``statements`` writes some more of them from the ``menu``, ``reserved`` registers are not to be written, ``out`` is
+    where a failed check leads, ``surface`` is what the program type offers.  A ``careless`` programmer is off by a
+    little now and then.
     """
 
-    random: Random
+    random: Choices
     known: Known
+    menu: Menu
     statements: Callable[[Writer, int], None]
     careless: bool
     code: list[Instruction | None] = field(default_factory=list)
@@ -96,6 +107,7 @@ class Writer:
     depth: int = 0
     looping: int = 0
     subprogram: bool = False
+    surface: Surface = XDP
 
     # Instructions ---------------------------------------------------------------------------------------------------
 

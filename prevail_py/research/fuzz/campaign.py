@@ -1,0 +1,248 @@
+"""Campaigns: rounds of batches, on one processor, on several, or on a cluster, until the time is over.
+
+A round is a fixed number of batches, whatever the number of jobs, and depends on what the rounds before it found: so
+the same settings give the same programs, corpus and findings, however often a campaign is interrupted and wherever its
+batches are done.  Time only decides after which round it ends.
+
+>>> report = campaign(Settings(oracles=("soundness",), inputs=1), programs=16, batches=1)
+>>> report.programs, report.findings
+(16, [])
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
+from random import Random
+from time import monotonic
+from typing import Any, Final, Protocol
+
+from prevail_py.research.fuzz.batch import BATCH, Outcome, Settings, Task, run
+from prevail_py.research.fuzz.oracles import ORACLES, Problem
+from prevail_py.research.fuzz.planting import planting
+from prevail_py.research.fuzz.store import Finding, Store
+from prevail_py.research.generate import PROGRAM_TYPES
+from prevail_py.vm.engines import ENGINES
+
+__all__ = ["BATCHES", "Progress", "Report", "campaign"]
+
+BATCHES: Final = 8
+"""Batches of a round."""
+
+_PARENTS: Final = 12
+"""Kept programs that a batch may make others of."""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a campaign came to, all of its rounds together, those of earlier calls included.
+
+    ``verdicts`` counts programs by verdict, ``answers`` what the oracles said.  ``branches`` is how many branches of
+    the abstract interpreter were taken, ``kept`` how many programs are in the corpus.  ``seconds`` by the clock.
+    """
+
+    settings: Settings
+    programs: int
+    rounds: int
+    seconds: float
+    verdicts: Counter[str]
+    answers: Counter[str]
+    branches: int
+    kept: int
+    findings: list[Finding]
+
+    @property
+    def first(self) -> Finding | None:
+        """What was found first, if anything was."""
+        return self.findings[0] if self.findings else None
+
+
+Progress = Callable[[Report], None]
+"""Called after each round."""
+
+
+class Runner(Protocol):
+    """Does batches somewhere, and gives their outcomes in the order of the tasks."""
+
+    def __call__(self, tasks: Sequence[Task], /) -> list[Outcome]: ...
+
+
+def campaign(
+    settings: Settings | None = None,
+    *,
+    seconds: float | None = None,
+    programs: int | None = None,
+    jobs: int = 1,
+    backend: str | None = None,
+    db: Path | None = None,
+    planted: str | None = None,
+    first: bool = False,
+    progress: Progress | None = None,
+    batches: int = BATCHES,
+) -> Report:
+    """Look for faults until ``seconds`` are over, or at least so many ``programs`` were looked at; without both, once.
+
+    With a ``db`` it is kept there, and a campaign that was there before goes on: limits count from its beginning.
+    ``jobs`` processes work on it, or the workers of the joblib ``backend``.  ``planted`` is a fault to plant in the
+    workers (:func:`~prevail_py.research.fuzz.planting.planting`); with ``first`` the campaign ends with the first
+    problem found.  Raises ValueError for settings that make no sense and for a database of something else.
+    """
+    settings = settings or Settings()
+    if planted is not None:
+        settings = replace(settings, planted=planted)
+    _check(settings)
+    with Store(db, settings) as store, _runner(jobs, backend) as runner:
+        while not _over(store, seconds, programs) and not (first and store.signatures()):
+            began = monotonic()
+            outcomes = runner(_tasks(store, settings, batches, first))
+            if first:
+                outcomes = _up_to_first(outcomes)
+            store.add(outcomes, monotonic() - began)
+            if progress is not None:
+                progress(report_of(store, settings))
+            if seconds is None and programs is None:
+                break
+        return report_of(store, settings)
+
+
+def _check(settings: Settings) -> None:
+    def known(what: str, names: Iterable[str], among: Iterable[str]) -> None:
+        for name in names:
+            if name not in among:
+                raise ValueError(f"no {what} {name!r} (there are: {', '.join(among)})")
+
+    known("oracle", settings.oracles, ORACLES)
+    known("program type", settings.program_types, PROGRAM_TYPES)
+    known("engine", settings.engines, ENGINES)
+    if not settings.oracles or not settings.program_types:
+        raise ValueError("a campaign needs an oracle and a program type")
+    if "engines" in settings.oracles and len(set(settings.engines)) < 2:
+        raise ValueError("there have to be two engines to compare")
+    if settings.inputs < 1:
+        raise ValueError("a campaign needs an input for each program")
+    with planting(settings.planted):
+        pass
+
+
+def _over(store: Store, seconds: float | None, programs: int | None) -> bool:
+    late = seconds is not None and store.seconds >= seconds
+    return late or (programs is not None and store.programs >= programs)
+
+
+def _tasks(store: Store, settings: Settings, batches: int, first: bool) -> list[Task]:
+    """The batches of the next round."""
+    number, size = store.round, store.size()
+    random = Random(f"{settings.seed}/round/{number}")
+    features, signatures = store.features(), store.signatures()
+    tasks = []
+    for index in range(batches):
+        # Half of them from the later half of the corpus, which took what is rare.
+        chosen = [
+            random.randrange(size // 2 if random.random() < 0.5 else 0, size) for _ in range(_PARENTS if size else 0)
+        ]
+        parents = tuple(store.parents(chosen)) if settings.guided else ()
+        tasks.append(Task(settings, number * batches + index, parents, features, signatures, first, BATCH))
+    return tasks
+
+
+def _up_to_first(outcomes: list[Outcome]) -> list[Outcome]:
+    """The outcomes up to the first with a problem: how many programs that took does not depend on the jobs."""
+    for index, outcome in enumerate(outcomes):
+        if outcome.found:
+            return outcomes[: index + 1]
+    return outcomes
+
+
+def report_of(store: Store, settings: Settings) -> Report:
+    """What there is in a database."""
+    return Report(
+        settings,
+        store.programs,
+        store.round,
+        store.seconds,
+        store.counts("verdict"),
+        store.counts("answer"),
+        store.branches(),
+        store.size(),
+        store.findings(),
+    )
+
+
+# Where batches are done ----------------------------------------------------------------------------------------------
+
+
+def _runner(jobs: int, backend: str | None) -> AbstractContextManager[Runner]:
+    if jobs < 1:
+        raise ValueError("a campaign needs at least one job")
+    if jobs == 1 and backend is None:
+        return nullcontext(_here)
+    return _Parallel(jobs, backend)
+
+
+def _here(tasks: Sequence[Task]) -> list[Outcome]:
+    found = []
+    for task in tasks:
+        found.append(run(task))
+        if task.first and found[-1].found:
+            break
+    return found
+
+
+class _Parallel:
+    """Batches on a joblib backend; where a worker dies, the batch that killed it is a finding."""
+
+    def __init__(self, jobs: int, backend: str | None) -> None:
+        self._jobs, self._backend = jobs, backend
+        self._parallel: Any = None
+
+    def __enter__(self) -> Runner:
+        self._start()
+        return self._run
+
+    def __exit__(self, *exception: object) -> None:
+        self._parallel.__exit__(None, None, None)
+
+    def _start(self) -> None:
+        joblib = _joblib()
+        try:
+            self._parallel = joblib.Parallel(n_jobs=self._jobs, backend=self._backend, batch_size=1).__enter__()
+        except (ValueError, ImportError) as error:
+            raise ValueError(f"backend {self._backend!r}: {error}") from error
+
+    def _run(self, tasks: Sequence[Task]) -> list[Outcome]:
+        from concurrent.futures.process import BrokenProcessPool
+
+        try:
+            return self._do(tasks)
+        except BrokenProcessPool:
+            # One of them killed its worker: each gets a pool of its own, so that it takes no other one with it.
+            return [self._alone(task) for task in tasks]
+
+    def _do(self, tasks: Sequence[Task]) -> list[Outcome]:
+        found: list[Outcome] = self._parallel(_joblib().delayed(run)(task) for task in tasks)
+        return found
+
+    def _alone(self, task: Task) -> Outcome:
+        from concurrent.futures.process import BrokenProcessPool
+
+        self.__exit__()
+        self._start()
+        try:
+            return self._do([task])[0]
+        except BrokenProcessPool as death:
+            from prevail_py.research.fuzz.batch import killer
+
+            self.__exit__()
+            self._start()
+            return killer(task, Problem("engines", "a worker died", str(death).splitlines()[0][:200]))
+
+
+def _joblib() -> Any:
+    try:
+        import joblib
+    except ImportError as error:
+        raise ValueError("several jobs need joblib: pip install 'prevail-py[research]'") from error
+    return joblib

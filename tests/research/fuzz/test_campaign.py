@@ -1,0 +1,90 @@
+"""Campaigns: what they find, that they can be repeated, interrupted, and done elsewhere."""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+from pathlib import Path
+
+import pytest
+
+from prevail_py.research.fuzz import Report, Settings, StoreError, campaign, problems
+from prevail_py.research.fuzz.case import from_document
+from prevail_py.research.fuzz.planting import planting
+
+QUICK = Settings(oracles=("soundness",), inputs=2, native_every=0)
+
+
+def essence(report: Report) -> object:
+    """All of a report that does not depend on time."""
+    findings = [(found.signature, found.smallest, found.count, found.programs) for found in report.findings]
+    return report.programs, report.verdicts, report.answers, report.branches, report.kept, findings
+
+
+@pytest.mark.parametrize("name", ["JMP32", "CVE-2017-16995", "CVE-2017-17853"])
+def test_a_planted_fault_is_found(name: str) -> None:
+    report = campaign(QUICK, programs=400, planted=name, first=True)
+    assert report.first is not None, report
+    assert report.first.programs <= report.programs
+    program = from_document(report.first.smallest)
+    assert program.instruction_count < from_document(report.first.document).instruction_count
+    with planting(name):
+        assert [each.kind for each in problems(program, "soundness", report.first.effort)] == [
+            report.first.problem.kind
+        ]
+    assert not problems(program, "soundness", report.first.effort)
+
+
+def test_nothing_stays_planted() -> None:
+    """Caches would remember what the code with the fault said: the same programs are looked at without it."""
+    with_fault = campaign(QUICK, programs=64, planted="CVE-2017-17853", batches=4)
+    assert with_fault.findings
+    assert not campaign(QUICK, programs=64, batches=4).findings
+
+
+def test_it_can_be_repeated() -> None:
+    first, second = (campaign(QUICK, programs=64, batches=2) for _ in range(2))
+    assert essence(first) == essence(second)
+    assert first.kept > 5
+    assert first.branches > 500
+
+
+def test_rounds_are_kept(tmp_path: Path) -> None:
+    """A campaign in two parts comes to what it comes to in one; what is there is not done again."""
+    whole = campaign(QUICK, programs=96, batches=2, db=tmp_path / "whole")
+    campaign(QUICK, programs=32, batches=2, db=tmp_path / "parts")
+    parts = campaign(QUICK, programs=96, batches=2, db=tmp_path / "parts")
+    assert essence(parts) == essence(whole)
+    assert parts.rounds == whole.rounds == 3
+    assert campaign(QUICK, programs=96, batches=2, db=tmp_path / "whole").rounds == 3
+
+
+def test_other_settings_are_another_campaign(tmp_path: Path) -> None:
+    campaign(QUICK, programs=1, batches=1, db=tmp_path / "db")
+    with pytest.raises(StoreError, match=r"db: a campaign with seed 0, not 1"):
+        campaign(Settings(seed=1, oracles=("soundness",), inputs=2, native_every=0), programs=1, db=tmp_path / "db")
+    (tmp_path / "text").write_text("no database, but longer than a header of one\n" * 10)
+    with pytest.raises(StoreError, match="not a database"):
+        campaign(QUICK, programs=1, db=tmp_path / "text")
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (Settings(oracles=("luck",)), "no oracle 'luck'"),
+        (Settings(program_types=("xdq",)), "no program type 'xdq'"),
+        (Settings(engines=("interpreter",), oracles=("engines",)), "two engines"),
+        (Settings(planted="CVE-1"), "no fault 'CVE-1'"),
+        (Settings(planted="prevail_py.nothing:here"), "no fault 'prevail_py.nothing:here'"),
+    ],
+)
+def test_settings_are_checked(settings: Settings, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        campaign(settings)
+
+
+@pytest.mark.parametrize("module", ["campaign", "case"])
+def test_the_examples(module: str) -> None:
+    found = doctest.testmod(importlib.import_module(f"prevail_py.research.fuzz.{module}"))
+    assert found.attempted
+    assert found.failed == 0
