@@ -26,6 +26,7 @@ class Place(Enum):
     PACKET = "packet"
     MAP_VALUE = "map value"
     MAP = "map"
+    FUNCTION = "function"
     ELSEWHERE = "elsewhere"
     """One of the above, but not always the same, or memory of another kind: a caller's frame, helper memory."""
 
@@ -34,8 +35,8 @@ class Place(Enum):
 class RegionFact:
     """What a register points to whenever its instruction is executed, whatever calls led there.
 
-    ``index`` is the position of the map among the program's, for MAP and MAP_VALUE.  ``offset`` counts from the start
-    of the region (of the packet: from ``data``), where it is the same every time.
+    ``index`` is the position of the map among the program's, for MAP and MAP_VALUE, and the slot of a FUNCTION.
+    ``offset`` counts from the start of the region (of the packet: from ``data``), where it is the same every time.
     """
 
     place: Place

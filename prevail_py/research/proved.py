@@ -3,7 +3,8 @@
 Generated programs are verified, and those that are SAFE run in the interpreter and as proved native code
 (:mod:`prevail_py.vm.jit.proved`): at both tiers, with fuel counted, and in checked mode, where each access tests the
 fact that it rests on.  Outcome, packet, context, maps, log, clock and random numbers must be equal; steps are not
-counted.  The seed of a program is its number.  The exit status is 1 where something differs.
+counted.  The seed of a program is its number.  The exit status is 1 where something differs.  With ``--callbacks``
+they are those of :mod:`prevail_py.research.callbacks`.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import argparse
 import sys
 import time
 from collections import Counter, deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -20,6 +21,7 @@ from prevail_py.isa.disassembler import listing
 from prevail_py.objects.program import Program
 from prevail_py.objects.region_facts import RegionFacts
 from prevail_py.platforms import platform
+from prevail_py.research import callbacks
 from prevail_py.research.differential import inputs_of, program_of
 from prevail_py.verifier import verify
 from prevail_py.vm.differential import Input, contents, make_maps
@@ -38,6 +40,9 @@ MODES: Final[Mapping[str, tuple[Tier, bool, bool]]] = {
     "O0": (0, False, False), "O2": (2, False, False), "O0 fuel": (0, True, False), "O0 checked": (0, False, True),
 }  # fmt: skip
 """Tier, whether fuel is counted, whether accesses are checked."""
+
+_MAY_GOTO: Final = 9
+"""So low that loops come to it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +82,7 @@ def load(program: Program, facts: RegionFacts, mode: str) -> ProvedProgram:
 def compare(program: Program, loaded: ProvedProgram, given: Input) -> str:
     """How native code differs from the reference on an input; empty where it does not."""
     reference = Interpreter(program)
-    worlds = [Environment(), Environment()]
+    worlds = [Environment(may_goto_limit=_MAY_GOTO), Environment(may_goto_limit=_MAY_GOTO)]
     maps = [make_maps(program, given, world) for world in worlds]
     inputs = {"packet": given.packet, "context": given.context, "fuel": given.fuel}
     expected = reference.run(maps=maps[0], environment=worlds[0], **inputs)  # type: ignore[arg-type]
@@ -100,14 +105,19 @@ def _fields(execution: Execution, world: Environment) -> dict[str, object]:
 
 
 def campaign(
-    numbers: Sequence[int], inputs: int, modes: Sequence[str] = tuple(MODES), *, stop_at: int = 5
+    numbers: Sequence[int],
+    inputs: int,
+    modes: Sequence[str] = tuple(MODES),
+    *,
+    stop_at: int = 5,
+    source: Callable[[int], Program] = program_of,
 ) -> Iterator[Tally]:
     """Verify and run the programs with these numbers; the tally after each.  Ends early after so many differences."""
     from prevail_py.vm.jit.proved.plan import Ineligible
 
     tally = Tally()
     for number in numbers:
-        program = program_of(number)
+        program = source(number)
         verdict = verify(program, termination=True)
         tally.programs += 1
         if not verdict.is_safe:
@@ -137,10 +147,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--programs", type=int, default=1000, metavar="N")
     parser.add_argument("--first", type=int, default=0, metavar="N", help="the number of the first program")
     parser.add_argument("--inputs", type=int, default=4, metavar="N", help="packets for each program")
+    parser.add_argument("--callbacks", action="store_true", help="programs with bpf_loop and may_goto")
     arguments = parser.parse_args(argv)
+    source = callbacks.program if arguments.callbacks else program_of
     began, tally = time.process_time(), Tally()
     numbers = range(arguments.first, arguments.first + arguments.programs)
-    (tally,) = deque(campaign(numbers, arguments.inputs), maxlen=1) or (tally,)
+    (tally,) = deque(campaign(numbers, arguments.inputs, source=source), maxlen=1) or (tally,)
     print(
         f"{tally.programs} programs, {tally.proved} of them run without checks, {tally.runs} runs in "
         f"{len(MODES)} modes: {len(tally.found)} differences ({time.process_time() - began:.0f} s of CPU time)"
@@ -150,7 +162,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for found in tally.found:
         print(f"\nprogram {found.number}, {found.mode}, packet {found.packet[:64].hex()}: {found.what[:1000]}")
     if tally.found:
-        print(listing(program_of(tally.found[0].number).code))
+        print(listing(source(tally.found[0].number).code))
     return 1 if tally.found else 0
 
 

@@ -38,6 +38,7 @@ _PLACES: Final = {
     RegionKind.PACKET: Place.PACKET,
     RegionKind.MAP_VALUE: Place.MAP_VALUE,
     RegionKind.MAP: Place.MAP,
+    RegionKind.FUNCTION: Place.FUNCTION,
 }
 _ARGUMENTS: Final = range(1, 6)
 

@@ -9,9 +9,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol, TypeGuard
 
-from prevail_py.isa.instructions import Alu, Atomic, EndianSwap, Instruction, Load, MoveSignExtend, Negate, Operand
+from prevail_py.isa.flow import function_address
+from prevail_py.isa.instructions import (
+    Alu,
+    Atomic,
+    EndianSwap,
+    Instruction,
+    Load,
+    LoadImmediate64,
+    MoveSignExtend,
+    Negate,
+    Operand,
+    Pseudo,
+)
 from prevail_py.isa.semantics import Computing, atomic_op, load_op, operands, operation
 from prevail_py.objects.program import Program
 from prevail_py.platforms import Platform
@@ -41,7 +53,8 @@ class Code:
     """A program prepared for execution.
 
     ``operations`` says what each instruction computes, where that is more than a copy, and ``operands`` of what, for
-    those that compute from registers and constants.  ``program_type`` is None in plain mode.
+    those that compute from registers and constants.  ``program_type`` is None in plain mode.  ``functions`` are the
+    slots of those whose addresses are taken, in order: the address of one follows from its place among them.
     """
 
     program: Program
@@ -49,6 +62,7 @@ class Code:
     instructions: tuple[Instruction | None, ...]
     operations: tuple[WordOp | None, ...]
     operands: tuple[tuple[Operand, ...], ...]
+    functions: tuple[int, ...]
 
 
 def prepare(platform: Platform, program: Program, known: dict[int, Code]) -> Code:
@@ -72,8 +86,13 @@ def prepare(platform: Platform, program: Program, known: dict[int, Code]) -> Cod
         program.code,
         tuple([_operation(instruction) for instruction in program.code]),
         tuple([operands(i) if isinstance(i, Computing) else () for i in program.code]),
+        tuple(sorted({function_address(pc, i) for pc, i in enumerate(program.code) if _takes_address(i)})),
     )
     return code
+
+
+def _takes_address(instruction: Instruction | None) -> TypeGuard[LoadImmediate64]:
+    return isinstance(instruction, LoadImmediate64) and instruction.pseudo is Pseudo.FUNCTION
 
 
 def _operation(instruction: Instruction | None) -> WordOp | None:
@@ -287,11 +306,14 @@ class Machine:
     # Functions ------------------------------------------------------------------------------------------------------
 
     def function_region(self, pc: int) -> Region:
-        """What a pointer to the running program's function at slot ``pc`` points to."""
+        """What a pointer to the running program's function at slot ``pc`` points to.
+
+        Another program that a tail call led to has the addresses of the first: no pointer outlives the call.
+        """
         code = self.calls[-1].code
         region = self._functions.get((id(code), pc))
         if region is None:
-            region = self._functions[id(code), pc] = self.memory.function(len(self._functions))
+            region = self._functions[id(code), pc] = self.memory.function(code.functions.index(pc))
         return region
 
     def function_at(self, region: Region) -> int | None:

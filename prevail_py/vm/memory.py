@@ -39,6 +39,7 @@ __all__ = [
     "AddressSpace",
     "Region",
     "RegionKind",
+    "function_base",
     "map_object_base",
     "map_value_windows",
 ]
@@ -62,6 +63,11 @@ _MASK64: Final = (1 << 64) - 1
 def map_object_base(index: int) -> int:
     """The address of what references to the map at this position point to."""
     return _MAPS + index * WINDOW
+
+
+def function_base(number: int) -> int:
+    """The address of what a pointer to the function with this number among a program's points to."""
+    return _CODE + number * WINDOW
 
 
 def map_value_windows(counts: Sequence[int]) -> list[int]:
@@ -275,7 +281,7 @@ class AddressSpace:
 
     def function(self, number: int) -> Region:
         """What a pointer to a function points to: a region without bytes."""
-        return self._add(Region(RegionKind.FUNCTION, _CODE + number * WINDOW, memoryview(b"")))
+        return self._add(Region(RegionKind.FUNCTION, function_base(number), memoryview(b"")))
 
     def reserve_map_values(self, count: int) -> int:
         """The first of ``count`` windows in a row for the values of a map.  Raises ValueError if there are none."""

@@ -4,8 +4,7 @@ For each basic block of a function the IR is executed over Z3 terms from the blo
 that follow (:mod:`prevail_py.verifier.translation.execute`), and the instructions by the semantics (``words.py`` over
 the algebra of Z3), both from the same unknown registers.  On every way through the IR must be equal: which block
 follows, registers, the shadows of pointers, and the sequence of accesses to memory and fences, with their addresses and
-values.
-Addresses are where the region that the facts name is, plus the distance of the word from the region's address.
+values.  Addresses are where the region that the facts name is, plus the distance of the word from the region's address.
 
 Taken for granted: the facts; what a helper does (in place or in Python), as one step whose result is unknown, for which
 there are tests; R1 to R5 after a call, which no instruction reads; the scopes of accesses (``!alias.scope``,
@@ -21,7 +20,7 @@ from typing import Final
 
 import z3
 
-from prevail_py.isa.flow import successors, target
+from prevail_py.isa.flow import function_address, successors, target
 from prevail_py.isa.instructions import (
     Alu,
     Atomic,
@@ -36,6 +35,7 @@ from prevail_py.isa.instructions import (
     Load,
     LoadAcquire,
     LoadImmediate64,
+    MayGoto,
     MoveSignExtend,
     Negate,
     Operand,
@@ -50,15 +50,25 @@ from prevail_py.objects.region_facts import Place, RegionFacts
 from prevail_py.platforms import platform
 from prevail_py.platforms.model import FieldKind
 from prevail_py.verifier.smt.algebra import Z3Algebra
+from prevail_py.verifier.translation.equality import (
+    Mistake,
+    differences,
+    event_differences,
+    holds,
+    is_status,
+    undefined,
+)
 from prevail_py.verifier.translation.execute import End, Event, State, Term, changed_block, division, execute, symbol
+from prevail_py.verifier.translation.loops import validate_loop
 from prevail_py.verifier.translation.reader import Function, IrError, functions
+from prevail_py.vm.jit.proved.emission import MAY_GOTO
 from prevail_py.vm.jit.proved.layout import Field, MapField, Status, block_words, map_field
 from prevail_py.vm.jit.proved.model import Layout, Variant
 from prevail_py.vm.jit.proved.module import layout_of, module_text
 from prevail_py.vm.jit.proved.plan import Plan, is_static, plan
 from prevail_py.vm.machine import prepare
 from prevail_py.vm.maps import Map, create_maps
-from prevail_py.vm.memory import CONTEXT_BASE, FRAME_SIZE, STACK_BASE, WINDOW, map_object_base
+from prevail_py.vm.memory import CONTEXT_BASE, FRAME_SIZE, STACK_BASE, WINDOW, function_base, map_object_base
 from prevail_py.vm.source.flow import Block
 from prevail_py.words import WORD_BITS, Comparison, OpKind, compare, evaluate
 
@@ -82,25 +92,11 @@ class _Semantics(Z3Algebra):
 
 
 _ALGEBRA: Final = _Semantics()
-_RLIMIT: Final = 20_000_000
-"""Of Z3, for each block: far above what any takes, so that the answer does not depend on the machine."""
-
 _FIELDS: Final = {
     FieldKind.PACKET: ("%data", Field.DATA),
     FieldKind.PACKET_END: ("%end", Field.DATA_END),
     FieldKind.PACKET_META: ("%meta", Field.DATA_META),
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Mistake:
-    """The IR of the block at slot ``pc`` is not what the semantics says, or could not be shown to be."""
-
-    pc: int
-    what: str
-
-    def __str__(self) -> str:
-        return f"block at slot {self.pc}: {self.what}"
 
 
 def validate(
@@ -131,6 +127,8 @@ def validate(
         found.extend(checker.entry_block())
         for block in blocks.values():
             found.extend(checker.block(block))
+    for entry in sorted(set(planned.loops.values())):
+        found.extend(validate_loop(planned, variant, written[f"loop{entry}"], entry))
     return tuple(found)
 
 
@@ -148,6 +146,7 @@ class _Reference:
     shadows: dict[int, _Shadow | None]
     events: list[Event]
     cells: dict[int, Term]
+    may_goto: Term
     condition: z3.BoolRef | None = None
     ways: tuple[int, ...] = ()
     exits: bool = False
@@ -165,6 +164,8 @@ class _Checker:
         self.function = function
         self.entry = entry
         self.main = entry == 0
+        code, blocks = planned.code.instructions, planned.functions[entry]
+        self._may_goto = any(isinstance(code[pc], MayGoto) for block in blocks.values() for pc in block.pcs)
         self.words = words
 
     # The two sides --------------------------------------------------------------------------------------------------
@@ -186,12 +187,14 @@ class _Checker:
                     base = word if self.main else symbol(f"%v{number}")
                     wanted.append((f"where r{number} is", state.cell(f"%h{number}.home"), host))
                     wanted.append((f"the base of r{number}", state.cell(f"%v{number}.home"), base))
+            if self._may_goto:
+                wanted.append(("what is left of may_goto", state.cell(MAY_GOTO), symbol(f"cell {int(Field.MAY_GOTO)}")))
             for index in self.layout.single:
                 place = map_field(index, MapField.VALUES)
                 wanted.append((f"the value of map {index}", state.values.get(f"%m{index}"), symbol(f"cell {place}")))
             if end.to != f"s{self.entry}" or state.events:
                 yield Mistake(self.entry, f"it begins at {end.to or 'its end'}")
-            yield from self._differences(self.entry, state, wanted)
+            yield from differences(self.entry, state, wanted)
 
     def block(self, block: Block) -> Iterator[Mistake]:
         """Check one block."""
@@ -205,32 +208,30 @@ class _Checker:
     def _compare(self, block: Block, end: End, state: State) -> Iterator[Mistake]:
         reference = self._reference(block, state)
         pc = block.start
-        for path, condition, line in state.owed:
-            if not self._holds(list(path), condition):
-                yield Mistake(pc, f"undefined for some words: {line}")
+        yield from undefined(pc, state)
         if not end.to:
             status = end.result if self.main else end.result[0]
-            if self.variant.fuel and self._is(state, status, Status.OUT_OF_FUEL):
+            if self.variant.fuel and is_status(state, status, Status.OUT_OF_FUEL):
                 return
             if reference.unreachable:
-                if not self._is(state, status, Status.UNREACHABLE):
+                if not is_status(state, status, Status.UNREACHABLE):
                     yield Mistake(pc, "a slot that no run reaches does not end the run")
                 return
-            if reference.failing is not None and not self._holds(state.path, _all_zero(reference.failing)):
-                if not any(self._holds(state.path, status == each) for each in reference.failing):
+            if reference.failing is not None and not holds(state.path, _all_zero(reference.failing)):
+                if not any(holds(state.path, status == each) for each in reference.failing):
                     yield Mistake(pc, "the status of a subprogram is lost")
                 return
-            if not reference.exits or not self._is(state, status, Status.RETURNED):
+            if not reference.exits or not is_status(state, status, Status.RETURNED):
                 yield Mistake(pc, f"the function ends with status {z3.simplify(status)}")
                 return
             wanted = [("r0", state.cell(int(Field.RESULT)) if self.main else end.result[1], reference.words[0])]
             shadow = reference.shadows.get(0)
             if not self.main and shadow is not None and 0 in self.plan.shadowed:
                 wanted += [("where r0 is", end.result[2], shadow.host), ("r0's base", end.result[3], shadow.base)]
-            yield from self._differences(pc, state, wanted)
-            yield from self._events(pc, state, reference)
+            yield from differences(pc, state, wanted)
+            yield from event_differences(pc, state, reference.events)
             return
-        if reference.failing is not None and not self._holds(state.path, _all_zero(reference.failing)):
+        if reference.failing is not None and not holds(state.path, _all_zero(reference.failing)):
             yield Mistake(pc, "it goes on although a subprogram did not return")
         to = int(end.to[1:])
         if reference.exits or reference.unreachable or to not in reference.ways:
@@ -238,49 +239,23 @@ class _Checker:
             return
         if reference.condition is not None and reference.ways[0] != reference.ways[1]:
             taken = reference.condition if to == reference.ways[1] else z3.Not(reference.condition)
-            if not self._holds(state.path, taken):
+            if not holds(state.path, taken):
                 yield Mistake(pc, f"it goes on at slot {to} where it must not")
         wanted = [
             (f"r{number}", state.cell(f"%w{number}.home"), word)
             for number, word in enumerate(reference.words[:10])
             if word is not None
         ]
+        if self._may_goto:
+            wanted.append(("what is left of may_goto", state.cell(MAY_GOTO), reference.may_goto))
         for number, shadow in reference.shadows.items():
             if shadow is not None:
                 name = _name(number)
                 shown = f"r{name}" if number >= 0 else name
                 wanted.append((f"where {shown} is", state.cell(f"%h{name}.home"), shadow.host))
                 wanted.append((f"the base of {shown}", state.cell(f"%v{name}.home"), shadow.base))
-        yield from self._differences(pc, state, wanted)
-        yield from self._events(pc, state, reference)
-
-    # Equality -------------------------------------------------------------------------------------------------------
-
-    def _events(self, pc: int, state: State, reference: _Reference) -> Iterator[Mistake]:
-        ours, theirs = state.events, reference.events
-        if [(e.kind, e.size, len(e.operands)) for e in ours] != [(e.kind, e.size, len(e.operands)) for e in theirs]:
-            yield Mistake(pc, f"it does {_shown(ours)}, not {_shown(theirs)}")
-            return
-        for number, (one, other) in enumerate(zip(ours, theirs, strict=True)):
-            pairs = zip(one.operands, other.operands, strict=True)
-            wanted = [(f"operand {n} of {one.kind} {number}", a, b) for n, (a, b) in enumerate(pairs) if b is not None]
-            yield from self._differences(pc, state, wanted)
-
-    def _differences(self, pc: int, state: State, wanted: Sequence[tuple[str, Term, Term]]) -> Iterator[Mistake]:
-        for name, got, right in wanted:
-            if got is None or not self._holds(state.path, got == right):
-                yield Mistake(pc, f"{name} is {_text(got)}, not {_text(right)}")
-
-    def _is(self, state: State, status: Term, wanted: Status) -> bool:
-        return self._holds(state.path, status == int(wanted))
-
-    def _holds(self, path: Sequence[z3.BoolRef], condition: z3.BoolRef) -> bool:
-        if z3.is_true(z3.simplify(condition)):
-            return True
-        solver = z3.Solver()
-        solver.set("rlimit", _RLIMIT)
-        solver.add(*path, z3.Not(condition))
-        return bool(solver.check() == z3.unsat)
+        yield from differences(pc, state, wanted)
+        yield from event_differences(pc, state, reference.events)
 
     # The semantics --------------------------------------------------------------------------------------------------
 
@@ -291,7 +266,7 @@ class _Checker:
             number: _Shadow(symbol(f"cell %h{_name(number)}.home"), symbol(f"cell %v{_name(number)}.home"))
             for number in self.plan.shadowed
         }
-        r = _Reference(words, shadows, [], {})
+        r = _Reference(words, shadows, [], {}, symbol(f"cell {MAY_GOTO}"))
         code = self.plan.code.instructions
         for pc in block.pcs:
             if pc not in self.plan.facts.reached:
@@ -314,6 +289,10 @@ class _Checker:
             case Branch(comparison, width, dst, src):
                 r.condition = compare(_ALGEBRA, comparison, self._operand(r, dst), self._operand(r, src), width)
                 r.ways = successors(self.plan.code.instructions, pc)
+            case MayGoto():
+                spent = r.may_goto == 0
+                r.condition, r.may_goto = spent, z3.If(spent, r.may_goto, r.may_goto - 1)
+                r.ways = successors(self.plan.code.instructions, pc)
             case Jump():
                 r.ways = (target(pc, instruction),)
             case Exit():
@@ -335,8 +314,10 @@ class _Checker:
                     r.shadows[slot] = self._shadow(r, src)
             case Atomic():
                 self._atomic(r, pc, instruction)
-            case LoadImmediate64(dst, low, high, pseudo):
-                self._wide(r, dst, low, high, pseudo, instruction.value)
+            case LoadImmediate64():
+                self._wide(r, pc, instruction)
+            case Call() if pc in self.plan.loops:
+                self._loop(r, pc)
             case Call():
                 r.events.append(Event("helper", pc, ()))
                 r.words[1:6] = [None] * 5
@@ -447,17 +428,21 @@ class _Checker:
         if instruction.fetch:
             self._put(r, Register.R0 if op is AtomicOp.CMPXCHG else instruction.src, old)
 
-    def _wide(self, r: _Reference, dst: Register, low: int, high: int, pseudo: Pseudo, value: int) -> None:
-        match pseudo:
+    def _wide(self, r: _Reference, pc: int, instruction: LoadImmediate64) -> None:
+        dst, low = instruction.dst, instruction.low
+        match instruction.pseudo:
             case Pseudo.IMMEDIATE:
-                self._put(r, dst, _word(value))
+                self._put(r, dst, _word(instruction.value))
+            case Pseudo.FUNCTION:
+                number = self.plan.code.functions.index(function_address(pc, instruction))
+                self._put(r, dst, _word(function_base(number)))
             case Pseudo.MAP_INDEX:
                 self._put(r, dst, _word(map_object_base(low)))
             case _:
                 place = map_field(low, MapField.VALUES)
                 first = _word(self.layout.first[low])
                 shadow = _Shadow(r.cells.get(place, symbol(f"cell {place}")), first)
-                self._put(r, dst, first + (high & 0xFFFFFFFF), shadow)
+                self._put(r, dst, first + (instruction.high & 0xFFFFFFFF), shadow)
 
     def _call(self, r: _Reference, pc: int, instruction: CallLocal) -> None:
         arguments: list[Term] = [symbol("%packet"), symbol("%context"), self._frame() + WINDOW]
@@ -466,8 +451,20 @@ class _Checker:
             if number in self.plan.shadowed:
                 shadow = r.shadows.get(number)
                 arguments += [None, None, None] if shadow is None else [shadow.host, shadow.base, None]
+        self._called(r, f"f{target(pc, instruction)}", arguments)
+
+    def _loop(self, r: _Reference, pc: int) -> None:
+        """``bpf_loop`` is given its count, flags and context; its function and the number of turns are its own."""
+        arguments: list[Term] = [symbol("%packet"), symbol("%context"), self._frame() + WINDOW]
+        arguments += [r.words[number] for number in (1, 4, 3)]
+        if Register.R2 in self.plan.shadowed:
+            shadow = self._shadow(r, Register.R3)
+            arguments += [None, None, None] if shadow is None else [shadow.host, shadow.base, None]
+        self._called(r, f"loop{self.plan.loops[pc]}", arguments)
+
+    def _called(self, r: _Reference, name: str, arguments: Sequence[Term]) -> None:
         number = len(r.events)
-        r.events.append(Event(f"call f{target(pc, instruction)}", 0, tuple(arguments)))
+        r.events.append(Event(f"call {name}", 0, tuple(arguments)))
         r.failing = [*(r.failing or []), symbol(f"call {number} 0")]
         r.words[1:6] = [None] * 5
         r.shadows.update({n: None for n in range(1, 6) if n in r.shadows})
@@ -485,11 +482,3 @@ def _word(value: int) -> z3.BitVecRef:
 
 def _name(number: int) -> str:
     return str(number) if number >= 0 else f"slot{-number}"
-
-
-def _text(term: Term) -> str:
-    return "nothing" if term is None else str(z3.simplify(term)).replace("\n", " ")[:120]
-
-
-def _shown(events: Sequence[Event]) -> str:
-    return ", ".join(f"{event.kind} of {event.size}" for event in events) or "nothing"

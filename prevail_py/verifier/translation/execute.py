@@ -381,7 +381,7 @@ def _call(state: State, i: Instruction) -> None:
         parts = [z3.Extract(low + 7, low, value) for low in range(0, value.size(), 8)]
         state.values[i.result] = z3.Concat(*parts) if len(parts) > 1 else value
         return
-    if not name.startswith("@f"):
+    if not name.startswith(("@f", "@loop")):
         raise IrError(f"a call of {name}")
     terms = [_value(state, text, kind) for kind, text in arguments]
     number = state.emit(f"call {name[1:]}", 0, *[term for term in terms if not isinstance(term, Cell)])

@@ -107,7 +107,7 @@ def functions(text: str) -> dict[str, Function]:
         if head is None:
             continue
         end = lines.index("}", position)
-        if head["name"] == "main" or re.fullmatch(r"f\d+", head["name"]):
+        if head["name"] == "main" or re.fullmatch(r"(f|loop)\d+", head["name"]):
             parameters = tuple(re.findall(r"%\w+", head["parameters"]))
             found[head["name"]] = Function(head["name"], parameters, _blocks(lines[position:end]))
         position = end

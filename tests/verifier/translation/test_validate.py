@@ -222,6 +222,74 @@ def test_planted_stale_fact() -> None:
         assert any("operand 0 of load" in str(each) for each in validate(program, facts))
 
 
+CALLBACKS = """
+    r6 = *(u32 *)(r1 + 0)
+    r7 = *(u32 *)(r1 + 4)
+    r7 -= r6
+    *(u64 *)(r10 - 8) = 0
+    r1 = r7
+    r2 = subprog[+12] ll
+    r3 = r10
+    r3 += -8
+    r4 = 0
+    call 181
+    r6 = *(u64 *)(r10 - 8)
+  again:
+    may_goto out
+    r6 += 1
+    if r6 < r7 goto again
+  out:
+    r6 <<= 8
+    r0 += r6
+    exit
+    r3 = *(u64 *)(r2 + 0)
+    r3 += r1
+    *(u64 *)(r2 + 0) = r3
+    r0 = 0
+    if r3 < 90 goto +1
+    r0 = 1
+    exit
+"""
+"""The function of ``bpf_loop`` has a pointer to its caller's frame; ``may_goto`` ends a loop that may be too long."""
+
+
+def callbacks() -> Program:
+    return replace(assemble(CALLBACKS), program_type="xdp", section="xdp")
+
+
+@pytest.mark.parametrize("fuel", [False, True])
+def test_callbacks_and_may_goto(fuel: bool) -> None:
+    assert not mistakes(callbacks(), Variant(fuel=fuel))
+
+
+_GIVEN = "ptr %run, ptr %packet, ptr %context, i64 %fp, i64 %turn"
+IN_CALLBACKS: tuple[tuple[str, str, str], ...] = (
+    ("%more", "icmp ugt i64 %count, 8388608", "icmp ugt i64 %count, 8388609"),
+    ("refusal", "{ i64 0, i64 -22,", "{ i64 0, i64 -7,"),
+    ("first turn", "store i64 0, ptr %turn.home", "store i64 1, ptr %turn.home"),
+    ("last turn", "icmp uge i64 %turn, %count", "icmp ugt i64 %turn, %count"),
+    ("next turn", "%next = add i64 %turn, 1", "%next = add i64 %turn, 2"),
+    ("context", "i64 %word, i64 0", "i64 %turn, i64 0"),
+    ("where the context is", "ptr %h, i64 %v, i64 %z, ptr null", "ptr null, i64 %v, i64 %z, ptr null"),
+    ("wish of the function", "icmp eq i64 %wish, 0", "icmp ne i64 %wish, 0"),
+    ("status", "label %answer, label %ended", "label %answer, label %answer"),
+    ("which function", f"@f18({_GIVEN}", f"@f0({_GIVEN}"),
+    ("may_goto: end", "label %s13, label %s15", "label %s15, label %s13"),
+    ("may_goto: count", "ptr %may_goto.home", "ptr %w5.home"),
+)
+
+
+@pytest.mark.parametrize(("old", "new"), [mutation[1:] for mutation in IN_CALLBACKS], ids=[m[0] for m in IN_CALLBACKS])
+def test_planted_in_callbacks(old: str, new: str) -> None:
+    program = callbacks()
+    facts, text = verify(program, termination=True).region_facts(), _text(program)
+    assert old in text, text
+    place = text.rindex(old)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(MODULE_TEXT, lambda *a, **k: text[:place] + new + text[place + len(old) :])
+        assert validate(program, facts)
+
+
 MUTATIONS: tuple[tuple[str, str], ...] = (
     (r"= add i64", "= sub i64"),
     (r"= xor i64", "= or i64"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import doctest
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,13 +18,15 @@ from llvmlite import binding
 from prevail_py import examples
 from prevail_py.host.gate import GateError, run_batch
 from prevail_py.host.gate import facts_of as facts_from
+from prevail_py.isa.instructions import LoadImmediate64, Pseudo
 from prevail_py.objects.elf import load_object
 from prevail_py.objects.program import MapSpec, Program
 from prevail_py.objects.region_facts import Place, RegionFact, RegionFacts
 from prevail_py.objects.text import assemble
 from prevail_py.platforms import platform
+from prevail_py.research import callbacks
 from prevail_py.research.packets import packets
-from prevail_py.research.proved import MODES, campaign, compare, load
+from prevail_py.research.proved import MODES, Tally, campaign, compare, load
 from prevail_py.verifier import verify
 from prevail_py.vm.batch import PacketBatch
 from prevail_py.vm.differential import Input
@@ -32,12 +35,13 @@ from prevail_py.vm.environment import Environment
 from prevail_py.vm.interpreter import Interpreter
 from prevail_py.vm.jit.algebra import LlvmAlgebra
 from prevail_py.vm.jit.engine import JitEngine
-from prevail_py.vm.jit.proved import arithmetic, memory
+from prevail_py.vm.jit.proved import arithmetic, calls, memory, module
 from prevail_py.vm.jit.proved import engine as proved_engine
 from prevail_py.vm.jit.proved.emission import Emission
 from prevail_py.vm.jit.proved.model import Variant
 from prevail_py.vm.jit.proved.module import module_text
-from prevail_py.vm.jit.proved.plan import Ineligible, plan
+from prevail_py.vm.jit.proved.plan import Ineligible, Plan, plan
+from prevail_py.vm.jit.proved.text import Word
 from prevail_py.vm.machine import prepare
 from prevail_py.vm.maps import create_maps
 from prevail_py.vm.maps.hash import HashMap
@@ -110,6 +114,88 @@ def test_generated_programs_agree() -> None:
     for tally in campaign(range(1000, 1008), 3, ("O2", "O0 fuel")):
         assert not tally.found, tally.found[0]
     assert tally.proved > 3
+
+
+# Callbacks and may_goto ---------------------------------------------------------------------------------------------
+
+
+def callback_campaign(numbers: range, modes: Sequence[str]) -> Tally:
+    (tally,) = deque(campaign(numbers, 2, modes, stop_at=1, source=callbacks.program), maxlen=1)
+    return tally
+
+
+def test_callbacks_agree() -> None:
+    for numbers, modes in ((range(14), ("O0", "O0 checked")), (range(100, 104), ("O2", "O0 fuel"))):
+        tally = callback_campaign(numbers, modes)
+        assert not tally.found, tally.found[0]
+        assert tally.proved == len(numbers)
+
+
+LOOP_BUGS: dict[str, tuple[str, str]] = {
+    "one turn more": ("icmp uge i64 %turn, %count", "icmp ugt i64 %turn, %count"),
+    "turns from one": ("store i64 0, ptr %turn.home", "store i64 1, ptr %turn.home"),
+    "wish of the function": ("%on = icmp eq i64 %wish, 0", "%on = icmp eq i64 0, 0"),
+    "too many turns": ("icmp ugt i64 %count, 8388608", "icmp ugt i64 %count, 8388609"),
+    "errors": ("i64 -22", "i64 -7"),
+    "where the context is": ("i64 0, ptr %h, i64 %v", "i64 0, ptr %h, i64 %word"),
+}
+
+
+@pytest.mark.parametrize("bug", [*LOOP_BUGS, "may_goto without end"])
+def test_planted_in_callbacks(bug: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if bug in LOOP_BUGS:
+        old, new = LOOP_BUGS[bug]
+        original = calls.loop_text
+        assert old in original(*_first_loop())
+        monkeypatch.setattr(module, "loop_text", lambda *given: original(*given).replace(old, new))
+    else:
+        monkeypatch.setattr(Emission, "may_goto", lambda self: Word("true", 1))
+    assert callback_campaign(range(40), ("O0",)).found
+
+
+def _first_loop() -> tuple[Plan, Variant, int]:
+    program = callbacks.program(0)
+    host = platform(program.platform)
+    planned = plan(prepare(host, program, {}), host, facts_of(program), tuple(create_maps(program.maps)))
+    return planned, Variant(), next(iter(planned.loops.values()))
+
+
+def test_a_batch_with_callbacks() -> None:
+    program = next(p for p in map(callbacks.program, range(9)) if Pseudo.FUNCTION in _pseudos(p))
+    given = [bytes([n % 7, *range(n, n + 19)]) for n in range(40)]
+    maps, theirs = create_maps(program.maps), create_maps(program.maps)
+    worlds = [Environment(may_goto_limit=5) for _ in range(2)]
+    result = run_batch(program, given, maps=maps, environment=worlds[0])
+    expected = [Interpreter(program).run(packet=p, maps=theirs, environment=worlds[1]).outcome for p in given]
+    assert list(result.verdicts) == [e.value & 0xFFFFFFFF for e in expected if isinstance(e, Returned)]
+    assert list(maps[0].items()) == list(theirs[0].items())  # type: ignore[attr-defined]
+
+
+def _pseudos(program: Program) -> set[Pseudo]:
+    return {i.pseudo for i in program.code if isinstance(i, LoadImmediate64)}
+
+
+def test_addresses_of_functions_are_those_of_the_reference() -> None:
+    """Whatever order they are taken in: the first one taken is the last of the program."""
+    text = """
+        r2 = subprog[+8] ll; r3 = subprog[+4] ll; r0 = 0; if r2 < r3 goto +1; r0 = 1; exit; r0 = 0; exit; r0 = 0; exit
+    """
+    program = replace(program_from(text.replace("+8", "+9").replace("+4", "+5")), program_type="xdp", section="xdp")
+    assert Interpreter(program).run(packet=b"").outcome == Returned(1)
+    for mode in MODES:
+        assert not compare(program, load(program, facts_of(program), mode), Input(b""))
+
+
+def test_fuel_of_callbacks() -> None:
+    text = """
+        r1 = 1000; r2 = subprog[+5] ll; r3 = 0; r4 = 0; call 181; exit; r0 = 0; exit
+    """
+    program = replace(program_from(text), program_type="xdp", section="xdp")
+    loaded = JitEngine(0).load(program)
+    loaded.trust(facts_of(program))
+    assert loaded.proved is not None
+    assert loaded.run(packet=b"").outcome == Returned(1000)
+    assert loaded.run(packet=b"", fuel=200).outcome == OutOfFuel(7)
 
 
 # Hash tables --------------------------------------------------------------------------------------------------------
@@ -505,8 +591,8 @@ def _evaluate(change: Callable[[WordOp], WordOp]) -> Callable[[pytest.MonkeyPatc
         def evaluate(algebra: Any, op: WordOp, args: Sequence[Any]) -> Any:
             return evaluate_words(algebra, change(op), tuple(args))
 
-        for module in (arithmetic, memory):
-            patch.setattr(module, "evaluate", evaluate)
+        for where in (arithmetic, memory):
+            patch.setattr(where, "evaluate", evaluate)
 
     return plant
 
@@ -627,14 +713,14 @@ def test_planted_hash(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_what_has_no_proved_code_is_checked() -> None:
-    text = "r1 = 3; r2 = subprog[+8] ll; r3 = 0; r4 = 0; call 181; r0 = 2; exit; r0 = 0; exit"
-    program = replace(program_from(text.replace("+8", "+6")), program_type="xdp", section="xdp")
+    text = "r1 = map[idx:0] ll; r2 = subprog[+6] ll; r3 = 0; r4 = 0; call 164; r0 = 2; exit; r0 = 0; exit"
+    program = replace(program_from(text, MapSpec("m", 2, 4, 8, 3)), program_type="xdp", section="xdp")
     verdict = verify(program, termination=True)
     assert verdict.is_safe, verdict
     loaded = JitEngine(0).load(program)
     loaded.trust(verdict.region_facts())
     assert loaded.proved is None
-    assert loaded.checked_because
+    assert "bpf_for_each_map_elem calls functions" in loaded.checked_because
     assert loaded.run(packet=b"").outcome == Returned(2)
     with pytest.raises(Ineligible):
         load(program, verdict.region_facts(), "O0")

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from prevail_py.isa.instructions import Operand, Register
+from prevail_py.isa.instructions import MayGoto, Operand, Register
 from prevail_py.isa.semantics import immediate_word
 from prevail_py.platforms.model import FieldKind
 from prevail_py.vm.jit.algebra import LlvmAlgebra
@@ -21,7 +21,7 @@ from prevail_py.vm.jit.proved.text import TEXT, TextBuilder, Word, word
 from prevail_py.vm.memory import CONTEXT_BASE, FRAME_SIZE, STACK_BASE
 from prevail_py.vm.source.flow import Block
 
-__all__ = ["PACKET_FIELDS", "RESULT", "Emission", "home", "scopes"]
+__all__ = ["MAY_GOTO", "PACKET_FIELDS", "RESULT", "Emission", "home", "scopes"]
 
 
 @dataclass(slots=True)
@@ -41,6 +41,9 @@ PACKET_FIELDS: Final = {
 """Where the block of the run says where the packet is, by what a field of the context means."""
 
 _ARGUMENTS: Final = {FieldKind.PACKET: "%data", FieldKind.PACKET_END: "%end", FieldKind.PACKET_META: "%meta"}
+
+MAY_GOTO: Final = "%may_goto.home"
+"""The variable with how often this call's ``may_goto`` instructions may still fall through."""
 
 RESULT: Final = "{ i64, i64, ptr, i64, i64 }"
 """Of a subprogram: its status, R0, and R0's shadow."""
@@ -200,6 +203,20 @@ class Emission:
         if name in _SCOPES:
             return _SCOPES.index(name)
         return len(_SCOPES) + int(name[3:]) if name.startswith("map") else None
+
+    @property
+    def has_may_goto(self) -> bool:
+        """Whether the function has such an instruction."""
+        code = self.plan.code.instructions
+        return any(isinstance(code[pc], MayGoto) for block in self.blocks.values() for pc in block.pcs)
+
+    def may_goto(self) -> Word:
+        """Whether a ``may_goto`` falls through, which counts."""
+        left = Word(self.b.value(f"load i64, ptr {MAY_GOTO}, align 8"), 64)
+        more = self.b.icmp_unsigned("!=", left, word(0))
+        less = self.b.sub(left, self.b.zext(more, 64))
+        self.b.line(f"store i64 {less.text}, ptr {MAY_GOTO}, align 8")
+        return more
 
     # Ends and fuel --------------------------------------------------------------------------------------------------
 

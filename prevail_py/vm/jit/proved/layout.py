@@ -43,7 +43,9 @@ class Field(IntEnum):
     """... and how many there are."""
     STACK = 15
     """The address of the stack frame, where helpers in Python may be given pointers into it."""
-    MAPS = 16
+    MAY_GOTO = 16
+    """How often the ``may_goto`` instructions of each call may fall through."""
+    MAPS = 17
     """The first word about maps: :class:`MapField` for each."""
 
 

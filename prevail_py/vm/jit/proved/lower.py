@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from typing import TypeAlias, assert_never
 
-from prevail_py.isa.flow import successors, target
+from prevail_py.isa.flow import function_address, successors, target
 from prevail_py.isa.instructions import (
     AddressSpaceCast,
     Alu,
@@ -41,11 +41,11 @@ from prevail_py.isa.instructions import (
     StoreRelease,
 )
 from prevail_py.vm.jit.proved import arithmetic, calls, helpers, memory
-from prevail_py.vm.jit.proved.emission import Emission, home
+from prevail_py.vm.jit.proved.emission import MAY_GOTO, Emission, home
 from prevail_py.vm.jit.proved.layout import Field, MapField, Status, map_field
 from prevail_py.vm.jit.proved.model import Shadow
 from prevail_py.vm.jit.proved.text import Word, word
-from prevail_py.vm.memory import CONTEXT_BASE, FRAME_SIZE, map_object_base
+from prevail_py.vm.memory import CONTEXT_BASE, FRAME_SIZE, function_base, map_object_base
 from prevail_py.vm.source.flow import Block
 
 __all__ = ["function_text"]
@@ -108,6 +108,9 @@ def _variables(f: Emission, shadowed: list[int]) -> None:
     if f.variant.fuel:
         f.b.line("%fuel = alloca i64")
         f.take_fuel()
+    if f.has_may_goto:
+        f.b.line(f"{MAY_GOTO} = alloca i64")
+        f.b.line(f"store i64 {f.field(Field.MAY_GOTO).text}, ptr {MAY_GOTO}, align 8")
 
 
 def _block(f: Emission, block: Block) -> None:
@@ -133,7 +136,14 @@ def _block(f: Emission, block: Block) -> None:
             case Exit():
                 calls.leave(f)
                 return
-            case MayGoto() | CallKfunc() | CallRegister() | LoadPacket() | AddressSpaceCast():
+            case MayGoto():
+                more = f.may_goto()
+                fall_through, jump = successors(code, pc)
+                f.flush()
+                ways = [_way(f, pc, to) for to in (fall_through, jump)]
+                f.b.line(f"br i1 {more.text}, label %{ways[0]}, label %{ways[1]}")
+                return
+            case CallKfunc() | CallRegister() | LoadPacket() | AddressSpaceCast():
                 raise AssertionError(f"no proved code for {instruction}")
             case _:
                 _instruction(f, pc, instruction)
@@ -178,7 +188,9 @@ def _instruction(f: Emission, pc: int, instruction: _Simple) -> None:
         case Atomic():
             memory.atomic(f, pc, instruction)
         case LoadImmediate64(dst, pseudo=pseudo):
-            _wide(f, dst, instruction, pseudo)
+            _wide(f, pc, dst, instruction, pseudo)
+        case Call() if pc in f.plan.loops:
+            calls.call_loop(f, pc)
         case Call():
             # Translation validation (prevail_py.verifier.translation) takes what is between marks as one step.
             f.b.lines.append(f"; helper {pc}")
@@ -192,13 +204,16 @@ def _instruction(f: Emission, pc: int, instruction: _Simple) -> None:
             assert_never(instruction)
 
 
-def _wide(f: Emission, dst: Register, instruction: LoadImmediate64, pseudo: Pseudo) -> None:
+def _wide(f: Emission, pc: int, dst: Register, instruction: LoadImmediate64, pseudo: Pseudo) -> None:
     low = instruction.low
     match pseudo:
         case Pseudo.IMMEDIATE:
             f.put(dst, word(instruction.value))
         case Pseudo.MAP_INDEX:
             f.put(dst, word(map_object_base(low)))
+        case Pseudo.FUNCTION:
+            number = f.plan.code.functions.index(function_address(pc, instruction))
+            f.put(dst, word(function_base(number)))
         case _:
             host, first = f.host_field(map_field(low, MapField.VALUES)), f.layout.first[low]
             value = word(first + (instruction.high & 0xFFFFFFFF))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from prevail_py.vm.jit.proved.calls import loop_text
 from prevail_py.vm.jit.proved.emission import Emission, scopes
 from prevail_py.vm.jit.proved.helpers import CHECKSUM
 from prevail_py.vm.jit.proved.layout import Field, Status
@@ -122,6 +123,7 @@ def module_text(plan: Plan, maps: tuple[Map, ...], variant: Variant, *, batch: b
     functions = [Emission(plan, layout, variant, entry) for entry in plan.functions]
     apart = len(plan.code.instructions) > _LARGEST_WITHIN
     parts = [function_text(function, apart) for function in functions]
+    parts += [loop_text(plan, variant, entry) for entry in sorted(set(plan.loops.values()))]
     bswaps = {width for function in functions for width in function.b.bswaps}
     names = {plan.prototype(pc).name for pc in plan.native}
     if "bpf_csum_diff" in names:

@@ -24,7 +24,6 @@ from prevail_py.isa.instructions import (
     LoadAcquire,
     LoadImmediate64,
     LoadPacket,
-    MayGoto,
     Pseudo,
     Register,
     Store,
@@ -62,8 +61,9 @@ class Ineligible(Exception):  # noqa: N818 - an answer, not a mistake
 class Plan:
     """``functions`` are blocks by the entries of their functions.  ``shadowed`` are the registers and the offsets of
     stack slots (negative, from the end of the frame) that need shadows; ``native`` says by slot of which map a helper
-    works in place (None: of none), and ``called`` which helpers are called in Python.  ``stores_context`` says whether
-    the program changes its context."""
+    works in place (None: of none), and ``called`` which helpers are called in Python.  ``loops`` has, by slot, the
+    entry of the function that ``bpf_loop`` calls there.  ``stores_context`` says whether the program changes its
+    context."""
 
     code: Code
     facts: RegionFacts
@@ -72,6 +72,7 @@ class Plan:
     shadowed: frozenset[int]
     native: Mapping[int, int | None]
     called: frozenset[int]
+    loops: Mapping[int, int]
     stores_context: bool
 
     def fact(self, pc: int, register: int) -> RegionFact:
@@ -128,6 +129,7 @@ def plan(code: Code, platform: Platform, facts: RegionFacts, maps: tuple[Map, ..
     single = single_values(maps)
     native: dict[int, int | None] = {}
     called: set[int] = set()
+    loops: dict[int, int] = {}
     needs: set[int] = set()
     stores_context = False
     if facts.unclear:
@@ -149,7 +151,9 @@ def plan(code: Code, platform: Platform, facts: RegionFacts, maps: tuple[Map, ..
                 stores_context = True
         if isinstance(instruction, Call):
             prototype = _prototype(code, platform, instruction)
-            if prototype.name in NATIVE and _works_in_place(prototype, facts, pc, maps):
+            if prototype.name == "bpf_loop":
+                loops[pc] = _function(facts, pc)
+            elif prototype.name in NATIVE and _works_in_place(prototype, facts, pc, maps):
                 on_map = prototype.name.startswith("bpf_map")
                 native[pc] = facts.pointers[pc, 1].index if on_map else None
                 for number, arg in enumerate(prototype.args, 1):
@@ -160,7 +164,15 @@ def plan(code: Code, platform: Platform, facts: RegionFacts, maps: tuple[Map, ..
                 _require_callable(prototype, found, pc)
                 called.add(pc)
     return Plan(
-        code, facts, platform, found, frozenset(_closure(code, facts, needs)), native, frozenset(called), stores_context
+        code,
+        facts,
+        platform,
+        found,
+        frozenset(_closure(code, facts, needs, bool(loops))),
+        native,
+        frozenset(called),
+        loops,
+        stores_context,
     )
 
 
@@ -177,10 +189,10 @@ def _require_simple(code: Code, facts: RegionFacts, pc: int, instruction: Instru
     program_type = code.program_type
     assert program_type is not None
     match instruction:
-        case MayGoto() | CallKfunc() | CallRegister() | LoadPacket() | AddressSpaceCast():
+        case CallKfunc() | CallRegister() | LoadPacket() | AddressSpaceCast():
             raise Ineligible(f"slot {pc}: {type(instruction).__name__}")
         case LoadImmediate64(pseudo=pseudo):
-            if pseudo not in (Pseudo.IMMEDIATE, Pseudo.MAP_INDEX, Pseudo.MAP_INDEX_VALUE):
+            if pseudo not in (Pseudo.IMMEDIATE, Pseudo.MAP_INDEX, Pseudo.MAP_INDEX_VALUE, Pseudo.FUNCTION):
                 raise Ineligible(f"slot {pc}: a wide load of a {pseudo.name}")
         case Load(base=base, offset=offset, size=size) | LoadAcquire(base=base, offset=offset, size=size):
             fact = facts.pointers.get((pc, base), _ANYWHERE)
@@ -221,6 +233,14 @@ def _works_in_place(prototype: HelperPrototype, facts: RegionFacts, pc: int, map
     return isinstance(map, HashMap) and tables.supported(map)
 
 
+def _function(facts: RegionFacts, pc: int) -> int:
+    """The entry of the function that a call of ``bpf_loop`` is given."""
+    fact = facts.pointers.get((pc, 2), _ANYWHERE)
+    if fact.place is not Place.FUNCTION:
+        raise Ineligible(f"slot {pc}: bpf_loop of more than one function")
+    return fact.index
+
+
 def _require_callable(prototype: HelperPrototype, found: Mapping[int, Mapping[int, Block]], pc: int) -> None:
     """A helper in Python sees the machine, which knows of the main program's frame only."""
     if any(arg.kind is ArgKind.FUNCTION for arg in prototype.args):
@@ -229,15 +249,18 @@ def _require_callable(prototype: HelperPrototype, found: Mapping[int, Mapping[in
         raise Ineligible(f"slot {pc}: {prototype.name} in a subprogram")
 
 
-def _closure(code: Code, facts: RegionFacts, needs: set[int]) -> set[int]:
+def _closure(code: Code, facts: RegionFacts, needs: set[int], loops: bool) -> set[int]:
     """Registers, and negative offsets of stack slots, from which a pointer may come that needs a shadow.
 
-    It looks at no control flow: a register that needs one anywhere has one everywhere.
+    It looks at no control flow: a register that needs one anywhere has one everywhere.  ``loops``: what ``bpf_loop``
+    gets as R3 its function has as R2.
     """
     found = set(needs)
     size = -1
     while len(found) != size:
         size = len(found)
+        if loops and Register.R2 in found:
+            found.add(Register.R3)
         for pc in facts.reached:
             instruction = code.instructions[pc]
             match instruction:

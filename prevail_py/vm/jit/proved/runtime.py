@@ -87,6 +87,7 @@ class Block:
             require_cpu(map, cpu)
         words[Field.CPU] = cpu
         words[Field.NOW], words[Field.TICK] = environment.now, environment.tick
+        words[Field.MAY_GOTO] = max(environment.may_goto_limit, 0)
         words[Field.RANDOM_NEXT] = words[Field.RANDOM_COUNT] = 0
         for map in self._tables:
             map.lend()
