@@ -51,6 +51,7 @@ def run(arguments: argparse.Namespace) -> int:
     from pathlib import Path
 
     from prevail_py.host.context.client import default_socket, default_store
+    from prevail_py.platforms import platform
 
     try:
         from prevail_py.host.context.admission import Admissions
@@ -66,6 +67,7 @@ def run(arguments: argparse.Namespace) -> int:
         level=logging.INFO if arguments.verbose else logging.WARNING,
         format="prevail-py hostd: %(message)s",
     )
+    platform()  # a bad store of extensions is found out now
     path = Path(arguments.socket) if arguments.socket else default_socket()
     store = None
     if arguments.store != "none":

@@ -26,6 +26,7 @@ from prevail_py.cli import (
     disasm,
     doctor,
     ebpf,
+    extension,
     hostd,
     include_dir,
     inventory,
@@ -68,6 +69,7 @@ COMMANDS: tuple[Command, ...] = (
     verifierd,
     hostd,
     ebpf,
+    extension,
     include_dir,
     doctor,
     version,
@@ -120,6 +122,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("prevail-py: interrupted", file=sys.stderr)
         return EXIT_INTERRUPTED
     except Exception as error:
+        from prevail_py.platforms.extensions import ExtensionError
+
+        if isinstance(error, ExtensionError):
+            print(f"prevail-py: {error}", file=sys.stderr)
+            return EXIT_INPUT
         if arguments.debug:
             raise
         summary = " ".join(f"{type(error).__name__}: {error}".split())

@@ -18,6 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for option, what in (("btf", "types"), ("kconfig", "configuration")):
         parser.add_argument(f"--{option}-fd", type=int, metavar="N", help=f"sealed memory with the kernel's {what}")
         parser.add_argument(f"--{option}-name", default="", metavar="NAME", help="where they came from, for messages")
+    parser.add_argument("--extensions-fd", type=int, metavar="N", help="sealed memory with the extensions that count")
     parser.add_argument(
         "--memory", type=positive, default=1024, metavar="MIB", help="memory beyond what it starts with (1024)"
     )
@@ -54,5 +55,6 @@ def run(arguments: argparse.Namespace) -> int:
             Limits(arguments.memory << 20, arguments.cpu),
             arguments.unconfined,
             arguments.public_key,
+            arguments.extensions_fd,
         )
     )

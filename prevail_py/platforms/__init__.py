@@ -11,11 +11,20 @@ __all__ = ["Platform", "platform"]
 
 @cache
 def platform(name: str = "linux") -> Platform:
-    """The platform of this name.  Raises :class:`ValueError` for one that does not exist.
+    """The platform of this name, with the extensions that are in use.
 
     Besides the built-in ``linux`` and ``windows`` these are the entry points of group ``prevail_py.platforms`` that
-    other packages declare, each a function without arguments that returns a :class:`Platform`.
+    other packages declare, each a function without arguments that returns a :class:`Platform`.  Raises
+    :class:`ValueError` for one that does not exist, and
+    :class:`~prevail_py.platforms.extensions.ExtensionError` where the store of extensions is bad.
     """
+    from prevail_py.platforms.extensions import extended, in_use
+
+    found = _built(name)
+    return extended(found, [each for each in in_use() if each.platform == name])
+
+
+def _built(name: str) -> Platform:
     if name == "linux":
         from prevail_py.platforms.linux import build
 

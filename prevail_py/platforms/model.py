@@ -369,6 +369,9 @@ class Platform:
     ``map_numbers`` and ``helper_numbers`` are for a platform whose objects use other numbers than its tables: by the
     number in an object (of helpers also by program type, empty for all) the number here.  The loader translates; where
     they are empty there is nothing to translate.
+
+    ``extensions`` names the extension that a program type or map type is from, for those that are from one
+    (:mod:`prevail_py.platforms.extensions`).
     """
 
     name: str
@@ -385,6 +388,7 @@ class Platform:
     measured_types: frozenset[str] = frozenset()
     map_numbers: Mapping[int, int] = field(default_factory=dict)
     helper_numbers: Mapping[tuple[str, int], int] = field(default_factory=dict)
+    extensions: Mapping[str, str] = field(default_factory=dict)
     _cache: dict[str, object] = field(default_factory=dict, compare=False, repr=False)
     _refusals: dict[tuple[int, str, str, str], str] = field(default_factory=dict, compare=False, repr=False)
 

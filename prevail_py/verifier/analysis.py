@@ -373,10 +373,16 @@ class _Attempt:
 
     def _assumptions(self) -> tuple[str, ...]:
         """What the verdict takes for granted beyond ``docs/safety.md`` and what loading found out about the host."""
-        for instruction in self.setting.program.code:
-            if instruction.__class__ is Call and instruction.helper == _TAIL_CALL:
-                return ("programs reached by tail calls are verified",)
-        return ()
+        program, host = self.setting.program, self.setting.platform
+        found: dict[str, None] = {}
+        if any(each.__class__ is Call and each.helper == _TAIL_CALL for each in program.code):
+            found["programs reached by tail calls are verified"] = None
+        if host.extensions:
+            kinds = [host.map_type(spec.type) for spec in program.maps]
+            for name in (program.program_type, *(kind.name for kind in kinds if kind is not None)):
+                if name in host.extensions:
+                    found[f"what the extension {host.extensions[name]} says of {name}"] = None
+        return tuple(found)
 
 
 _TAIL_CALL: Final = 12

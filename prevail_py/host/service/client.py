@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -26,6 +27,7 @@ from prevail_py.host.token import KEY_SIZE, NONCE_SIZE, Options, fingerprint
 from prevail_py.objects.errors import ObjectError
 from prevail_py.objects.program import Program
 from prevail_py.objects.target import KERNEL_BTF
+from prevail_py.platforms.extensions import in_use
 from prevail_py.verifier.verdict import Verdict
 
 __all__ = ["Certified", "Refused", "Verifier", "VerifierError"]
@@ -58,7 +60,8 @@ class Verifier:
 
     ``limits`` bound its memory and time, ``timeout`` the seconds that an answer may take: after that it is killed, as
     everything that has died stays dead and says why.  ``btf`` and ``kconfig`` are files about the kernel that programs
-    are for; they are read here and handed over sealed.  ``unconfined`` accepts a machine on which the process cannot
+    are for; they are read here and handed over sealed, and so are the extensions that count in this process
+    (:mod:`prevail_py.platforms.extensions`).  ``unconfined`` accepts a machine on which the process cannot
     be locked down completely; :attr:`lacking` says then what is missing.  ``pin`` is a file that receives the public
     key.  Raises :class:`VerifierError` where it cannot be started.
     """
@@ -87,6 +90,9 @@ class Verifier:
                     continue
                 handed.append(sealed(_contents(path)))
                 arguments += [f"--{option}-fd", str(handed[-1]), f"--{option}-name", os.fspath(path)]
+            if documents := [each.document for each in in_use()]:
+                handed.append(sealed(json.dumps(documents).encode()))
+                arguments += ["--extensions-fd", str(handed[-1])]
             if unconfined:
                 arguments.append("--unconfined")
             if pin is not None:

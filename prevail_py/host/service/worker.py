@@ -8,6 +8,7 @@ described in ``docs/trust.md``.
 from __future__ import annotations
 
 import codecs
+import json
 import os
 import pkgutil
 import socket
@@ -26,6 +27,8 @@ from prevail_py.host.service.programs import MessageError, fields_of, from_verdi
 from prevail_py.host.token import NONCE_SIZE, Claims, Options, TokenError, build_id, sign, subject
 from prevail_py.objects.errors import ObjectError
 from prevail_py.objects.target import MAX_BTF, MAX_KCONFIG, Kconfig, TargetBtf
+from prevail_py.platforms import extensions, platform
+from prevail_py.platforms.extensions import ExtensionError
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -38,6 +41,7 @@ __all__ = ["PROTOCOL", "Given", "serve"]
 PROTOCOL: Final = 2
 """1 knew no platform but Linux."""
 MAX_PAYLOAD: Final = 32 << 20
+MAX_EXTENSIONS: Final = 32 << 20
 _BALLAST: Final = 4 << 20
 
 _WARM: Final = ("platforms", "objects", "cfg", "domains", "vm.helpers", "vm.maps", "verifier")
@@ -51,7 +55,8 @@ _WARM_EXAMPLES: Final = ("xdp_firewall", "unsafe_null")
 class Given:
     """What a verifier process is started with.
 
-    ``btf`` and ``kconfig`` are sealed descriptors and what to call them; ``public_key`` is where the key is pinned.
+    ``btf`` and ``kconfig`` are sealed descriptors and what to call them; ``extensions`` is one with the documents that
+    count, an array of JSON strings, and without it none do; ``public_key`` is where the key is pinned.
     ``unconfined`` accepts a machine that lacks what a lockdown needs.
     """
 
@@ -61,6 +66,7 @@ class Given:
     limits: Limits = field(default_factory=Limits)
     unconfined: bool = False
     public_key: str | None = None
+    extensions: int | None = None
 
 
 def serve(given: Given, after_lockdown: Callable[[], None] = lambda: None) -> int:
@@ -74,7 +80,7 @@ def serve(given: Given, after_lockdown: Callable[[], None] = lambda: None) -> in
             with open(given.public_key, "w", encoding="ascii") as file:
                 file.write(_public(key).hex() + "\n")
         lacking = lock_down(given.limits, channel.socket.fileno(), required=not given.unconfined)
-    except (LockdownError, ObjectError, SealError, OSError) as error:
+    except (LockdownError, ObjectError, SealError, ExtensionError, OSError) as error:
         channel.send({"error": str(error)})
         return 1
     after_lockdown()
@@ -192,6 +198,7 @@ def _ready(given: Given) -> _Inside:
         descriptor, name = given.kconfig
         kconfig = target.kconfig_from(read_sealed(descriptor, MAX_KCONFIG), name)
         os.close(descriptor)
+    _extend(given.extensions)
     for package in _WARM:
         found = import_module(f"prevail_py.{package}")
         for module in pkgutil.walk_packages(found.__path__, f"{found.__name__}."):
@@ -204,6 +211,27 @@ def _ready(given: Given) -> _Inside:
     build_id()
     _exercise()
     return _Inside(btf, kconfig)
+
+
+def _extend(descriptor: int | None) -> None:
+    """Use the extensions that were handed over, and neither the store nor what packages offer.
+
+    Raises :class:`ExtensionError` and :class:`SealError`.
+    """
+    if descriptor is None:
+        extensions.use(())
+        return
+    data = read_sealed(descriptor, MAX_EXTENSIONS)
+    os.close(descriptor)
+    try:
+        documents = json.loads(data)
+    except ValueError:
+        raise ExtensionError("extensions: no array of documents") from None
+    if type(documents) is not list or not all(type(each) is str for each in documents):
+        raise ExtensionError("extensions: no array of documents")
+    extensions.use(documents)
+    for each in {extension.platform for extension in extensions.in_use()}:
+        platform(each)
 
 
 def _exercise() -> None:

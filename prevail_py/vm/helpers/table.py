@@ -35,6 +35,7 @@ from prevail_py.vm.helpers.callbacks import Iteration
 from prevail_py.vm.machine import Machine
 from prevail_py.vm.memory import Region
 from prevail_py.vm.outcome import TrapKind
+from prevail_py.vm.packages import of_packages
 
 __all__ = ["HELPERS", "Helper", "call_helper"]
 
@@ -187,7 +188,7 @@ def call_helper(machine: Machine, number: int) -> None:
     Raises :class:`Fault`: HELPER_UNAVAILABLE, UNSUPPORTED where it is not implemented, what its arguments violate.
     """
     prototype = _prototype(machine, number)
-    helper = HELPERS.get(prototype.name)
+    helper = HELPERS.get(prototype.name) or of_packages("prevail_py.helpers", prototype.name)
     if helper is None:
         raise Fault(TrapKind.UNSUPPORTED, f"helper {prototype.name} is not implemented")
     if machine.references and prototype.name not in locks.LOCK_HELPERS and locks.holds_lock(machine):

@@ -73,7 +73,7 @@ def load_request(program: Program, *, log_level: int = 0, generated: bool = Fals
     if program.program_type in _NEEDS_TARGET:
         return not_loaded(f"programs of type {program.program_type} are loaded for a target in the kernel's BTF")
     linux = platform("linux")
-    if program.program_type not in linux.program_types:
+    if program.program_type not in linux.program_types or program.program_type in linux.extensions:
         return not_loaded(f"unknown program type {program.program_type!r}")
     attach_type = program.expected_attach_type
     if attach_type and attach_type not in linux.attach_types:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 from prevail_py.objects.program import MapSpec
+from prevail_py.platforms import platform
+from prevail_py.platforms.extensions import FIRST_NUMBER
 from prevail_py.vm.environment import Environment
 from prevail_py.vm.maps.array import ArrayMap
 from prevail_py.vm.maps.bloom import BloomFilter
@@ -13,11 +16,12 @@ from prevail_py.vm.maps.collection import Maps
 from prevail_py.vm.maps.definition import check_flags
 from prevail_py.vm.maps.devices import TargetKind, TargetMap, XdpSocketMap
 from prevail_py.vm.maps.hash import HashMap
-from prevail_py.vm.maps.model import Map, MapFlag
+from prevail_py.vm.maps.model import Map, MapError, MapFlag
 from prevail_py.vm.maps.queue import QueueMap
 from prevail_py.vm.maps.streams import PerfEventArray, RingBuffer
 from prevail_py.vm.maps.targets import MapOfMaps, ProgramArray
 from prevail_py.vm.maps.trie import PrefixMap
+from prevail_py.vm.packages import of_packages
 
 __all__ = ["MODELLED", "UnsupportedMap", "create_map", "create_maps"]
 
@@ -64,12 +68,35 @@ def create_map(spec: MapSpec, environment: Environment | None = None) -> Map:
 
     Per-CPU maps have a value for each of ``environment.cpus``.  Raises :class:`MapError` for a definition that Linux
     refuses or that would take too much memory; a type that is not modelled gives an :class:`UnsupportedMap`.
+
+    Map types of extensions are entry points of the group ``prevail_py.maps``, by name: functions of a definition and
+    the number of CPUs that give a :class:`HashMap` or :class:`ArrayMap`, as the type is like the one or the other.
+    What they may change is what becomes of updates; a look-up finds what is stored.
     """
     check_flags(spec)
-    maker = _MAKERS.get(spec.type)
+    maker = _MAKERS.get(spec.type) or _of_packages(spec)
     if maker is None or spec.flags & MapFlag.WRONLY_PROG:
         return UnsupportedMap(spec)
     return maker(spec, (environment or Environment()).cpus)
+
+
+def _of_packages(spec: MapSpec) -> Callable[[MapSpec, int], Map] | None:
+    if spec.type < FIRST_NUMBER:
+        return None
+    kind = platform().map_type(spec.type) or platform("windows").map_type(spec.type)
+    if kind is None or kind.name not in {**platform().extensions, **platform("windows").extensions}:
+        return None
+    maker: Callable[[MapSpec, int], Map] | None = of_packages("prevail_py.maps", kind.name)
+    if maker is None:
+        return None
+
+    def checked(spec: MapSpec, cpus: int) -> Map:
+        made = maker(spec, cpus)
+        if not isinstance(made, ArrayMap if kind.index_key else HashMap):
+            raise MapError(f"map {spec.name!r}: the package makes no map of type {kind.name}", errno.EOPNOTSUPP)
+        return made
+
+    return checked
 
 
 def create_maps(specs: Iterable[MapSpec], environment: Environment | None = None) -> Maps:
