@@ -24,6 +24,7 @@ def platform(name: str = "linux") -> Platform:
     return extended(found, [each for each in in_use() if each.platform == name])
 
 
+@cache
 def _built(name: str) -> Platform:
     if name == "linux":
         from prevail_py.platforms.linux import build
