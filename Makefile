@@ -178,8 +178,9 @@ garbage: $(TEST_ENV) ## feed 5,000 damaged objects to the loader and the verifie
 	$(PY) -m prevail_py.research.garbage --out $(OUT)/garbage $(ARGS)
 
 .PHONY: damaged
-damaged: $(TEST_ENV) ## hand 10,000 damaged objects to one confined verifier
+damaged: $(TEST_ENV) ## hand 10,000 damaged objects to one confined verifier, and as many to a host
 	PREVAIL_PY_DAMAGED=10000 $(PY) -m pytest -q -n0 tests/host/service/test_verifier.py -k damaged
+	$(PY) -m prevail_py.research.damaged_host --count 10000 $(ARGS)
 
 .PHONY: exhaustive
 exhaustive: $(TEST_ENV) ## check the word operators on all pairs of small words: some twenty minutes

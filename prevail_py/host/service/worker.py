@@ -141,7 +141,12 @@ class _Inside:
 
         match request["kind"]:
             case "program":
-                return [to_program(decode(data))]
+                program = to_program(decode(data))
+                try:
+                    platform(program.platform)
+                except ValueError as error:
+                    raise MessageError(str(error)) from None
+                return [program]
             case "object":
                 name = request["platform"] or ""
                 if name not in _PLATFORMS:
@@ -186,7 +191,6 @@ def _token(verdict: Verdict, options: Options, nonce: bytes, key: Ed25519Private
 def _ready(given: Given) -> _Inside:
     """Have everything in memory that an answer may need."""
     from prevail_py.objects import target
-    from prevail_py.platforms import platform
 
     btf = kconfig = None
     if given.btf is not None:

@@ -193,7 +193,9 @@ def test_requests_that_are_none(verifier: Verifier) -> None:
     null = os.open("/dev/null", os.O_RDONLY)
     try:
         assert "verdicts" in _as_map(_raw(verifier, good, [tight]))
+        nowhere = sealed(encode(from_program(replace(SAFE, platform="nowhere"))))
         for request, descriptors, reason in (
+            (good, [nowhere], "unknown platform 'nowhere'"),
             (good, [loose], "not sealed"),
             (good, [null], "no memory"),
             (good, [junk], "not used here"),
@@ -206,7 +208,7 @@ def test_requests_that_are_none(verifier: Verifier) -> None:
         ):
             assert reason in str(_as_map(_raw(verifier, request, descriptors))["refused"])
     finally:
-        for descriptor in (loose, tight, junk, null):
+        for descriptor in (loose, tight, junk, null, nowhere):
             os.close(descriptor)
 
 
