@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import struct
 import time
 from collections.abc import Callable
 from typing import Any, Final, TypeAlias
@@ -15,8 +16,10 @@ __all__ = [
     "perf_buffer",
     "perf_buffer__buffer_cnt",
     "perf_buffer__consume",
+    "perf_buffer__consume_buffer",
     "perf_buffer__free",
     "perf_buffer__new",
+    "perf_buffer__new_raw",
     "perf_buffer__poll",
     "ring_buffer",
     "ring_buffer__add",
@@ -29,6 +32,9 @@ __all__ = [
 SampleCallback: TypeAlias = Callable[[Any, bytes, int], int | None]
 PerfSampleCallback: TypeAlias = Callable[[Any, int, bytes, int], None]
 PerfLostCallback: TypeAlias = Callable[[Any, int, int], None]
+PerfEventCallback: TypeAlias = Callable[[Any, int, bytes], Any]
+
+_PERF_RECORD_LOST, _PERF_RECORD_SAMPLE = 2, 9
 
 _AT_A_TIME: Final = 1024
 _SLICE: Final = 200  # milliseconds that one of several buffers is waited for
@@ -179,6 +185,38 @@ def perf_buffer__consume(pb: perf_buffer) -> int:
     """Consume what is there: 0, as libbpf has it."""
     pb.consume(0)
     return 0
+
+
+@number
+def perf_buffer__consume_buffer(pb: perf_buffer, buf_idx: int) -> int:
+    """Consume what is there of a CPU: of the first one everything, since a host runs all programs there."""
+    if not 0 <= buf_idx < pb.cpus:
+        raise refuse(errno.EINVAL, f"no CPU {buf_idx}")
+    if buf_idx == 0:
+        pb.consume(0)
+    return 0
+
+
+def perf_buffer__new_raw(
+    map_fd: int, page_cnt: int, attr: None, event_cb: PerfEventCallback, ctx: Any = None
+) -> perf_buffer | None:
+    """The same with whole events, ``event_cb(ctx, cpu, event)``: a ``struct perf_event_header`` and what follows it.
+
+    What the callback returns is not looked at: reading goes on.
+    """
+
+    def sample(ctx: Any, cpu: int, data: bytes, size: int) -> None:
+        event_cb(ctx, cpu, _event(_PERF_RECORD_SAMPLE, struct.pack("<I", size) + data))
+
+    def lost(ctx: Any, cpu: int, count: int) -> None:
+        event_cb(ctx, cpu, _event(_PERF_RECORD_LOST, struct.pack("<QQ", 0, count)))
+
+    return perf_buffer__new(map_fd, page_cnt, sample, lost, ctx)
+
+
+def _event(kind: int, body: bytes) -> bytes:
+    body += bytes(-len(body) % 8)
+    return struct.pack("<IHH", kind, 0, 8 + len(body)) + body
 
 
 def perf_buffer__buffer_cnt(pb: perf_buffer) -> int:

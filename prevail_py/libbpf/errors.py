@@ -7,14 +7,31 @@ import os
 import threading
 from collections.abc import Callable
 from functools import wraps
-from typing import Any, Final, ParamSpec, TypeVar
+from typing import Any, Final, ParamSpec, TypeAlias, TypeVar
 
-__all__ = ["errno", "libbpf_get_error", "libbpf_strerror", "number", "pointer"]
+__all__ = [
+    "LIBBPF_DEBUG",
+    "LIBBPF_INFO",
+    "LIBBPF_WARN",
+    "errno",
+    "last_error",
+    "libbpf_get_error",
+    "libbpf_set_print",
+    "libbpf_set_strict_mode",
+    "libbpf_strerror",
+    "number",
+    "pointer",
+]
+
+LIBBPF_WARN, LIBBPF_INFO, LIBBPF_DEBUG = 0, 1, 2
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
+Print: TypeAlias = Callable[[int, str], Any]
+
 _STATE: Final = threading.local()
+_print: Print | None = None
 
 
 def errno() -> int:
@@ -26,6 +43,8 @@ def errno() -> int:
 def _failed(error: OSError) -> int:
     _STATE.errno = error.errno or numbers.EIO
     _STATE.error = error
+    if _print is not None:
+        _print(LIBBPF_WARN, f"libbpf: {error.strerror or error}\n")
     return int(_STATE.errno)
 
 
@@ -65,6 +84,21 @@ def pointer(function: Callable[P, T]) -> Callable[P, T | None]:
 def refuse(code: int, reason: str = "") -> OSError:
     """An error to raise."""
     return OSError(code, reason or os.strerror(code))
+
+
+def libbpf_set_print(fn: Print | None) -> Print | None:
+    """Have ``fn(level, text)`` called for each failure, or nothing with None; what was called before.
+
+    By default nothing is printed, where libbpf prints to standard error.
+    """
+    global _print
+    before, _print = _print, fn
+    return before
+
+
+def libbpf_set_strict_mode(mode: int) -> int:
+    """0: the conventions are always those of libbpf 1."""
+    return 0
 
 
 def libbpf_get_error(ptr: Any) -> int:

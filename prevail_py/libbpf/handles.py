@@ -34,6 +34,7 @@ class bpf_map:
         self.backend: Final = backend
         self.fd = -1
         self.autocreate = True
+        self.numa_node = 0
         self.reused = False
         self.pin_path: str | None = f"{PIN_ROOT}/{spec.name}" if spec.pinning == 1 else None
         self.pinned = False
@@ -145,6 +146,7 @@ class bpf_object:
             for program in loaded.programs.values()
         ]
         self.loaded = False
+        self.kernel_version = 0
 
     def __repr__(self) -> str:
         return f"<bpf_object {self.file.name!r}: {len(self.programs)} programs, {len(self.maps)} maps>"

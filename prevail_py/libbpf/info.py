@@ -118,6 +118,15 @@ class bpf_test_run_opts:
 
 
 @dataclass(slots=True)
+class bpf_prog_query_options:
+    """What is attached somewhere (``struct bpf_prog_query_opts``): ``prog_ids`` is a list."""
+
+    query_flags: int = 0
+    prog_ids: list[int] = field(default_factory=list)
+    prog_cnt: int = 0
+
+
+@dataclass(slots=True)
 class bpf_xdp_query_opts:
     """What is attached to an interface."""
 

@@ -8,6 +8,7 @@ from prevail_py.libbpf.errors import number, refuse
 from prevail_py.libbpf.handles import bpf_map, pin_all
 from prevail_py.libbpf.syscalls import fill, spec_of
 from prevail_py.platforms import platform
+from prevail_py.platforms.model import LookupResult
 
 __all__ = [
     "bpf_map__autocreate",
@@ -17,7 +18,9 @@ __all__ = [
     "bpf_map__fd",
     "bpf_map__get_next_key",
     "bpf_map__get_pin_path",
+    "bpf_map__ifindex",
     "bpf_map__initial_value",
+    "bpf_map__inner_map",
     "bpf_map__is_internal",
     "bpf_map__is_pinned",
     "bpf_map__key_size",
@@ -27,15 +30,19 @@ __all__ = [
     "bpf_map__map_flags",
     "bpf_map__max_entries",
     "bpf_map__name",
+    "bpf_map__numa_node",
     "bpf_map__pin",
     "bpf_map__pin_path",
     "bpf_map__reuse_fd",
     "bpf_map__set_autocreate",
+    "bpf_map__set_ifindex",
     "bpf_map__set_initial_value",
+    "bpf_map__set_inner_map_fd",
     "bpf_map__set_key_size",
     "bpf_map__set_map_extra",
     "bpf_map__set_map_flags",
     "bpf_map__set_max_entries",
+    "bpf_map__set_numa_node",
     "bpf_map__set_pin_path",
     "bpf_map__set_type",
     "bpf_map__set_value_size",
@@ -145,6 +152,49 @@ def bpf_map__set_initial_value(map: bpf_map, data: bytes, size: int | None = Non
 def bpf_map__initial_value(map: bpf_map) -> bytes | None:
     """The same."""
     return map.spec.initial
+
+
+def bpf_map__inner_map(map: bpf_map) -> bpf_map | None:
+    """The definition that the maps in a map of maps have; None of any other map."""
+    return None if map.spec.inner is None else bpf_map(map.spec.inner, map.backend)
+
+
+@number
+def bpf_map__set_inner_map_fd(map: bpf_map, fd: int) -> int:
+    """The definition of this map is what the maps in it shall have."""
+    kind = platform().map_type(map.spec.type)
+    if kind is None or kind.lookup is not LookupResult.MAP:
+        raise refuse(errno.EINVAL, f"map {map.spec.name!r} holds no maps")
+    if map.spec.inner is not None:
+        raise refuse(errno.EINVAL, f"map {map.spec.name!r} has a definition for the maps in it")
+    return map.change(inner=spec_of(map.backend, fd))
+
+
+def bpf_map__ifindex(map: bpf_map) -> int:
+    """0: a map is offloaded to no interface."""
+    return 0
+
+
+@number
+def bpf_map__set_ifindex(map: bpf_map, ifindex: int) -> int:
+    """Nothing is offloaded: -EOPNOTSUPP for any interface."""
+    map.change()
+    if ifindex:
+        raise refuse(errno.EOPNOTSUPP, "a host offloads no maps")
+    return 0
+
+
+def bpf_map__numa_node(map: bpf_map) -> int:
+    """On which node it shall be; a host has one."""
+    return map.numa_node
+
+
+@number
+def bpf_map__set_numa_node(map: bpf_map, numa_node: int) -> int:
+    """Before it exists; it makes no difference."""
+    map.change()
+    map.numa_node = numa_node
+    return 0
 
 
 def bpf_map__is_internal(map: bpf_map) -> bool:

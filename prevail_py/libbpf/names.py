@@ -21,6 +21,9 @@ __all__ = [
     "libbpf_major_version",
     "libbpf_minor_version",
     "libbpf_num_possible_cpus",
+    "libbpf_probe_bpf_helper",
+    "libbpf_probe_bpf_map_type",
+    "libbpf_probe_bpf_prog_type",
     "libbpf_prog_type_by_name",
     "libbpf_version_string",
     "prog_type_number",
@@ -104,3 +107,32 @@ def libbpf_num_possible_cpus() -> int:
     """How many values per-CPU maps have."""
     cpus: int = current().call("status")["cpus"]
     return cpus
+
+
+@number
+def libbpf_probe_bpf_prog_type(prog_type: int, opts: None = None) -> int:
+    """Whether programs of a type are known to the verifier here: 1 or 0; -EINVAL for a number that is none."""
+    if libbpf_bpf_prog_type_str(prog_type) is None:
+        raise refuse(errno.EINVAL, f"no program type {prog_type}")
+    return 1
+
+
+@number
+def libbpf_probe_bpf_map_type(map_type: int, opts: None = None) -> int:
+    """Whether maps of a type can be made: 1 or 0; -EINVAL for a number that is none."""
+    from prevail_py.vm.maps.create import MODELLED
+
+    if platform().map_type(map_type) is None:
+        raise refuse(errno.EINVAL, f"no map type {map_type}")
+    return int(map_type in MODELLED)
+
+
+@number
+def libbpf_probe_bpf_helper(prog_type: int, helper_id: int, opts: None = None) -> int:
+    """Whether programs of a type may call a helper, and it is implemented: 1 or 0."""
+    from prevail_py.vm.helpers.table import HELPERS
+
+    name = libbpf_bpf_prog_type_str(prog_type)
+    if name is None:
+        raise refuse(errno.EINVAL, f"no program type {prog_type}")
+    return int(platform().helper(helper_id, name) is not None and platform().helper_name(helper_id) in HELPERS)

@@ -24,6 +24,7 @@ __all__ = [
     "bpf_object__find_program_by_name",
     "bpf_object__for_each_map",
     "bpf_object__for_each_program",
+    "bpf_object__kversion",
     "bpf_object__load",
     "bpf_object__name",
     "bpf_object__next_map",
@@ -36,6 +37,7 @@ __all__ = [
     "bpf_object__pin_programs",
     "bpf_object__prev_map",
     "bpf_object__prev_program",
+    "bpf_object__set_kversion",
     "bpf_object__unpin_maps",
     "bpf_object__unpin_programs",
 ]
@@ -93,6 +95,20 @@ def bpf_object__close(obj: bpf_object | None) -> None:
 def bpf_object__name(obj: bpf_object) -> str:
     """The name, without the end ``.o``."""
     return obj.file.name.removesuffix(".o")
+
+
+def bpf_object__kversion(obj: bpf_object) -> int:
+    """What :func:`bpf_object__set_kversion` said; no kernel asks for it any more."""
+    return obj.kernel_version
+
+
+@number
+def bpf_object__set_kversion(obj: bpf_object, kern_version: int) -> int:
+    """Before it is loaded; it makes no difference."""
+    if obj.loaded:
+        raise refuse(errno.EINVAL, f"{obj.file.name} is loaded already")
+    obj.kernel_version = kern_version
+    return 0
 
 
 @pointer

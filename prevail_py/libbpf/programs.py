@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 
+from prevail_py.isa.decode import DecodeError, decode
 from prevail_py.isa.encode import encode
 from prevail_py.libbpf.errors import number, refuse
 from prevail_py.libbpf.handles import bpf_program, pin_all
@@ -13,6 +14,7 @@ from prevail_py.libbpf.names import (
     libbpf_bpf_prog_type_str,
     prog_type_number,
 )
+from prevail_py.objects.text import subprograms_of
 
 __all__ = [
     "bpf_program__autoattach",
@@ -33,6 +35,8 @@ __all__ = [
     "bpf_program__set_autoload",
     "bpf_program__set_expected_attach_type",
     "bpf_program__set_flags",
+    "bpf_program__set_ifindex",
+    "bpf_program__set_insns",
     "bpf_program__set_log_buf",
     "bpf_program__set_log_level",
     "bpf_program__set_type",
@@ -118,6 +122,29 @@ def bpf_program__set_autoattach(prog: bpf_program, autoattach: bool) -> None:
 def bpf_program__insns(prog: bpf_program) -> bytes:
     """Its instructions, encoded; references to maps are places in the program's list."""
     return encode(prog.program.code)
+
+
+@number
+def bpf_program__set_insns(prog: bpf_program, new_insns: bytes, new_insn_cnt: int | None = None) -> int:
+    """Other instructions, which refer to maps as those before do; what they say about lines is lost."""
+    data = bytes(new_insns)[: None if new_insn_cnt is None else 8 * new_insn_cnt]
+    try:
+        code = decode(data)
+        if not code:
+            raise DecodeError(0, "no instructions")
+    except DecodeError as error:
+        raise refuse(errno.EINVAL, str(error)) from None
+    return prog.change(
+        code=code, subprograms=tuple(subprograms_of(code, prog.program.name)), lines={}, symbols={}, poisoned={}
+    )
+
+
+@number
+def bpf_program__set_ifindex(prog: bpf_program, ifindex: int) -> int:
+    """Nothing is offloaded: -EOPNOTSUPP for any interface."""
+    if ifindex:
+        raise refuse(errno.EOPNOTSUPP, "a host offloads no programs")
+    return 0
 
 
 def bpf_program__insn_cnt(prog: bpf_program) -> int:

@@ -14,7 +14,7 @@ from prevail_py.isa.decode import DecodeError, decode
 from prevail_py.isa.instructions import Instruction, LoadImmediate64, Pseudo
 from prevail_py.libbpf.backend import current
 from prevail_py.libbpf.errors import number, refuse
-from prevail_py.libbpf.info import bpf_link_info, bpf_map_info, bpf_prog_info, bpf_test_run_opts
+from prevail_py.libbpf.info import bpf_link_info, bpf_map_info, bpf_prog_info, bpf_prog_query_options, bpf_test_run_opts
 from prevail_py.libbpf.names import libbpf_bpf_attach_type_str, libbpf_bpf_prog_type_str
 from prevail_py.objects.program import MapSpec, Program
 from prevail_py.objects.text import subprograms_of
@@ -27,13 +27,16 @@ __all__ = [
     "bpf_link_create",
     "bpf_link_detach",
     "bpf_link_get_fd_by_id",
+    "bpf_link_get_fd_by_id_opts",
     "bpf_link_get_next_id",
     "bpf_link_update",
     "bpf_map_create",
     "bpf_map_delete_batch",
     "bpf_map_delete_elem",
     "bpf_map_delete_elem_flags",
+    "bpf_map_freeze",
     "bpf_map_get_fd_by_id",
+    "bpf_map_get_fd_by_id_opts",
     "bpf_map_get_next_id",
     "bpf_map_get_next_key",
     "bpf_map_lookup_and_delete_batch",
@@ -46,13 +49,18 @@ __all__ = [
     "bpf_map_update_elem",
     "bpf_obj_get",
     "bpf_obj_get_info_by_fd",
+    "bpf_obj_get_opts",
     "bpf_obj_pin",
     "bpf_prog_attach",
+    "bpf_prog_attach_opts",
     "bpf_prog_detach",
     "bpf_prog_detach2",
     "bpf_prog_get_fd_by_id",
+    "bpf_prog_get_fd_by_id_opts",
     "bpf_prog_get_next_id",
     "bpf_prog_load",
+    "bpf_prog_query",
+    "bpf_prog_query_opts",
     "bpf_prog_test_run_opts",
     "close",
     "default_engine",
@@ -166,6 +174,11 @@ def bpf_map_lookup_and_delete_elem_flags(fd: int, key: bytes, value: bytearray, 
     return fill(value, current().call("map_take", handle=fd, key=bytes(key), flags=flags))
 
 
+def bpf_map_freeze(fd: int) -> int:
+    """Let nobody but programs change the map any more; -EBUSY where that was done before."""
+    return _done(lambda: current().call("map_freeze", handle=fd))
+
+
 def fill(target: bytearray, data: bytes) -> int:
     """Put a result where the caller wants it: 0.  Raises OSError where it does not fit."""
     if len(target) < len(data):
@@ -276,6 +289,8 @@ def bpf_prog_load(
         code, fds = _relocate(decode(bytes(insns)[: None if insn_cnt is None else 8 * insn_cnt]))
     except DecodeError as error:
         raise refuse(errno.EINVAL, str(error)) from None
+    if not code:
+        raise refuse(errno.EINVAL, "no instructions")
     attach = "" if expected_attach_type is None else libbpf_bpf_attach_type_str(expected_attach_type) or ""
     name = prog_name or "main"
     program = Program(
@@ -387,6 +402,33 @@ def bpf_link_get_next_id(start_id: int, next_id: c_uint32) -> int:
     return _next("link", start_id, next_id)
 
 
+@number
+def _without_flags(open_flags: int) -> int:
+    if open_flags:
+        raise refuse(errno.EINVAL, "descriptors of a host have no modes")
+    return 0
+
+
+def bpf_prog_get_fd_by_id_opts(id: int, *, open_flags: int = 0) -> int:
+    """The same with flags, of which there are none."""
+    return _without_flags(open_flags) or _by_id("program", id)
+
+
+def bpf_map_get_fd_by_id_opts(id: int, *, open_flags: int = 0) -> int:
+    """The same with flags, of which there are none."""
+    return _without_flags(open_flags) or _by_id("map", id)
+
+
+def bpf_link_get_fd_by_id_opts(id: int, *, open_flags: int = 0) -> int:
+    """The same with flags, of which there are none."""
+    return _without_flags(open_flags) or _by_id("link", id)
+
+
+def bpf_obj_get_opts(pathname: str, *, file_flags: int = 0) -> int:
+    """A descriptor of what is pinned there; there are no flags."""
+    return _without_flags(file_flags) or bpf_obj_get(pathname)
+
+
 def bpf_prog_get_fd_by_id(id: int) -> int:
     """A descriptor of the program with this number."""
     return _by_id("program", id)
@@ -455,6 +497,53 @@ def bpf_prog_detach2(prog_fd: int | None, target: int, type: int = 0) -> int:
         if ours and wanted in (None, found["program"]) and detach_link(current(), found["id"]):
             return 0
     raise refuse(errno.ENOENT, "nothing is attached there")
+
+
+def bpf_prog_attach_opts(prog_fd: int, target: int, type: int = 0, *, flags: int = 0, replace_prog_fd: int = 0) -> int:
+    """:func:`bpf_prog_attach`; nothing is replaced: -EINVAL."""
+    return bpf_prog_attach(prog_fd, target, type, flags | (0 if not replace_prog_fd else 4))
+
+
+@number
+def bpf_prog_query(
+    target: int,
+    type: int,
+    query_flags: int,
+    attach_flags: c_uint32 | None,
+    prog_ids: list[int] | None,
+    prog_cnt: c_uint32,
+) -> int:
+    """The numbers of the programs that are attached for good to an interface (0: to no interface).
+
+    ``prog_ids`` has room for ``prog_cnt``, which is then how many there are; -ENOSPC where that is more.
+    """
+    if query_flags:
+        raise refuse(errno.EINVAL, "no flags are known here")
+    name = libbpf_bpf_attach_type_str(type)
+    room = prog_cnt.value
+    found: list[int] = [
+        each["program"]
+        for each in infos(current(), "link")
+        if each["held"] and each["parameters"].get("ifindex", 0) == target and name in (each["attach_type"], None)
+    ]
+    prog_cnt.value = len(found)
+    if attach_flags is not None:
+        attach_flags.value = 0
+    if prog_ids is None:
+        return 0
+    prog_ids[: min(room, len(found))] = found[:room]
+    if len(found) > room:
+        raise refuse(errno.ENOSPC, f"{len(found)} programs are attached there")
+    return 0
+
+
+def bpf_prog_query_opts(target: int, type: int, opts: bpf_prog_query_options) -> int:
+    """The same with ``opts``, which has a list."""
+    count = c_uint32(1 << 16)
+    opts.prog_ids = []
+    result = bpf_prog_query(target, type, opts.query_flags, None, opts.prog_ids, count)
+    opts.prog_cnt = count.value
+    return result
 
 
 def infos(backend: Connection, kind: str) -> list[dict[str, Any]]:

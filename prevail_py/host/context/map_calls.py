@@ -22,6 +22,7 @@ __all__ = [
     "map_create",
     "map_delete",
     "map_delete_batch",
+    "map_freeze",
     "map_lookup",
     "map_lookup_batch",
     "map_next_key",
@@ -63,6 +64,20 @@ def map_delete(session: Session, handle: int, key: bytes) -> None:
         _delete(session, session.map(handle), key)
 
 
+def map_freeze(session: Session, handle: int) -> None:
+    """Let no client change the elements any more.  Programs still may, as with ``BPF_MAP_FREEZE``."""
+    with session.context.lock:
+        hosted = _changeable(session.map(handle), errno.EBUSY)
+        hosted.frozen = True
+        session.context.sync()
+
+
+def _changeable(hosted: HostedMap, number: int = errno.EPERM) -> HostedMap:
+    if hosted.frozen:
+        raise HostError(number, f"map {hosted.map.spec.name!r} is frozen")
+    return hosted
+
+
 def map_next_key(session: Session, handle: int, key: bytes | None) -> bytes:
     """The key after ``key``; ENOENT after the last."""
     with session.context.lock:
@@ -72,7 +87,7 @@ def map_next_key(session: Session, handle: int, key: bytes | None) -> bytes:
 def map_take(session: Session, handle: int, key: bytes, flags: int) -> bytes:
     """Look an element up and remove it."""
     with session.context.lock:
-        return commands.take(session.map(handle).map, key, flags)
+        return commands.take(_changeable(session.map(handle)).map, key, flags)
 
 
 def map_lookup_batch(session: Session, handle: int, at: int, count: int) -> Plain:
@@ -143,6 +158,7 @@ def _lookup(hosted: HostedMap, key: bytes, flags: int, value: bytes) -> bytes:
 
 
 def _update(session: Session, hosted: HostedMap, key: bytes, value: bytes, flags: int) -> None:
+    _changeable(hosted)
     if not isinstance(hosted.map, ProgramArray | MapOfMaps):
         commands.update(hosted.map, key, value, flags)
         return
@@ -158,6 +174,7 @@ def _update(session: Session, hosted: HostedMap, key: bytes, value: bytes, flags
 
 
 def _delete(session: Session, hosted: HostedMap, key: bytes) -> None:
+    _changeable(hosted)
     if isinstance(hosted.map, ProgramArray | MapOfMaps):
         session.context.clear_entry(hosted, key_of(hosted.map.spec, key))
     else:

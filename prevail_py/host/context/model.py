@@ -91,8 +91,9 @@ class _Counted:
 class HostedMap(_Counted):
     """A map.  ``entries`` are the objects behind the elements of a program array or a map of maps, by key.
 
-    ``lost`` counts records of a perf event array that nobody read in time.  ``owner`` is the kind of the programs that
-    a program array leads to, or is used by: all are of one kind.
+    ``lost`` counts records of a perf event array that nobody read in time.  ``frozen``: clients cannot change it
+    any more, programs can.  ``owner`` is the kind of the programs that a program array leads to, or is used by: all are
+    of one kind.
     """
 
     map: Map
@@ -100,6 +101,7 @@ class HostedMap(_Counted):
     entries: dict[bytes, HostedProgram | HostedMap] = field(default_factory=dict)
     owner: tuple[str, ...] | None = None
     lost: int = 0
+    frozen: bool = False
 
 
 @dataclass(slots=True, eq=False, repr=False)

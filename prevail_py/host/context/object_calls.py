@@ -130,6 +130,7 @@ def _info(hosted: Hosted) -> Plain:
                 "inner": None if inner is None else inner.name,
                 "elements": elements,
                 "lost": hosted.lost,
+                "frozen": hosted.frozen,
             }
         case HostedProgram(program=program):
             return common | {

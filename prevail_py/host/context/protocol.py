@@ -44,6 +44,7 @@ CALLS: Final[Mapping[str, Call]] = {
     ),
     "map_update": Call(map_calls.map_update, {"handle": int, "key": bytes, "value": bytes, "flags": int}, changes=True),
     "map_delete": Call(map_calls.map_delete, {"handle": int, "key": bytes}, changes=True),
+    "map_freeze": Call(map_calls.map_freeze, {"handle": int}, changes=True),
     "map_next_key": Call(map_calls.map_next_key, {"handle": int, "key": bytes}, optional=frozenset({"key"})),
     "map_take": Call(map_calls.map_take, {"handle": int, "key": bytes, "flags": int}, changes=True),
     "map_lookup_batch": Call(map_calls.map_lookup_batch, {"handle": int, "at": int, "count": int}),

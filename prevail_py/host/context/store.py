@@ -165,7 +165,10 @@ class Store:
 
     def _map(self, context: ExecutionContext, row: tuple[Any, ...], made: dict[tuple[str, int], Hosted]) -> None:
         number, uid, created, spec = row
-        hosted = context.create_map(to_map(decode(spec)), uid, number, created)
+        plain = decode(spec)
+        frozen = isinstance(plain, dict) and plain.pop("frozen", False) is True
+        hosted = context.create_map(to_map(plain), uid, number, created)
+        hosted.frozen = frozen
         elements = self._database.execute(
             "SELECT key, value FROM element WHERE map = ? ORDER BY place", (number,)
         ).fetchall()
@@ -241,7 +244,8 @@ def _rows(context: ExecutionContext) -> tuple[list[tuple[str, tuple[Any, ...]]],
         common = (hosted.id, hosted.uid, hosted.created)
         match hosted:
             case HostedMap():
-                rows.append(("map", (*common, encode(from_map(hosted.map.spec)))))
+                spec = from_map(hosted.map.spec)
+                rows.append(("map", (*common, encode(spec | {"frozen": True} if hosted.frozen else spec))))
                 rows += [("entry", (hosted.id, key, each.kind, each.id)) for key, each in hosted.entries.items()]
                 contents[hosted.id] = contents_of(hosted.map)
             case HostedProgram():
