@@ -142,15 +142,11 @@ class _Inside:
         match request["kind"]:
             case "program":
                 program = to_program(decode(data))
-                try:
-                    platform(program.platform)
-                except ValueError as error:
-                    raise MessageError(str(error)) from None
+                _known_platform(program.platform)
                 return [program]
             case "object":
                 name = request["platform"] or ""
-                if name not in _PLATFORMS:
-                    raise MessageError(f"platform: {name!r} (there are: {', '.join(_PLATFORMS)})")
+                _known_platform(name)
                 loaded = load_object(data, request["name"], btf=self.btf, kconfig=self.kconfig, platform=name)
                 found = loaded.programs.values()
                 return [each for each in found if request["only"] in (None, each.name)]
@@ -158,6 +154,14 @@ class _Inside:
 
 
 _REQUEST: Final = {"kind": str, "name": str, "only": str, "platform": str, "nonce": bytes, "options": dict}
+
+
+def _known_platform(name: str) -> None:
+    """Raises :class:`MessageError` for a platform that does not exist, or was not in memory at the lockdown."""
+    try:
+        platform(name)
+    except ValueError as error:
+        raise MessageError(str(error)) from None
 
 
 def _known(options: Options) -> None:

@@ -201,7 +201,7 @@ def test_requests_that_are_none(verifier: Verifier) -> None:
             (good, [junk], "not used here"),
             (good, [], "one descriptor"),
             ({**good, "kind": "x"}, [tight], "kind: 'x'"),
-            ({**good, "kind": "object"}, [tight], "platform: ''"),
+            ({**good, "kind": "object"}, [tight], "unknown platform ''"),
             ({**good, "more": 1}, [tight], "not a map of exactly"),
             ({**good, "name": 1}, [tight], "name: not of type str"),
             ([], [tight], "not a map of exactly"),
