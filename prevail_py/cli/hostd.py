@@ -40,6 +40,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--unconfined", action="store_true", help="verify where seccomp or Landlock is missing, too")
     parser.add_argument(
+        "--keep-checks", action="store_true", help="native code tests every access, whatever the verifier proved"
+    )
+    parser.add_argument(
         "--verbose", action="store_true", help="log admissions and what programs print, to standard error"
     )
     add_target_arguments(parser, platform=False)
@@ -90,7 +93,13 @@ def run(arguments: argparse.Namespace) -> int:
                 raise InputError(f"--wire: two interfaces with a comma between them, not {each!r}")
             xdp.wire(one, other)
         admissions = Admissions(start, key)
-        with ExecutionContext(store=store, admissions=admissions, cpus=arguments.cpus, ready=(xdp,)) as context:
+        with ExecutionContext(
+            store=store,
+            admissions=admissions,
+            cpus=arguments.cpus,
+            ready=(xdp,),
+            proved_code=not arguments.keep_checks,
+        ) as context:
             server = Server(context, path, users=arguments.allow, readers=arguments.read)
             server.stop_at_signals()
             print(f"listening at {path}", flush=True)

@@ -62,9 +62,10 @@ def run(arguments: argparse.Namespace) -> int:
 
     path = arguments.object
     token: dict[str, bytes] | None = None
+    facts: dict[str, bytes] = {}
     trust: Trust | None = None
     if arguments.service:
-        loaded, verdicts, token, trust = _from_service(path, arguments)
+        loaded, verdicts, token, trust, facts = _from_service(path, arguments)
     else:
         loaded, verdicts = open_object(path, arguments), {}
     program = the_program(path, loaded, arguments.program)
@@ -87,6 +88,7 @@ def run(arguments: argparse.Namespace) -> int:
             engine=arguments.engine,
             token=token,
             trust=trust,
+            facts=facts.get(program.name),
         )
     except GateError as error:
         print(f"prevail-py: {error}", file=sys.stderr)
@@ -119,7 +121,7 @@ def _validate(path: str, verdict: Verdict) -> None:
     facts = facts_of(verdict)
     if facts is None:
         if verdict.is_safe:
-            raise InputError(f"{path}: nothing to validate: a verdict of another process brings no facts")
+            raise InputError(f"{path}: nothing to validate: only a verdict that is found in this process has facts")
         return  # the gate says why
     try:
         mistakes = validate(verdict.program, facts)
@@ -132,8 +134,9 @@ def _validate(path: str, verdict: Verdict) -> None:
 
 def _from_service(
     path: str, arguments: argparse.Namespace
-) -> tuple[ObjectFile, dict[str, Verdict], dict[str, bytes], Trust]:
-    """The programs as a confined process loaded them, its verdicts and tokens by name, and the trust in its key."""
+) -> tuple[ObjectFile, dict[str, Verdict], dict[str, bytes], Trust, dict[str, bytes]]:
+    """The programs as a confined process loaded them, its verdicts and tokens by name, the trust in its key, and what
+    it proved of memory."""
     from prevail_py.host.service import Refused
     from prevail_py.host.trust import Trust
     from prevail_py.objects.elf import ObjectFile
@@ -149,4 +152,5 @@ def _from_service(
     verdicts = {answer.verdict.program.name: answer.verdict for answer in answers}
     tokens = {answer.verdict.program.name: answer.token for answer in answers if answer.token is not None}
     loaded = ObjectFile(path, {name: verdict.program for name, verdict in verdicts.items()})
-    return loaded, verdicts, tokens, trust
+    facts = {answer.verdict.program.name: answer.facts for answer in answers if answer.facts is not None}
+    return loaded, verdicts, tokens, trust, facts

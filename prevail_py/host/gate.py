@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from prevail_py.objects.program import Program
@@ -28,6 +28,7 @@ from prevail_py.vm.maps.targets import ProgramArray
 from prevail_py.vm.outcome import Outcome, TrapKind, Trapped
 
 if TYPE_CHECKING:
+    from prevail_py.host.token import Claims
     from prevail_py.host.trust import Trust
     from prevail_py.objects.region_facts import RegionFacts
     from prevail_py.verifier.verdict import Verdict
@@ -60,11 +61,13 @@ class GateError(PermissionError):
 class Admission:
     """How a program got in: ``key`` is that of the verifier whose token was believed, None for a verdict found here.
 
-    ``programs`` are the names of all that were admitted: the program, and those it may tail-call.
+    ``programs`` are the names of all that were admitted: the program, and those it may tail-call.  ``claims`` are what
+    the program's own token says.
     """
 
     programs: tuple[str, ...]
     key: bytes | None = None
+    claims: Claims | None = field(default=None, compare=False, repr=False)
 
     def __str__(self) -> str:
         from prevail_py.host.token import fingerprint
@@ -206,16 +209,16 @@ def _admit_by_verdict(program: Program, verdict: Verdict | None, maps: Sequence[
 def _admit_by_token(
     program: Program, maps: Sequence[Map], tokens: Mapping[str, bytes] | None, trust: Trust
 ) -> Admission:
-    names = []
+    names, claims = [], []
     for each, given in [(program, maps), *_tail_call_targets(program, maps)]:
         token = (tokens or {}).get(each.name)
         if token is None:
             raise GateError(f"{each.name} may not run: token: none was given", "token")
         if given is not None:  # else they are made as the program defines them
             require_maps(each, given)
-        trust.accept(each, token)
+        claims.append(trust.accept(each, token))
         names.append(each.name)
-    return Admission(tuple(names), trust.key)
+    return Admission(tuple(names), trust.key, claims[0])
 
 
 def require_maps(program: Program, maps: Sequence[Map]) -> None:

@@ -39,6 +39,7 @@ __all__ = [
     "KEY_SIZE",
     "MAX_TOKEN",
     "NONCE_SIZE",
+    "NO_FACTS",
     "VERSION",
     "Claims",
     "Options",
@@ -52,7 +53,8 @@ __all__ = [
 ]
 
 MAGIC: Final = b"PVTK"
-VERSION: Final = 1
+VERSION: Final = 2
+"""1 knew nothing of facts."""
 HASH_SIZE: Final = 32
 NONCE_SIZE: Final = 32
 KEY_SIZE: Final = 32
@@ -62,6 +64,8 @@ _HEADER: Final = struct.Struct(">4sHH")
 MAX_TOKEN: Final = _HEADER.size + MAX_CLAIMS + SIGNATURE_SIZE
 
 MAX_TEXT: Final = 256
+NO_FACTS: Final = bytes(HASH_SIZE)
+"""In place of a hash, where nothing was proved that native code could rest on."""
 
 
 class TokenError(ValueError):
@@ -115,7 +119,8 @@ class Claims:
     names, the others SHA-256: of the instructions (``bytecode``), where functions begin and end (``functions``), the
     context descriptor (``context``), the definitions of the maps and their types (``maps``), the contracts of all
     helpers and kfuncs that are called (``prototypes``), and what loading found out (``linking``).  ``build`` is
-    :func:`build_id` of the verifier, ``nonce`` what the asker gave, ``time`` in milliseconds since 1970.
+    :func:`build_id` of the verifier, ``nonce`` what the asker gave, ``time`` in milliseconds since 1970.  ``facts`` is
+    the SHA-256 of what was proved of the program's memory (:mod:`prevail_py.host.service.facts`).
     """
 
     verdict: str
@@ -134,6 +139,7 @@ class Claims:
     build: bytes
     nonce: bytes
     time: int
+    facts: bytes = NO_FACTS
 
     def plain(self) -> dict[str, Plain]:
         """The map that is encoded."""
@@ -142,7 +148,7 @@ class Claims:
 
 
 _TEXTS: Final = ("verdict", "name", "platform", "program_type", "attach_type", "section")
-_HASHES: Final = ("bytecode", "functions", "context", "maps", "prototypes", "linking", "build", "nonce")
+_HASHES: Final = ("bytecode", "functions", "context", "maps", "prototypes", "linking", "build", "nonce", "facts")
 SUBJECT: Final = (
     "name",
     "platform",

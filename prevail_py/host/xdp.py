@@ -22,7 +22,9 @@ from prevail_py.vm.maps import Map, Maps, create_maps
 from prevail_py.vm.outcome import OutOfFuel, Returned
 
 if TYPE_CHECKING:
+    from prevail_py.host.token import Claims
     from prevail_py.host.trust import Trust
+    from prevail_py.objects.region_facts import RegionFacts
     from prevail_py.verifier.verdict import Verdict
 
 __all__ = ["ACTIONS", "INVALID", "RESULTS", "PacketResult", "ReplayError", "XdpReport", "replay", "results_of"]
@@ -111,6 +113,7 @@ def replay(
     engine: str = "interpreter",
     token: bytes | Mapping[str, bytes] | None = None,
     trust: Trust | None = None,
+    facts: bytes | None = None,
 ) -> XdpReport:
     """Run an XDP program over packets, in order, with maps that persist from one to the next.
 
@@ -118,7 +121,8 @@ def replay(
     ``pass.pcap`` and so on receive the packets that met each action, as the program left them.  ``fuel`` is per packet;
     ``engine`` names one of :data:`prevail_py.vm.engines.ENGINES`; the kernel counts no steps, says nothing of where a
     packet would be sent, and raises :class:`~prevail_py.vm.engines.EngineError` for packets that it does not take.
-    ``token`` and ``trust`` are for :func:`prevail_py.host.gate.admit`.
+    ``token`` and ``trust`` are for :func:`prevail_py.host.gate.admit`, ``facts`` what the verifier whose token that is
+    proved of the program's memory (:attr:`prevail_py.host.service.Certified.facts`).
     Raises :class:`GateError` for a program that is not SAFE, :class:`SoundnessError` if it traps, :class:`CaptureError`
     for an unreadable file, and :class:`ReplayError`.
     """
@@ -136,7 +140,7 @@ def replay(
     logged = len(environment.log)
     loaded = load_engine(engine).load(program)
     if isinstance(loaded, Trusting):
-        loaded.trust(facts_of(verdict))
+        loaded.trust(facts_of(verdict) if admission.claims is None else _signed_facts(program, admission.claims, facts))
     results = []
     with ExitStack() as stack:
         writers: dict[str, CaptureWriter] = {}
@@ -159,6 +163,12 @@ def replay(
                 writers[result.action].write(Captured(frame.time, execution.packet or b""))
     outputs = {action: writers[action].path for action in (*ACTIONS, INVALID) if action in writers}
     return XdpReport(program, tuple(results), Maps(maps), tuple(environment.log[logged:]), outputs, admission)
+
+
+def _signed_facts(program: Program, claims: Claims, data: bytes | None) -> RegionFacts | None:
+    from prevail_py.host.service.facts import accepted
+
+    return accepted(program, claims, data)
 
 
 def _frames(packets: str | Path | Iterable[bytes]) -> list[Captured]:

@@ -11,7 +11,7 @@ import errno
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from prevail_py.host.context.admission import Admissions
+from prevail_py.host.context.admission import Admissions, Admitted
 from prevail_py.host.context.context import ExecutionContext
 from prevail_py.host.context.model import HostError, Peer
 from prevail_py.host.context.session import Session
@@ -32,7 +32,7 @@ _NUMBERS: Final = {AnswerKind.REJECT: errno.EACCES, AnswerKind.NOT_ASKED: errno.
 class KernelAdmissions(Admissions):
     """The kernel's verifier in place of ours."""
 
-    def admit(self, program: Program, maps: Sequence[Map], token: bytes | None = None) -> bytes:
+    def admit(self, program: Program, maps: Sequence[Map], token: bytes | None = None) -> Admitted:
         """Raises :class:`HostError`: EACCES where it rejects the program, EPERM where our guard does not ask it."""
         try:
             require_maps(program, maps)
@@ -40,7 +40,7 @@ class KernelAdmissions(Admissions):
             raise HostError(errno.EINVAL, str(error)) from None
         answer = ask_kernel(program, log_level=1)
         if answer.kind is AnswerKind.ACCEPT:
-            return b""
+            return Admitted(b"")
         raise HostError(_NUMBERS.get(answer.kind, errno.EOPNOTSUPP), f"{program.name}: {answer.reason}", answer.log)
 
 

@@ -302,7 +302,7 @@ def test_another_key(monkeypatch: pytest.MonkeyPatch) -> None:
     trust.accept(PROGRAM, token)  # and that check is the only one that notices
 
 
-def _signed(body: bytes, version: int = 1, magic: bytes = b"PVTK") -> bytes:
+def _signed(body: bytes, version: int = 2, magic: bytes = b"PVTK") -> bytes:
     signed = token_module._HEADER.pack(magic, version, len(body)) + body
     return signed + KEY.sign(signed)
 
@@ -313,7 +313,7 @@ def test_strict_parser() -> None:
     assert parse(_signed(encode(value)), PUBLIC) == claims(bytes(32), time=value["time"])
     wrong: dict[str, Plain] = {
         "verdict": 1, "platform": "x" * 257, "program_type": None, "attach_type": b"", "bytecode": b"", "maps": "x",
-        "nonce": bytes(31), "build": bytes(33), "time": -1, "options": [],
+        "nonce": bytes(31), "build": bytes(33), "time": -1, "facts": b"", "options": [],
     }  # fmt: skip
     for name, bad in wrong.items():
         with pytest.raises(TokenError) as error:
@@ -327,8 +327,8 @@ def test_strict_parser() -> None:
     for body in (encode(without), encode({**value, "more": 1}), encode([]), encode(value) + b"\0", b"\xff"):
         with pytest.raises(TokenError, match=r"^claims: "):
             parse(_signed(body), PUBLIC)
-    with pytest.raises(TokenError, match=r"^version: 2"):
-        parse(_signed(encode(value), version=2), PUBLIC)
+    with pytest.raises(TokenError, match=r"^version: 1"):
+        parse(_signed(encode(value), version=1), PUBLIC)
     with pytest.raises(TokenError, match="not a verdict token"):
         parse(_signed(encode(value), magic=b"PVTX"), PUBLIC)
     with pytest.raises(TokenError, match=r"^verdict"):

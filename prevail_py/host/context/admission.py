@@ -11,19 +11,30 @@ from __future__ import annotations
 import errno
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from prevail_py.host.context.model import HostError
 from prevail_py.host.gate import GateError, require_maps
-from prevail_py.host.service.client import Refused, Verifier, VerifierError
+from prevail_py.host.service.client import Certified, Refused, Verifier, VerifierError
+from prevail_py.host.service.facts import accepted
 from prevail_py.host.trust import Trust
 
 if TYPE_CHECKING:
     from prevail_py.objects.program import Program
+    from prevail_py.objects.region_facts import RegionFacts
     from prevail_py.verifier.verdict import Verdict
     from prevail_py.vm.maps import Map
 
-__all__ = ["Admissions"]
+__all__ = ["Admissions", "Admitted"]
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """Who vouched for a program, by the public key, and what it proved of the program's memory."""
+
+    key: bytes
+    facts: RegionFacts | None = None
 
 
 class Admissions:
@@ -60,16 +71,17 @@ class Admissions:
         with self._lock:
             return self._outside.nonce()
 
-    def admit(self, program: Program, maps: Sequence[Map], token: bytes | None = None) -> bytes:
-        """Let a program in; the key of the verifier that vouched for it.
+    def admit(self, program: Program, maps: Sequence[Map], token: bytes | None = None) -> Admitted:
+        """Let a program in.
 
-        Without ``token`` the host's verifier is asked.  Raises :class:`HostError`: EACCES with the report where the
+        Without ``token`` the host's verifier is asked, which says what it proved of the program's memory as well.
+        Raises :class:`HostError`: EACCES with the report where the
         program is not SAFE, EKEYREJECTED where a token is not good, EIO where the verifier failed.
         """
-        log = ""
+        log, facts = "", None
         if token is None:
-            trust, token, verdict = self._certify(program)
-            log = _report(verdict)
+            trust, certified = self._certify(program)
+            token, facts, log = certified.token, certified.facts, _report(certified.verdict)
             if token is None:
                 raise HostError(errno.EACCES, f"{program.name}: no token can speak of this program", log)
         elif self._outside is None:
@@ -79,13 +91,13 @@ class Admissions:
         try:
             require_maps(program, maps)
             with self._lock:
-                trust.accept(program, token)
+                claims = trust.accept(program, token)
+            return Admitted(trust.key, accepted(program, claims, facts))
         except GateError as error:
             number = errno.EACCES if error.field == "verdict" else errno.EKEYREJECTED
             raise HostError(number, str(error), log) from None
-        return trust.key
 
-    def _certify(self, program: Program) -> tuple[Trust, bytes | None, Verdict]:
+    def _certify(self, program: Program) -> tuple[Trust, Certified]:
         verifier, trust = self._running()
         with self._lock:
             nonce = trust.nonce()
@@ -97,7 +109,7 @@ class Admissions:
             self._bury(verifier)
             # Not asked again: what killed one verifier would kill the next.
             raise HostError(errno.EIO, str(error)) from None
-        return trust, certified.token, certified.verdict
+        return trust, certified
 
     def _running(self) -> tuple[Verifier, Trust]:
         with self._starting:

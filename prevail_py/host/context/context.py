@@ -22,7 +22,7 @@ from prevail_py.host.context.store import Store
 from prevail_py.host.context.world import LiveEnvironment
 from prevail_py.host.gate import SoundnessError, require_sound
 from prevail_py.host.token import program_tag
-from prevail_py.vm.engines import EngineError, Trusting
+from prevail_py.vm.engines import EngineCrash, EngineError, Trusting
 from prevail_py.vm.engines import engine as find_engine
 from prevail_py.vm.maps.create import UnsupportedMap, create_map
 from prevail_py.vm.maps.model import MapError
@@ -56,7 +56,8 @@ class ExecutionContext:
     ``store`` is a SQLite file that keeps what is pinned; it is read at once, and each pinned program is verified again.
     ``admissions`` says whom to believe, ``cpus`` how many values per-CPU maps have (all runs are on the first CPU),
     ``engines`` what programs may be loaded into.  ``ready`` are hooks that were made before, with wires, say, that
-    links in the store need.
+    links in the store need.  With ``proved_code`` native code leaves out the checks of accesses that the verifier whose
+    token let the program in has proved needless: its mistakes, and forgeries, are then in this process's memory.
     """
 
     def __init__(
@@ -67,6 +68,7 @@ class ExecutionContext:
         cpus: int = 1,
         engines: Sequence[str] = ENGINES,
         ready: Sequence[Hook] = (),
+        proved_code: bool = True,
     ) -> None:
         """Raises :class:`HostError` and OSError where the store cannot be used."""
         self.lock: Final = threading.RLock()
@@ -74,6 +76,7 @@ class ExecutionContext:
         self.admissions: Final = admissions or Admissions()
         self.environment: Final = LiveEnvironment(cpus=cpus)
         self.engines: Final = tuple(engines)
+        self.proved_code: Final = proved_code
         self.started: Final = time.time_ns()
         self.maps: Final[dict[int, HostedMap]] = {}
         self.programs: Final[dict[int, HostedProgram]] = {}
@@ -243,7 +246,7 @@ class ExecutionContext:
         """
         if engine not in self.engines:
             raise HostError(errno.EINVAL, f"no engine {engine!r} (there are: {', '.join(self.engines)})")
-        key = self.admissions.admit(program, [each.map for each in maps], token)
+        admitted = self.admissions.admit(program, [each.map for each in maps], token)
         try:
             loaded = find_engine(engine).load(program)
         except EngineError as error:
@@ -251,7 +254,7 @@ class ExecutionContext:
         except ValueError as error:
             raise HostError(errno.EINVAL, str(error)) from None
         if isinstance(loaded, Trusting):
-            loaded.trust()
+            loaded.trust(admitted.facts if self.proved_code else None)
         with self.lock:
             hosted = HostedProgram(
                 self.number("program", number),
@@ -263,7 +266,7 @@ class ExecutionContext:
                 engine,
                 program_tag(program),
                 file,
-                key,
+                admitted.key,
             )
             for each in maps:
                 if isinstance(each.map, ProgramArray):
@@ -287,7 +290,7 @@ class ExecutionContext:
             try:
                 execution = hosted.loaded.run(packet=packet, context=context, maps=maps, environment=self.environment)
                 require_sound(hosted.program, execution.outcome)
-            except SoundnessError as error:
+            except (SoundnessError, EngineCrash) as error:
                 hosted.broken = str(error)
                 _LOG.critical("%s", error)
                 raise HostError(errno.EFAULT, str(error)) from None

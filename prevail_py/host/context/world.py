@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import time
 from dataclasses import dataclass
+from typing import Any
 
 from prevail_py.vm.environment import Environment
 
@@ -23,3 +24,10 @@ class LiveEnvironment(Environment):
     def random_u32(self) -> int:
         """An unpredictable unsigned 32-bit number."""
         return secrets.randbits(32)
+
+    def draw(self, count: int) -> tuple[tuple[Any, tuple[int, ...]], bytes]:
+        """So many of them at once."""
+        return (None, ()), secrets.token_bytes(4 * count)
+
+    def rewind(self, before: tuple[Any, tuple[int, ...]], used: int) -> None:
+        """Nothing to do: a number that was drawn and not used is none that comes again."""

@@ -48,11 +48,13 @@ class Refused(ValueError):  # noqa: N818 - an answer, not a failure
 class Certified:
     """What a verifier process found about ``verdict.program``, the program as it loaded it.
 
-    ``token`` says so under its signature; None for a program that no token can speak of.
+    ``token`` says so under its signature; None for a program that no token can speak of.  ``facts`` are what was proved
+    of its memory, if anything, which the token vouches for (:mod:`prevail_py.host.service.facts`).
     """
 
     verdict: Verdict
     token: bytes | None
+    facts: bytes | None = None
 
 
 class Verifier:
@@ -311,8 +313,8 @@ class Verifier:
 
 
 def _certified(row: Plain) -> Certified:
-    got = fields_of(row, {"verdict": dict, "token": bytes}, optional=("token",))
-    return Certified(to_verdict(got["verdict"]), got["token"])
+    got = fields_of(row, {"verdict": dict, "token": bytes, "facts": bytes}, optional=("token", "facts"))
+    return Certified(to_verdict(got["verdict"]), got["token"], got["facts"])
 
 
 def _contents(path: str | os.PathLike[str]) -> bytes:

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from prevail_py.host.canonical import CanonicalError, Plain, decode
 from prevail_py.host.service.channel import Channel, ChannelError
+from prevail_py.host.service.facts import claim_of, encoded_facts
 from prevail_py.host.service.lockdown import Limits, LockdownError, hide, lock_down
 from prevail_py.host.service.memory import SealError, read_sealed
 from prevail_py.host.service.programs import MessageError, fields_of, from_verdict, to_program
@@ -38,8 +39,8 @@ if TYPE_CHECKING:
 
 __all__ = ["PROTOCOL", "Given", "serve"]
 
-PROTOCOL: Final = 2
-"""1 knew no platform but Linux."""
+PROTOCOL: Final = 3
+"""1 knew no platform but Linux, 2 no facts."""
 MAX_PAYLOAD: Final = 32 << 20
 MAX_EXTENSIONS: Final = 32 << 20
 _BALLAST: Final = 4 << 20
@@ -132,8 +133,10 @@ class _Inside:
         _known(options)
         answers: list[Plain] = []
         for program in self._programs(got, read_sealed(descriptors[0], MAX_PAYLOAD)):
-            verdict = verify(program, **options.arguments())
-            answers.append({"verdict": from_verdict(verdict), "token": _token(verdict, options, got["nonce"], key)})
+            verdict = verify(program, termination=True, **options.arguments())
+            facts = encoded_facts(verdict)
+            token = _token(verdict, options, got["nonce"], key, facts)
+            answers.append({"verdict": from_verdict(verdict), "token": token, "facts": facts})
         return answers
 
     def _programs(self, request: dict[str, Any], data: bytes) -> list[Program]:
@@ -176,7 +179,9 @@ def _known(options: Options) -> None:
         raise MessageError(str(error)) from None
 
 
-def _token(verdict: Verdict, options: Options, nonce: bytes, key: Ed25519PrivateKey) -> bytes | None:
+def _token(
+    verdict: Verdict, options: Options, nonce: bytes, key: Ed25519PrivateKey, facts: bytes | None
+) -> bytes | None:
     """The token for a verdict; None for a program that no token can speak of, which nobody can run by one."""
     try:
         claims = Claims(
@@ -186,6 +191,7 @@ def _token(verdict: Verdict, options: Options, nonce: bytes, key: Ed25519Private
             build=build_id(),
             nonce=nonce,
             time=time.time_ns() // 1_000_000,
+            facts=claim_of(facts),
         )
         return sign(claims, key)
     except TokenError:
@@ -255,9 +261,9 @@ def _exercise() -> None:
     for name in _WARM_EXAMPLES:
         for program in load_object(examples.path(name)).programs.values():
             from_verdict(verify(program, policy="linux-root"))
-            verdict = verify(program)
+            verdict = verify(program, termination=True)
             from_verdict(verdict)
-            _token(verdict, Options(), bytes(NONCE_SIZE), key)
+            _token(verdict, Options(), bytes(NONCE_SIZE), key, encoded_facts(verdict))
     with suppress(target.Missing):  # a request that asks for it will be told
         target.kernel_version()
     x = z3.BitVec("x", 64)

@@ -14,7 +14,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from prevail_py.host.context.admission import Admissions
 from prevail_py.host.context.context import ExecutionContext
 from prevail_py.host.service import Certified, Options
-from prevail_py.host.token import Claims, TokenError, build_id, sign, subject
+from prevail_py.host.service.facts import claim_of, encoded_facts
+from prevail_py.host.token import NO_FACTS, Claims, TokenError, build_id, sign, subject
 from prevail_py.objects.program import Program
 from prevail_py.verifier import verify
 
@@ -28,16 +29,17 @@ class HonestVerifier:
         self.pid = os.getpid()
 
     def verify(self, program: Program, *, nonce: bytes) -> Certified:
-        verdict = verify(program)
+        verdict = verify(program, termination=True)
+        facts = encoded_facts(verdict)
         try:
-            return Certified(verdict, self.token(program, nonce, verdict.kind.name))
+            return Certified(verdict, self.token(program, nonce, verdict.kind.name, facts=claim_of(facts)), facts)
         except TokenError:
             return Certified(verdict, None)
 
     def token(self, program: Program, nonce: bytes, verdict: str = "SAFE", **changes: Any) -> bytes:
         claims = Claims(
             verdict=verdict,
-            **(subject(program) | changes),
+            **({"facts": NO_FACTS} | subject(program) | changes),
             options=Options(),
             build=build_id(),
             nonce=nonce,

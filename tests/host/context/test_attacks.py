@@ -5,18 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from prevail_py.host.canonical import encode
+from prevail_py.host.canonical import decode, encode
 from prevail_py.host.context import admission, context, protocol, session
-from prevail_py.host.context.admission import Admissions
+from prevail_py.host.context.admission import Admissions, Admitted
 from prevail_py.host.context.context import ExecutionContext
 from prevail_py.host.context.model import HostError, Peer
 from prevail_py.host.context.store import Store
+from prevail_py.host.service import Certified, facts
 from prevail_py.host.service.programs import from_program
 from prevail_py.host.trust import CHECKS
-from prevail_py.objects.program import MapSpec
+from prevail_py.objects.program import MapSpec, Program
 from prevail_py.objects.text import assemble
 from tests.host.context.conftest import HonestVerifier, honest
 from tests.host.context.tools import ARRAY, COUNTER, PASS, UNSAFE, load, new_map
@@ -104,8 +106,35 @@ def memory_without_end(path: Path) -> None:
             new_map(me, MapSpec("big", 1, 8, 1 << 16, (1 << 30) // (1 << 16) * 2 // 3))
 
 
+class Forger(HonestVerifier):
+    """Signs one thing and hands over another, as somebody between it and the host would."""
+
+    def verify(self, program: Program, *, nonce: bytes) -> Certified:
+        certified = super().verify(program, nonce=nonce)
+        assert certified.facts is not None
+        value = decode(certified.facts)
+        assert isinstance(value, dict)
+        return replace(certified, facts=encode({**value, "instructions": 1}))
+
+
+def forged_facts(path: Path) -> None:
+    """Native code would leave out checks because of them: here, the counting of fuel."""
+    start: Any = Forger
+    with ExecutionContext(admissions=Admissions(start)) as host, host.session() as me:
+        load(me, COUNTER)
+
+
 def nothing(*arguments: object) -> None:
     """In place of a check."""
+
+
+class _Anything:
+    """Equal to whatever it is compared with."""
+
+    def __eq__(self, other: object) -> bool:
+        return True
+
+    __hash__ = None  # type: ignore[assignment]
 
 
 @dataclass(frozen=True)
@@ -137,7 +166,8 @@ ATTACKS = (
     Attack(change_as_a_reader, harmless_creation),
     Attack(replay_a_token, unchecked("replay")),
     Attack(token_for_another_program, unchecked("bytecode")),
-    Attack(program_in_the_store, without(Admissions, "admit", lambda *arguments: bytes(32))),
+    Attack(program_in_the_store, without(Admissions, "admit", lambda *arguments: Admitted(bytes(32)))),
+    Attack(forged_facts, without(facts, "claim_of", lambda data: _Anything())),
     Attack(handles_without_end, without(session, "MAX_HANDLES", 5000)),
     Attack(memory_without_end, without(context, "MAX_MEMORY", 1 << 40)),
 )

@@ -17,9 +17,10 @@ import pytest
 
 from prevail_py import examples
 from prevail_py.host.canonical import Plain, encode
-from prevail_py.host.gate import Admission, GateError, admit, run
+from prevail_py.host.gate import Admission, GateError, admit, facts_of, run
 from prevail_py.host.service import Certified, Limits, Options, Refused, Verifier, VerifierError
 from prevail_py.host.service import client as client_module
+from prevail_py.host.service.facts import accepted
 from prevail_py.host.service.memory import sealed
 from prevail_py.host.service.programs import MessageError, from_program, from_verdict, to_program, to_verdict
 from prevail_py.host.token import build_id
@@ -217,6 +218,22 @@ def _as_map(value: Plain) -> dict[str, Plain]:
     return value
 
 
+def test_facts_of_the_process_are_those_of_this_one(verifier: Verifier) -> None:
+    """Signed, and the same as what is found here; none where the program is not SAFE."""
+    found = 0
+    for program in programs():
+        trust = Trust(verifier.key)
+        certified = verifier.verify(program, nonce=trust.nonce())
+        if not certified.verdict.is_safe:
+            assert certified.facts is None
+            continue
+        claims = trust.accept(program, certified.token or b"")
+        expected = facts_of(verify(program, termination=True))
+        assert accepted(program, claims, certified.facts) == expected
+        found += expected is not None
+    assert found > 5
+
+
 def test_damaged_objects(verifier: Verifier) -> None:
     """Several hundred (or many more), each refused or answered, by a process that is still the same."""
     count = int(os.environ.get("PREVAIL_PY_DAMAGED", "300")) // 3
@@ -354,7 +371,7 @@ LIAR = """
 import os, socket, sys, time
 from prevail_py.host.service.channel import Channel
 channel = Channel(socket.socket(fileno=int(sys.argv[sys.argv.index("--fd") + 1])))
-hello = {{"protocol": 2, "key": bytes(32), "build": bytes(32), "lacking": []}}
+hello = {{"protocol": 3, "key": bytes(32), "build": bytes(32), "lacking": []}}
 {}
 """
 
@@ -383,7 +400,7 @@ def test_processes_that_are_no_verifier(monkeypatch: pytest.MonkeyPatch, script:
     [
         ("{}", "not an answer"),
         ("{'verdicts': [1]}", "not a map of exactly"),
-        ("{'verdicts': [{'verdict': {}, 'token': None}]}", "not a map of exactly"),
+        ("{'verdicts': [{'verdict': {}, 'token': None, 'facts': None}]}", "not a map of exactly"),
         ("{'failed': 'ValueError: x'}", "the verifier failed: ValueError: x"),
     ],
 )

@@ -329,6 +329,29 @@ def test_native_helpers() -> None:
             assert not compare(program, loaded, Input(random.randbytes(size)))
 
 
+class Clockwork(Environment):
+    """A world with a clock of its own."""
+
+    def read_clock(self) -> int:
+        self.now = 3 * self.now + 1
+        return self.now
+
+
+def test_a_clock_of_its_own() -> None:
+    """Native code asks the world for the time wherever that has its own way of telling it."""
+    text = "call 5; r6 = r0; call 125; r6 ^= r0; call 118; r6 += r0; call 5; r0 ^= r6; exit"
+    program = replace(program_from(text), program_type="xdp", section="xdp")
+    for kind in (Environment, Clockwork):
+        worlds = [kind(now=7) for _ in range(3)]
+        expected = [Interpreter(program).run(packet=b"", environment=worlds[0]).outcome for _ in range(2)]
+        for tier, world in zip((0, 2), worlds[1:], strict=True):
+            loaded = JitEngine(tier).load(program)  # type: ignore[arg-type]
+            loaded.trust(facts_of(program))
+            assert loaded.proved is not None
+            assert [loaded.run(packet=b"", environment=world).outcome for _ in range(2)] == expected
+            assert world.now == worlds[0].now
+
+
 def test_more_random_numbers_than_are_drawn_at_a_time() -> None:
     text = "r6 = 0; r7 = 700; again: call 7; r6 *= 31; r6 += r0; r7 -= 1; if r7 != 0 goto again; r0 = r6; r0 &= 3; exit"
     program = replace(program_from(text), program_type="xdp", section="xdp")

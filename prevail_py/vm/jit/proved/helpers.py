@@ -6,7 +6,7 @@ import errno
 from typing import Final
 
 from prevail_py.vm.jit.proved.emission import Emission
-from prevail_py.vm.jit.proved.layout import Field, MapField, Status, map_field
+from prevail_py.vm.jit.proved.layout import ASK, MORE_RANDOM, READ_CLOCK, Field, MapField, Status, map_field
 from prevail_py.vm.jit.proved.memory import place
 from prevail_py.vm.jit.proved.model import Shadow
 from prevail_py.vm.jit.proved.text import Word, word
@@ -129,9 +129,23 @@ def _returns(f: Emission, result: Word) -> None:
 
 
 def _clock(f: Emission) -> Word:
-    now = f.b.add(f.field(Field.NOW), f.field(Field.TICK))
-    f.set_field(Field.NOW, now)
-    return now
+    """The next reading: one tick later, or what Python says where the world has a clock of its own."""
+    b, tick = f.b, f.field(Field.TICK)
+    ask, count, further = (b.name()[1:] for _ in range(3))
+    b.line(f"br i1 {b.icmp_unsigned('==', tick, word(ASK)).text}, label %{ask}, label %{count}")
+    b.label(ask)
+    _ask_python(f, READ_CLOCK)
+    b.line(f"br label %{further}")
+    b.label(count)
+    f.set_field(Field.NOW, b.add(f.field(Field.NOW), tick))
+    b.line(f"br label %{further}")
+    b.label(further)
+    return f.field(Field.NOW)
+
+
+def _ask_python(f: Emission, what: int) -> None:
+    helper = f.host_field(Field.HELPER)
+    f.b.value(f"call i64 {helper}(ptr %run, ptr null, ptr null, ptr null, i64 {what}, {', '.join(['i64 0'] * 5)})")
 
 
 def _random(f: Emission, pc: int) -> None:
@@ -144,8 +158,7 @@ def _random(f: Emission, pc: int) -> None:
     b.label(before)
     b.line(f"br i1 {b.icmp_unsigned('<', used, drawn).text}, label %{ready}, label %{more}")
     b.label(more)
-    helper = f.host_field(Field.HELPER)
-    b.value(f"call i64 {helper}(ptr %run, ptr null, ptr null, ptr null, i64 -1, {', '.join(['i64 0'] * 5)})")
+    _ask_python(f, MORE_RANDOM)
     b.line(f"br label %{ready}")
     b.label(ready)
     place = Word(b.value(f"phi i64 [ {used.text}, %{before} ], [ 0, %{more} ]"), 64)

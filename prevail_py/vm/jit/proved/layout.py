@@ -10,7 +10,17 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import Final
 
-__all__ = ["RANDOM_WORDS", "Field", "MapField", "Status", "block_words", "map_field"]
+__all__ = [
+    "ASK",
+    "MORE_RANDOM",
+    "RANDOM_WORDS",
+    "READ_CLOCK",
+    "Field",
+    "MapField",
+    "Status",
+    "block_words",
+    "map_field",
+]
 
 
 class Field(IntEnum):
@@ -35,6 +45,7 @@ class Field(IntEnum):
     CPU = 9
     NOW = 10
     TICK = 11
+    """By how much each reading of the clock advances it; :data:`ASK` where Python has to be asked for the time."""
     RANDOM = 12
     """The address of random numbers, words of 32 bits, ..."""
     RANDOM_NEXT = 13
@@ -68,8 +79,16 @@ def block_words(maps: int) -> int:
     return map_field(maps, MapField.VALUES)
 
 
+ASK: Final = (1 << 64) - 1
+"""Of :attr:`Field.TICK`."""
+
 RANDOM_WORDS: Final = 256
 """How many random numbers are drawn at a time."""
+
+
+MORE_RANDOM: Final = (1 << 64) - 1
+READ_CLOCK: Final = (1 << 64) - 2
+"""In place of a slot, when native code calls Python: to draw random numbers, to set :attr:`Field.NOW`."""
 
 
 class Status(IntEnum):

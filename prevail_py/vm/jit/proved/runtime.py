@@ -12,7 +12,17 @@ from prevail_py.vm.effects import call_helper
 from prevail_py.vm.engines import EngineCrash
 from prevail_py.vm.environment import Environment
 from prevail_py.vm.fault import Fault
-from prevail_py.vm.jit.proved.layout import RANDOM_WORDS, Field, MapField, Status, block_words, map_field
+from prevail_py.vm.jit.proved.layout import (
+    ASK,
+    MORE_RANDOM,
+    RANDOM_WORDS,
+    READ_CLOCK,
+    Field,
+    MapField,
+    Status,
+    block_words,
+    map_field,
+)
 from prevail_py.vm.jit.proved.plan import Plan
 from prevail_py.vm.machine import Machine
 from prevail_py.vm.maps import Map, has_values, require_cpu
@@ -23,7 +33,6 @@ from prevail_py.vm.memory import FRAME_SIZE, PACKET_BASE, WINDOW, Region
 __all__ = ["Block", "MachineRun", "address_of", "biased", "unexpected"]
 
 _Helper: Final = ctypes.CFUNCTYPE(ctypes.c_uint64, *[ctypes.c_void_p] * 4, *[ctypes.c_uint64] * 6)
-_MORE_RANDOM: Final = (1 << 64) - 1
 
 
 def address_of(buffer: memoryview | bytearray | array[int]) -> tuple[int, object]:
@@ -86,7 +95,8 @@ class Block:
         for map in self._per_cpu:
             require_cpu(map, cpu)
         words[Field.CPU] = cpu
-        words[Field.NOW], words[Field.TICK] = environment.now, environment.tick
+        keeps_clock = type(environment).read_clock is Environment.read_clock
+        words[Field.NOW], words[Field.TICK] = environment.now, environment.tick if keeps_clock else ASK
         words[Field.MAY_GOTO] = max(environment.may_goto_limit, 0)
         words[Field.RANDOM_NEXT] = words[Field.RANDOM_COUNT] = 0
         for map in self._tables:
@@ -113,8 +123,11 @@ class Block:
         It is handed the memory that helpers may change, which Python knows anyway.
         """
         try:
-            if pc == _MORE_RANDOM:
+            if pc == MORE_RANDOM:
                 self.draw()
+                return 0
+            if pc == READ_CLOCK:
+                self.words[Field.NOW] = self.environment.read_clock()
                 return 0
             return self.helper(pc, registers)
         except BaseException as error:  # also an interrupt from the keyboard: raised again once native code has ended
