@@ -11,13 +11,12 @@ from typing import Final
 from prevail_py.checker.certificate import Bad, Pointer, Region, Value
 from prevail_py.checker.memory import MAX_SIZE, Memory
 from prevail_py.checker.state import NEVER_NULL, NotSupported, Path
-from prevail_py.checker.words import ZERO, Compare, Word, between, equal, number, signed_between
-from prevail_py.platforms.model import ArgKind, HelperArg, HelperPrototype, LookupResult, ReturnKind
+from prevail_py.checker.words import MASK, ZERO, Compare, Word, between, equal, number, signed_between
+from prevail_py.platforms.model import ArgKind, HelperArg, LookupResult, ReturnKind
 from prevail_py.words import Comparison
 
-__all__ = ["CALLING_BACK", "MAX_PACKET_SIZE", "TAIL_CALL", "HelperCall", "metadata", "packet_moved", "prototype_of"]
+__all__ = ["CALLING_BACK", "TAIL_CALL", "HelperCall"]
 
-MAX_PACKET_SIZE: Final = (1 << 31) - 1
 TAIL_CALL: Final = 12
 CALLING_BACK: Final = ("bpf_loop", "bpf_for_each_map_elem")
 """Helpers that call a function of the program."""
@@ -26,7 +25,10 @@ _HANDLES: Final = {ArgKind.CTX: "context", ArgKind.CTX_OR_NULL: "context", ArgKi
                    ArgKind.FUNCTION: "function", ArgKind.RINGBUF_MEM: "memory"}  # fmt: skip
 """Arguments that are the start of something."""
 
-_SIZES: Final = (ArgKind.SIZE, ArgKind.SIZE_OR_ZERO, ArgKind.ALLOC_SIZE)
+_SIZES: Final = {ArgKind.SIZE: (1, MAX_SIZE), ArgKind.SIZE_OR_ZERO: (0, MAX_SIZE), ArgKind.ALLOC_SIZE: (0, MAX_SIZE)}
+_NUMBERS: Final = {ArgKind.SCALAR: (0, MASK), **_SIZES}
+"""Arguments that are numbers, and which: those that may be null are 0 otherwise."""
+
 _SOCKETS: Final = ("socket", "sock_common", "tcp_sock", "xdp socket")
 _SOCKET_MAPS: Final = ("sockmap", "sockhash")
 _CHANGE_MAPS: Final = (
@@ -41,39 +43,19 @@ _RETURN_LENGTH: Final = ("bpf_get_stack", "bpf_get_task_stack", "bpf_probe_read_
 """Helpers that return an error, or at most the size that they were given."""
 
 
-def metadata(path: Path) -> Word:
-    """Where the metadata of a packet starts, relative to its data: an assumption of ``docs/safety.md``."""
-    word = path.known.unknown()
-    for fact in signed_between(word, -256, 1):
-        path.known.assume(fact)
-    return word
-
-
-def packet_moved(path: Path) -> None:
-    """Packet pointers are of no use any more, and the packet has some other extent."""
-    path.spoil(lambda pointer: pointer.region.kind == "packet")
-    path.size = path.known.unknown(0, MAX_PACKET_SIZE)
-    path.meta = metadata(path) if path.meta != ZERO else ZERO
-
-
-def prototype_of(memory: Memory, path: Path, helper: int) -> HelperPrototype:
-    """The contract of a helper.  Raises Dead where the program must not call it, NotSupported."""
-    program, type = memory.program, memory.program.program_type
-    found = memory.platform.helper(helper, type)
-    if found is None or memory.platform.unavailable(helper, type, program.expected_attach_type, program.section):
-        raise path.impossible(f"helper {helper} is available")
-    if any(arg.kind is ArgKind.FUNCTION for arg in found.args) and found.name not in CALLING_BACK:
-        raise NotSupported(path.slot, f"helper {found.name}, which calls a function")
-    return found
-
-
 class HelperCall:
-    """The call of a helper on one path."""
+    """The call of a helper on one path.  Raises Dead where the program must not call it, NotSupported."""
 
-    def __init__(self, memory: Memory, path: Path, prototype: HelperPrototype) -> None:
-        self.memory, self.path, self.prototype = memory, path, prototype
-        self.given = [path.value(value) for value in path.registers[1:6]]
+    def __init__(self, memory: Memory, path: Path, helper: int) -> None:
+        self.memory, self.path, program = memory, path, memory.program
+        prototype = memory.platform.helper(helper, program.program_type)
+        context = helper, program.program_type, program.expected_attach_type, program.section
+        if prototype is None or memory.platform.unavailable(*context):
+            raise path.impossible(f"helper {helper} is available")
         kinds = [arg.kind for arg in prototype.args]
+        if ArgKind.FUNCTION in kinds and prototype.name not in CALLING_BACK:
+            raise NotSupported(path.slot, f"helper {prototype.name}, which calls a function")
+        self.prototype, self.given = prototype, [path.value(value) for value in path.registers[1:6]]
         value = self.given[kinds.index(ArgKind.MAP)] if ArgKind.MAP in kinds else None
         self.map = value.region if isinstance(value, Pointer) and value.region.kind == "map" else None
         on_map = 0 if self.map is None else memory.spec(path, self.map).type
@@ -91,33 +73,25 @@ class HelperCall:
             if isinstance(value, Pointer) and arg.writes:
                 self.memory.overwrite(path, value, self._extent(index), all_of_it=not arg.reads)
             if isinstance(value, Pointer) and arg.releases:
-                # What points to the object, or may have been made from it, is of no use any more.
-                path.references = [held for held in path.references if held != value.base]
-                kept, kind = (*path.references, NEVER_NULL), value.region.kind
-                path.spoil(lambda at, kept=kept, kind=kind: at.region.kind == kind and at.base not in kept)  # type: ignore[misc]
-        if self.prototype.name in CALLING_BACK:
-            return
-        result = self._result()
-        if self.prototype.changes_packet:
-            packet_moved(path)
-        path.registers[:6] = [result] + [Bad.UNWRITTEN] * 5
+                path.release(value)
+        if self.prototype.name not in CALLING_BACK:
+            result = self._result()
+            if self.prototype.changes_packet:
+                path.move_packet()
+            path.registers[:6] = [result] + [Bad.UNWRITTEN] * 5
 
     def _argument(self, index: int, arg: HelperArg, what: str) -> None:
-        path, value, kind = self.path, self.given[index], arg.kind
-        if kind is ArgKind.ANYTHING:
-            if self.prototype.name == "bpf_get_local_storage":
-                path.require(what, equal(path.number(value, what), ZERO))
+        path, value, kind, name = self.path, self.given[index], arg.kind, self.prototype.name
+        flags = kind is ArgKind.ANYTHING and name == "bpf_get_local_storage"
+        if kind is ArgKind.ANYTHING and not flags:
             return
-        if kind is ArgKind.SCALAR or kind in _SIZES or (arg.nullable and isinstance(value, Word)):
-            word = path.number(value, what)
-            if kind in _SIZES:
-                path.require(what, *between(word, int(kind is ArgKind.SIZE), MAX_SIZE))
-            if arg.nullable:
-                path.require(what, equal(word, ZERO))
+        if kind in _NUMBERS or flags or (arg.nullable and isinstance(value, Word)):
+            path.require(what, *between(path.number(value, what), *_NUMBERS.get(kind, (0, 0))))
             if arg.is_sized_memory:
                 path.require(f"{what}, null", equal(self._extent(index), ZERO))
             return
-        socket = "sock" in kind.value or (kind is ArgKind.MAP_VALUE and self._map_name() in _SOCKET_MAPS)
+        on_sockets = self.map is not None and self.memory.map_type(path, self.map).name in _SOCKET_MAPS
+        socket = "sock" in kind.value or (kind is ArgKind.MAP_VALUE and on_sockets)
         nullable = socket and arg.nullable and not arg.releases
         at = value if nullable and isinstance(value, Pointer) else self.memory.pointer(path, value, what)
         if kind in _HANDLES or socket:
@@ -141,28 +115,25 @@ class HelperCall:
         if not fits:
             raise path.impossible(what)
 
-    def _map_name(self) -> str:
-        return "" if self.map is None else self.memory.map_type(self.path, self.map).name
-
     def _accepts(self, region: Region) -> bool:
-        map_type, own, name = (
-            self.memory.map_type(self.path, region),
-            self.memory.program.program_type,
-            self.prototype.name,
+        """Whether the helper may be given such a map by such a program."""
+        map_type, name = self.memory.map_type(self.path, region), self.prototype.name
+        own = self.memory.program.program_type
+        changes, sockets = name in _CHANGE_MAPS, map_type.name in _SOCKET_MAPS
+        deletes = own == "sock_ops" and name == "bpf_map_delete_elem"
+        return (
+            self.memory.platform.map_accepts(map_type.number, name)
+            and (not changes or self.memory.may_change(self.path, region))
+            and (not changes or not sockets or own in _CHANGE_SOCKET_MAPS or deletes)
+            and (name != "bpf_for_each_map_elem" or map_type.name in _WITH_ELEMENTS)
         )
-        if name in _CHANGE_MAPS and not self.memory.may_change(self.path, region):
-            return False
-        if name in _CHANGE_MAPS and map_type.name in _SOCKET_MAPS and own not in _CHANGE_SOCKET_MAPS:
-            return own == "sock_ops" and name == "bpf_map_delete_elem"
-        elements = name != "bpf_for_each_map_elem" or map_type.name in _WITH_ELEMENTS
-        return elements and self.memory.platform.map_accepts(map_type.number, name)
 
     def _is_string(self, at: Pointer) -> bool:
-        offset = self.path.known.resolved(at.offset)
-        if at.region.kind != "map value" or offset.node is not None:
+        offset = self.path.constant(at.offset)
+        if at.region.kind != "map value" or offset is None:
             return False
         spec = self.memory.spec(self.path, at.region)
-        return spec.read_only and spec.initial is not None and 0 in spec.initial[offset.offset :]
+        return spec.read_only and spec.initial is not None and 0 in spec.initial[offset:]
 
     def _extent(self, index: int) -> Word:
         """How many bytes of memory an argument has."""
@@ -179,16 +150,15 @@ class HelperCall:
     def _result(self) -> Value:
         path, kind, name = self.path, self.prototype.returns, self.prototype.name
         sizes = [value for arg, value in zip(self.args, self.given, strict=False) if arg.kind in _SIZES]
-        size = path.known.resolved(sizes[0]) if sizes and isinstance(sizes[0], Word) else None
+        size = sizes[0] if sizes and isinstance(sizes[0], Word) else path.known.unknown()
         if kind is ReturnKind.VOID:
             return Bad.UNWRITTEN
         base = path.known.unknown() if kind is not ReturnKind.MAP_VALUE else NEVER_NULL
         if kind is ReturnKind.INTEGER:
-            for fact in signed_between(base, -4095, MAX_SIZE) if name in _RETURN_LENGTH and size is not None else ():
-                path.learn(fact)
-                path.learn(Compare(Comparison.SLE, base, size or ZERO))
+            if name in _RETURN_LENGTH:
+                path.learn(*signed_between(base, -4095, MAX_SIZE), Compare(Comparison.SLE, base, size))
             return base
-        region, acquires = None, self.prototype.acquires
+        region, acquires, bytes = None, self.prototype.acquires, path.constant(size)
         if kind in (ReturnKind.MAP_VALUE, ReturnKind.MAP_VALUE_OR_NULL) and self.map is not None:
             found = self.memory.map_type(path, self.map).lookup
             lookup = found if name == "bpf_map_lookup_elem" else LookupResult.VALUE
@@ -198,8 +168,8 @@ class HelperCall:
                 region = self.map._replace(inner=True)
             elif lookup in (LookupResult.SOCKET, LookupResult.XDP_SOCKET):
                 region, acquires = Region("kernel object", name=lookup.value), lookup is LookupResult.SOCKET
-        elif kind is ReturnKind.MEM_OR_NULL and size is not None and size.node is None:
-            region = Region("memory", size=size.offset, name=name)
+        elif kind is ReturnKind.MEM_OR_NULL and bytes is not None:
+            region = Region("memory", size=bytes, name=name)
         elif kind in (ReturnKind.SOCK_OR_NULL, ReturnKind.TCP_SOCK_OR_NULL, ReturnKind.SOCK_COMMON_OR_NULL):
             region = Region("kernel object", name=kind.value.removesuffix(" or null"))
         if region is None:

@@ -20,7 +20,7 @@ __all__ = ["KIND", "SCHEMA", "Bad", "Certificate", "CertificateError", "Claim", 
            "Region", "Value", "fingerprint", "read"]  # fmt: skip
 
 KIND: Final = "prevail-py certificates"
-SCHEMA: Final = 1
+SCHEMA: Final = 2
 MAX_BYTES: Final = 256 << 20
 """Longer documents are refused unread."""
 
@@ -75,16 +75,15 @@ class FrameClaim(NamedTuple):
 class Claim(NamedTuple):
     """A set of machine states: those of all choices of words for the symbols that the facts allow.
 
-    The unknown nodes are the symbols, and ``last`` is the highest number of a node.
+    The symbols are the ``nodes`` that are unknown; each node comes after those that it is computed from.
     """
 
+    nodes: list[Node]
     registers: list[Value]
     frames: list[FrameClaim]
-    packet_size: Word
-    packet_meta: Word
+    packet: list[Word]
     references: list[Word]
     facts: list[Formula]
-    last: int
 
 
 class Cut(NamedTuple):
@@ -161,41 +160,31 @@ def _text(item: Any) -> str:
 
 
 class _Reader:
-    """Reads one state, whose symbols mean nothing outside of it."""
+    """Reads one state, whose nodes mean nothing outside of it."""
 
     def __init__(self, frames: int) -> None:
-        self.frames, self.last = frames, 0
-        self.symbols: dict[int, Node] = {}
+        self.frames = frames
+        self.nodes: list[Node] = []
 
     def claim(self, item: Any) -> Claim:
-        names = ("registers", "frames", "packet", "references", "facts")
-        registers, frames, (size, meta), references, facts = _members(item, *names)
-        if len(registers) != 11 or len(frames) != self.frames or self.frames > MAX_FRAMES:
-            raise ValueError("not 11 registers, and a frame for the program and for each call")
+        names = ("nodes", "registers", "frames", "packet", "references", "facts")
+        nodes, registers, frames, packet, references, facts = _members(item, *names)
+        if len(registers) != 11 or len(packet) != 2 or len(frames) != self.frames or self.frames > MAX_FRAMES:
+            raise ValueError("not 11 registers, 2 words for the packet, and a frame for the program and for each call")
+        for each in nodes:
+            self.nodes.append(self.node(each))
         return Claim(
+            self.nodes,
             [self.value(each) for each in registers],
             [self.frame(each, (4, 10) if depth else (0,)) for depth, each in enumerate(frames)],
-            self.word(size),
-            self.word(meta),
+            [self.word(each) for each in packet],
             [self.word(each) for each in references],
             [self.fact(*each) for each in facts],
-            self.last,
         )
 
-    def node(self, op: WordOp | None = None, args: tuple[Word, ...] = ()) -> Node:
-        self.last += 1
-        return Node(self.last, op, args)
-
-    def word(self, item: Any) -> Word:
-        symbol, offset = item
-        if _int(symbol) and symbol not in self.symbols:
-            self.symbols[symbol] = self.node()
-        return Word(self.symbols[symbol] if symbol else None, _int(offset))
-
-    def expression(self, item: Any) -> Word:
-        """A word, or ``[operation, width, source, arguments ...]``."""
-        if not isinstance(item[0], str):
-            return self.word(item)
+    def node(self, item: Any) -> Node:
+        if item == []:
+            return Node(len(self.nodes) + 1)
         kind, width, source, *args = item
         op = WordOp(OpKind(kind), _int(width), _int(source))
         sources = (8, 16, 32) if op.kind is OpKind.SEXT else (0,)
@@ -203,7 +192,11 @@ class _Reader:
         widths = {OpKind.ZEXT: range(8, 65, 8), OpKind.BSWAP: (16, 32, 64)}.get(op.kind, (32, 64))
         if len(args) != op.kind.arity or width not in widths or source not in sources or source >= width:
             raise ValueError(f"{op} of {len(args)} words is no operation")
-        return Word(self.node(op, tuple([self.expression(arg) for arg in args])), 0)
+        return Node(len(self.nodes) + 1, op, tuple([self.word(arg) for arg in args]))
+
+    def word(self, item: Any) -> Word:
+        node, offset = item
+        return Word(self.nodes[node - 1] if _int(node) else None, _int(offset))
 
     def value(self, item: Any) -> Value:
         if item is None or item == "unusable":
@@ -241,4 +234,4 @@ class _Reader:
         width, one, other = parts
         if _int(width) not in (32, 64):
             raise ValueError(f"a comparison of {width} bits")
-        return Compare(Comparison(kind), self.expression(one), self.expression(other), width)
+        return Compare(Comparison(kind), self.word(one), self.word(other), width)

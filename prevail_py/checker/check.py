@@ -14,24 +14,17 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import Final, NamedTuple, TypeAlias
 
-from prevail_py.checker.calls import (
-    CALLING_BACK,
-    MAX_PACKET_SIZE,
-    TAIL_CALL,
-    HelperCall,
-    metadata,
-    packet_moved,
-    prototype_of,
-)
+from prevail_py.checker.calls import CALLING_BACK, TAIL_CALL, HelperCall
 from prevail_py.checker.certificate import MAX_FRAMES, Bad, Certificate, Cut, Pointer, Region, Value, fingerprint
-from prevail_py.checker.knowledge import Dead, Knowledge, Solver
+from prevail_py.checker.knowledge import Dead, Knowledge
 from prevail_py.checker.matching import Matching
 from prevail_py.checker.memory import KEY, Memory
+from prevail_py.checker.solver import Solver
 from prevail_py.checker.state import NEVER_NULL, Frame, NotSupported, Path, Refused, frame_pointer, of_claim
 from prevail_py.checker.steps import Steps
-from prevail_py.checker.words import MASK, ZERO, Cases, Compare, Formula, Word, equal, number, signed_between
+from prevail_py.checker.words import MASK, ZERO, Compare, Word, equal, number, signed_between
 from prevail_py.isa import instructions as isa
-from prevail_py.isa.flow import target
+from prevail_py.isa.flow import successors, target
 from prevail_py.objects.program import Program
 from prevail_py.platforms import platform
 from prevail_py.platforms.model import FieldKind
@@ -90,8 +83,7 @@ class _Checker:
         path.frames = [Frame()]
         path.registers[1], path.registers[10] = Pointer(Region("context"), NEVER_NULL, ZERO), frame_pointer(0)
         fields = {field.kind for field in self.type.pointer_fields}
-        path.size = path.known.unknown(0, MAX_PACKET_SIZE) if FieldKind.PACKET in fields else ZERO
-        path.meta = metadata(path) if FieldKind.PACKET_META in fields else ZERO
+        path.set_packet(FieldKind.PACKET in fields, FieldKind.PACKET_META in fields)
         self._follow(path, 0, False, started=False)
         for cut in sorted(self.invariants):
             for claim in self.invariants[cut]:
@@ -123,16 +115,12 @@ class _Checker:
     def _cover(self, path: Path, cut: Cut) -> None:
         """Require that some state of a place covers the path's, and end the path."""
         path.slot = cut.slot
-        cases: list[tuple[Formula, ...]] = []
+        path.settle()
         for claim in self.invariants[cut]:
             goals = Matching(path, claim).goals()
-            if goals is not None:
-                cases.append(tuple([goal for goal in goals if not path.known.holds(goal)]))
-                if not cases[-1]:
-                    return path.settle()
-        goal = cases[0] if len(cases) == 1 else (Cases(tuple(cases)),)
-        path.require(f"what leads to slot {cut.slot}{' behind the call' * cut.after_call} is in its invariant", *goal)
-        return path.settle()
+            if goals is not None and path.shows(goals):
+                return
+        path.impossible(f"what leads to slot {cut.slot}{' behind the call' * cut.after_call} is in its invariant")
 
     def _ways(self, path: Path, slot: int) -> Ways:
         """Execute the instruction at ``slot``: the paths that go on from there, the one at hand last."""
@@ -140,19 +128,13 @@ class _Checker:
         path.slot = slot
         if instruction is None:
             raise path.impossible("control stays on the instructions of the program")
-        behind = slot + isa.slots_of(instruction)
         match instruction:
-            case isa.Jump():
-                yield path, target(slot, instruction), False
-            case isa.MayGoto():
-                yield path.copy(), target(slot, instruction), False
-                yield path, behind, False
             case isa.Branch():
-                for taken in (True, False):
-                    way = path.copy() if taken else path
+                for taken, after in enumerate(successors(self.code, slot)):
+                    way = path if taken else path.copy()
                     with suppress(Dead):
-                        self.does.branch(way, instruction, taken)
-                        yield way, target(slot, instruction) if taken else behind, False
+                        self.does.branch(way, instruction, bool(taken))
+                        yield way, after, False
             case isa.CallLocal():
                 self._enter(path, slot)
                 yield path, target(slot, instruction), False
@@ -164,7 +146,9 @@ class _Checker:
                 if isinstance(instruction, isa.LoadPacket):
                     yield from self._ended(path, ZERO)
                 self.does.step(path, instruction)
-                yield path, behind, False
+                after, *others = successors(self.code, slot)
+                yield from [(path.copy(), other, False) for other in others]
+                yield path, after, False
 
     # Functions ------------------------------------------------------------------------------------------------------
 
@@ -195,13 +179,13 @@ class _Checker:
             path.spoil(lambda at: at.region.kind == "stack" and at.region.number >= depth)
             yield path, slot, True
             return None
-        turns = saved[9].plus(1) if isinstance(saved[9], Word) else Bad.UNWRITTEN
+        turns = saved[9].plus(1) if isinstance(saved[9], Word) else path.known.unknown()
         path.registers[:6] = [turns, *saved[4:9]]
         path.spoil(lambda at: at.region.name == KEY or (at.region.kind == "stack" and at.region.number >= depth))
-        for way, comparison in ((path.copy(), Comparison.NE), (path, Comparison.EQ)):
+        for way, comparison, go_on in ((path.copy(), Comparison.NE, self._over), (path, Comparison.EQ, self._turns)):
             with suppress(Dead):
                 way.learn(Compare(comparison, result, ZERO))
-                yield from self._turns(way, slot) if way is path else self._over(way, slot)
+                yield from go_on(way, slot)
         return None
 
     def _nothing_held(self, path: Path) -> None:
@@ -211,44 +195,38 @@ class _Checker:
         """The runs in which the function ends here: with 0, or, in another program, with any number."""
         end = path.copy()
         if result is None:
-            packet_moved(end)
+            end.move_packet()
         end.registers[0] = end.known.unknown() if result is None else result
         yield from self._exit(end)
 
     def _call(self, path: Path, helper: int) -> Ways:
-        slot, depth = path.slot, len(path.frames) - 1
-        prototype = prototype_of(self.memory, path, helper)
-        HelperCall(self.memory, path, prototype).run()
+        call, slot, depth = HelperCall(self.memory, path, helper), path.slot, len(path.frames) - 1
+        call.run()
         if helper == TAIL_CALL:
             if len(path.frames[-1].saved) > 4:
                 raise NotSupported(slot, "a tail call in a function that a helper calls")
             self._nothing_held(path)
             yield from self._ended(path, None) if depth else ()
-        if prototype.name not in CALLING_BACK:
+        if call.prototype.name in CALLING_BACK:
+            path.registers[0] = ZERO
+            yield from self._turns(path, slot)
+        else:
             yield path, slot + 1, False
-            return
-        if depth + 1 >= MAX_FRAMES:
-            raise path.impossible(f"no more than {MAX_FRAMES} frames are active")
-        path.registers[0] = ZERO
-        yield from self._turns(path, slot)
 
     def _turns(self, path: Path, slot: int) -> Ways:
         """Between two turns of the helper called at ``slot``, its arguments in R1 to R5, the turns made in R0."""
-        turns, first, function, third = (path.value(value) for value in path.registers[:4])
-        over = path.copy()
+        first, function, third = (path.value(value) for value in path.registers[1:4])
+        turns, count, over = path.number(path.registers[0], "turns are counted"), self._count(path), path.copy()
         with suppress(Dead):
-            if isinstance(turns, Word) and isinstance(first, Word) and self._is_counted(path):
-                over.learn(Compare(Comparison.UGE, turns, first))
+            over.learn(*[Compare(Comparison.UGE, turns, count)] if count is not None else [])
             yield from self._over(over, slot)
         if not isinstance(function, Pointer) or function.region.kind != "function":
             raise path.impossible("the argument is a function")
-        self._enter(path, slot, *path.registers[1:6], path.registers[0])
+        self._enter(path, slot, *path.registers[1:6], turns)
         path.registers[:6] = [Bad.UNWRITTEN] * 6
         if isinstance(first, Word):  # bpf_loop
-            turn = turns if isinstance(turns, Word) else path.known.unknown()
-            path.registers[1:3] = [turn, third]
-            for limit in (number(MAX_LOOPS), first):
-                path.learn(Compare(Comparison.ULT, turn, limit))
+            path.registers[1:3] = [turns, third]
+            path.learn(*[Compare(Comparison.ULT, turns, limit) for limit in (number(MAX_LOOPS), first)])
         elif isinstance(first, Pointer):  # bpf_for_each_map_elem
             key = Region("memory", size=self.memory.spec(path, first.region).key_size, name=KEY)
             element = first.region._replace(kind="map value")
@@ -256,19 +234,20 @@ class _Checker:
             path.registers[1:5] = [first, *fresh, third]
         yield path, function.region.number, False
 
-    def _is_counted(self, path: Path) -> bool:
-        """Whether the helper whose arguments are in R1 to R5 is ``bpf_loop``, and makes its turns without an error."""
+    def _count(self, path: Path) -> Word | None:
+        """How many turns are asked for in R1 to R5, if they are arguments of ``bpf_loop`` that give no error."""
         count, flags = path.value(path.registers[1]), path.value(path.registers[4])
-        return isinstance(count, Word) and path.known.bounds(count)[1] <= MAX_LOOPS and flags == ZERO
+        sure = isinstance(count, Word) and path.known.bounds(count)[1] <= MAX_LOOPS and flags == ZERO
+        return count if sure and isinstance(count, Word) else None
 
     def _over(self, path: Path, slot: int) -> Ways:
         """Behind the call of the helper: it returns the number of turns, or an error."""
-        turns, count = (path.value(value) for value in path.registers[:2])
-        counted = self._is_counted(path)
-        result = turns if isinstance(turns, Word) and counted else path.known.unknown()
-        if isinstance(count, Word) and result != turns:
-            least = Compare(Comparison.ULE, result, count) if counted else None
-            for fact in (*signed_between(result, -22, MAX_LOOPS), *([least] if least else [])):  # -EINVAL at the least
-                path.learn(fact)
+        result, count = path.number(path.registers[0], "turns are counted"), self._count(path)
+        if count is not None:
+            path.learn(Compare(Comparison.ULE, result, count))
+        else:
+            result = path.known.unknown()
+            if isinstance(path.value(path.registers[1]), Word):  # bpf_loop
+                path.learn(*signed_between(result, -22, MAX_LOOPS))  # -EINVAL at the least
         path.registers[:6] = [result, *[Bad.UNWRITTEN] * 5]
         yield path, slot, True

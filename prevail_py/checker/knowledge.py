@@ -1,4 +1,4 @@
-"""What is known on one path: formulas that hold, unsigned bounds that follow at once, and Z3 for the rest.
+"""What is known on one path: formulas that hold, and unsigned bounds that follow from them at once.
 
 The bounds only ever use what was assumed.  They are there for speed, and to tell constants.
 """
@@ -6,31 +6,12 @@ The bounds only ever use what was assumed.  They are there for speed, and to tel
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, Final
+from typing import Final
 
-from prevail_py.checker.words import (
-    MASK,
-    NEVER,
-    AtMost,
-    Cases,
-    Compare,
-    Formula,
-    Node,
-    Word,
-    between,
-    declaration,
-    definition,
-    fold,
-    nodes_of,
-    number,
-    text,
-)  # fmt: skip
+from prevail_py.checker.words import MASK, Compare, Formula, Node, Word, between, fold, number
 from prevail_py.words import INT, Comparison, OpKind, WordOp, compare, to_signed
 
-__all__ = ["RESOURCES", "Dead", "Knowledge", "Solver"]
-
-RESOURCES: Final = 20_000_000
-"""Z3's measure of effort (``rlimit``) for one question: some seconds."""
+__all__ = ["Dead", "Knowledge"]
 
 Bounds = tuple[int, int]
 _FULL: Final = (0, MASK)
@@ -47,29 +28,33 @@ class Dead(Exception):  # noqa: N818 - an answer
 
 
 class Knowledge:
-    """The formulas that hold on a path; ``definitions`` say how symbols were computed."""
+    """The formulas that hold on a path, and the nodes that there are."""
 
-    __slots__ = ("_bounds", "_known", "_nodes", "definitions", "facts", "last")
-
-    def __init__(self, last: int = 0) -> None:
+    def __init__(self, nodes: Iterable[Node] = ()) -> None:
         self.facts: list[Formula] = []
-        self.definitions: dict[Node, Node] = {}
-        self.last = last  # the highest number of a node
-        self._known: set[Formula] = set()
+        self.last = 0  # the highest number of a node
         self._bounds: dict[Node, Bounds] = {}
         self._nodes: dict[tuple[WordOp, tuple[Word, ...]], Node] = {}
+        for node in nodes:
+            self._add(node)
 
     def copy(self) -> Knowledge:
         """For a path that parts from this one."""
-        other = Knowledge(self.last)
-        other.facts, other.definitions = list(self.facts), dict(self.definitions)
-        other._known, other._bounds, other._nodes = set(self._known), dict(self._bounds), dict(self._nodes)
+        other = Knowledge()
+        other.facts, other.last = list(self.facts), self.last
+        other._bounds, other._nodes = dict(self._bounds), dict(self._nodes)
         return other
+
+    def _add(self, node: Node) -> Word:
+        self.last = node.number
+        if node.op is not None:
+            self._nodes[node.op, node.args] = node
+            self._bounds[node] = _apply(node.op, [self.bounds(word) for word in node.args])
+        return self.resolved(Word(node, 0))
 
     def unknown(self, lo: int = 0, hi: int = MASK) -> Word:
         """A new unknown word in ``lo..hi``, unsigned."""
-        self.last += 1
-        word = Word(Node(self.last), 0)
+        word = self._add(Node(self.last + 1))
         for fact in between(word, lo, hi) if (lo, hi) != _FULL else ():
             self.assume(fact)
         return word
@@ -80,15 +65,10 @@ class Knowledge:
         folded = fold(op, args)
         if folded is not None:
             return folded
-        bounds = [self.bounds(word) for word in args]
-        if op.kind is OpKind.ZEXT and bounds[0][1] < 1 << op.width:
+        if op.kind is OpKind.ZEXT and self.bounds(args[0])[1] < 1 << op.width:
             return args[0]
-        node = self._nodes.get((op, args))
-        if node is None:
-            self.last += 1
-            node = self._nodes[op, args] = Node(self.last, op, args)
-            self._bounds[node] = _apply(op, bounds)
-        return self.resolved(Word(node, 0))
+        known = self._nodes.get((op, args))
+        return self._add(Node(self.last + 1, op, args)) if known is None else self.resolved(Word(known, 0))
 
     def bounds(self, word: Word) -> Bounds:
         """Bounds of a word, unsigned."""
@@ -109,78 +89,54 @@ class Knowledge:
 
     def assume(self, formula: Formula) -> None:
         """Take a formula for granted.  Raises Dead where it is seen not to hold."""
-        if formula in self._known:
+        if self.holds(formula):
             return
-        self._known.add(formula)
         self.facts.append(formula)
-        pending = list(nodes_of(formula))
-        while pending:
-            node = pending.pop()
-            if node.op is not None:
-                self._nodes.setdefault((node.op, node.args), node)
-            pending += [word.node for word in node.args if word.node is not None]
-        found = definition(formula)
-        if found is not None and found[1].op is not None:
-            self.definitions[found[0]] = found[1]
-            self._nodes[found[1].op, found[1].args] = found[0]  # it is called so from now on
-        if isinstance(formula, Compare) and self._small(formula):
-            self._bound(_UNSIGNED.get(formula.comparison, formula.comparison), formula.left, formula.right)
+        if isinstance(formula, Compare) and self._is_whole(formula):
+            comparison, left, right, _ = formula
+            for word, relation, other in ((left, comparison, right), (right, comparison.swapped, left)):
+                self._narrow(word, _UNSIGNED.get(relation, relation), *self.bounds(other))
 
-    def _small(self, formula: Compare) -> bool:
+    def _is_whole(self, formula: Compare) -> bool:
         """Whether the comparison is one of the whole words, read as unsigned."""
         comparison, left, right, width = formula
         limit = (1 << (width - (comparison in _UNSIGNED))) - 1
         return limit == MASK or max(self.bounds(left)[1], self.bounds(right)[1]) <= limit
 
-    def _bound(self, comparison: Comparison, left: Word, right: Word) -> None:
-        (a, b), (c, d) = self.bounds(left), self.bounds(right)
-        match comparison:
-            case Comparison.UGT | Comparison.UGE:
-                self._bound(comparison.swapped, right, left)
-            case Comparison.EQ:
-                self._narrow(left, c, d)
-                self._narrow(right, a, b)
-            case Comparison.NE if c == d:
-                self._narrow(left, a + (a == c), b - (b == c))
-            case Comparison.NE if a == b:
-                self._narrow(right, c + (c == a), d - (d == a))
-            case Comparison.ULT | Comparison.ULE:
-                strict = comparison is Comparison.ULT
-                self._narrow(left, 0, d - strict)
-                self._narrow(right, a + strict, MASK)
-
-    def _narrow(self, word: Word, lo: int, hi: int) -> None:
-        known = self.bounds(word)
-        lo, hi = max(lo, known[0]), min(hi, known[1])
+    def _narrow(self, word: Word, relation: Comparison, lo: int, hi: int) -> None:
+        """A word stands in a relation to some word in ``lo..hi``."""
+        least, most = self.bounds(word)
+        ends = {Comparison.EQ: (lo, hi), Comparison.ULT: (0, hi - 1), Comparison.ULE: (0, hi),
+                Comparison.UGT: (lo + 1, MASK), Comparison.UGE: (lo, MASK)}  # fmt: skip
+        if relation is Comparison.NE and lo == hi:
+            ends[relation] = least + (least == lo), most - (most == lo)
+        lo, hi = ends.get(relation, _FULL)
+        lo, hi = max(lo, least), min(hi, most)
         if lo > hi:
             raise Dead
         if word.node is not None and (lo >= word.offset or hi < word.offset):  # else they lie on both sides of a wrap
-            before = self._bounds.get(word.node, _FULL)
-            narrowed = max(lo - word.offset & MASK, before[0]), min(hi - word.offset & MASK, before[1])
-            if narrowed[0] > narrowed[1]:
+            least, most = self._bounds.get(word.node, _FULL)
+            self._bounds[word.node] = max(lo - word.offset & MASK, least), min(hi - word.offset & MASK, most)
+            if self._bounds[word.node][0] > self._bounds[word.node][1]:
                 raise Dead
-            self._bounds[word.node] = narrowed
 
     # Answering ----------------------------------------------------------------------------------------------------
 
     def holds(self, formula: Formula) -> bool:
         """Whether a formula is at once seen to hold."""
-        if formula in self._known:
+        if formula in self.facts:
             return True
-        match formula:
-            case Compare(comparison, left, right, width):
-                (a, b), (c, d) = self.bounds(left), self.bounds(right)
-                if left == right and comparison in (Comparison.EQ, Comparison.ULE, Comparison.SLE):
-                    return True
-                if a == b and c == d:
-                    return compare(INT, comparison, a, c, width)
-                order = _UNSIGNED.get(comparison, comparison)
-                decided = {Comparison.ULE: b <= c, Comparison.ULT: b < c, Comparison.NE: b < c or d < a}
-                return decided.get(order, False) and self._small(formula)
-            case AtMost(plus, less, most):
-                return sum(self._signed(word)[1] for word in plus) - sum(self._signed(word)[0] for word in less) <= most
-            case Cases(cases):
-                return any(all(map(self.holds, case)) for case in cases)
+        if not isinstance(formula, Compare):
+            plus, less, most = formula
+            return sum(self._signed(word)[1] for word in plus) - sum(self._signed(word)[0] for word in less) <= most
+        comparison, left, right, width = formula
+        (a, b), (c, d) = self.bounds(left), self.bounds(right)
+        if left == right and comparison in (Comparison.EQ, Comparison.ULE, Comparison.SLE):
+            return True
+        if a == b and c == d:
+            return compare(INT, comparison, a, c, width)
+        decided = {Comparison.ULE: b <= c, Comparison.ULT: b < c, Comparison.NE: b < c or d < a}
+        return decided.get(_UNSIGNED.get(comparison, comparison), False) and self._is_whole(formula)
 
     def _signed(self, word: Word) -> Bounds:
         lo, hi = self.bounds(word)
@@ -191,82 +147,12 @@ def _apply(op: WordOp, args: list[Bounds]) -> Bounds:
     """Bounds of an operation on words within bounds."""
     most = (1 << op.width) - 1
     (a, b), (c, d) = ((lo, hi) if hi <= most else (0, most) for lo, hi in (args[0], args[-1]))
-    match op.kind:
-        case OpKind.ADD if b + d <= most:
-            return a + c, b + d
-        case OpKind.SUB if a >= d:
-            return a - d, b - c
-        case OpKind.MUL if b * d <= most:
-            return a * c, b * d
-        case OpKind.LSH if c == d and b << (c & (op.width - 1)) <= most:
-            return a << (c & (op.width - 1)), b << (c & (op.width - 1))
-        case OpKind.RSH if c == d:
-            return a >> (c & (op.width - 1)), b >> (c & (op.width - 1))
-        case OpKind.AND:
-            return 0, min(b, d)
-        case OpKind.OR | OpKind.XOR:
-            return 0, (1 << max(b, d).bit_length()) - 1
-        case OpKind.UMOD if c:
-            return 0, min(b, d - 1)
-        case OpKind.UDIV | OpKind.UMOD | OpKind.RSH:
-            return 0, b
-        case _:
-            return 0, most
-
-
-class Solver:
-    """Z3, asked in SMT-LIB: one question at a time, each within the same resources; its seed is fixed by default."""
-
-    def __init__(self, resources: int = RESOURCES) -> None:
-        self.resources = resources
-        self.questions = 0
-        self._context: Any = None
-
-    def proves(self, facts: list[Formula], goals: Iterable[Formula] = (NEVER,)) -> bool | None:
-        """Whether the goals follow from the facts; None where the resources did not suffice."""
-        self.questions += 1
-        goals = tuple(goals)
-        relevant = _relevant(facts, goals)
-        nodes: set[Node] = set()
-        pending = [node for formula in (*relevant, *goals) for node in nodes_of(formula)]
-        while pending:
-            node = pending.pop()
-            if node not in nodes:
-                nodes.add(node)
-                pending += [word.node for word in node.args if word.node is not None]
-        lines = [declaration(node) for node in sorted(nodes, key=lambda node: node.number)]
-        lines += [f"(assert {text(fact)})" for fact in relevant]
-        lines.append(f"(assert (not {text(Cases((goals,)))}))")
-        # To Z3 the limit is an option of the process: it is only there while this question is asked.
-        limited = f"(set-option :rlimit {self.resources})(check-sat)(set-option :rlimit 0)"
-        return {"unsat": True, "sat": False}.get(self._ask("(push)" + "\n".join(lines) + f"{limited}(pop)"))
-
-    def _ask(self, script: str) -> str:
-        import z3
-
-        self._context = self._context or z3.Context()
-        return str(z3.z3core.Z3_eval_smtlib2_string(self._context.ref(), script)).strip()
-
-
-def _relevant(facts: list[Formula], goals: tuple[Formula, ...]) -> list[Formula]:
-    """The facts about the unknowns of the goals, directly or through others; with NEVER among the goals, all.
-
-    The rest could only matter where it contradicts itself.
-    """
-    if NEVER in goals:
-        return facts
-    waiting = [(fact, _unknowns(fact)) for fact in facts]
-    reached = set[Node]().union(*map(_unknowns, goals))
-    chosen: list[Formula] = []
-    grew = True
-    while grew:
-        near = [pair for pair in waiting if not reached.isdisjoint(pair[1])]
-        waiting = [pair for pair in waiting if reached.isdisjoint(pair[1])]
-        chosen += [fact for fact, _ in near]
-        reached.update(*[unknowns for _, unknowns in near])
-        grew = bool(near)
-    return chosen
-
-
-def _unknowns(formula: Formula) -> frozenset[Node]:
-    return frozenset().union(*[node.unknowns for node in nodes_of(formula)])
+    least, far = (c, d) if d < op.width else (0, op.width - 1)  # shifts are modulo the width
+    bounds = {
+        OpKind.ADD: (a + c, b + d), OpKind.SUB: (a - d, b - c), OpKind.MUL: (a * c, b * d),
+        OpKind.LSH: (a << least, b << far), OpKind.RSH: (a >> far, b >> least),
+        OpKind.AND: (0, min(b, d)), OpKind.UDIV: (0, b), OpKind.UMOD: (0, min(b, d - 1) if c else b),
+    }  # fmt: skip
+    bounds[OpKind.OR] = bounds[OpKind.XOR] = 0, (1 << max(b, d).bit_length()) - 1
+    lo, hi = bounds.get(op.kind, (0, most))
+    return (lo, hi) if lo >= 0 and hi <= most else (0, most)

@@ -1,16 +1,19 @@
 """How a claimed state covers the state of a path: a word of the path for each symbol of the claim.
 
-Symbols are existentially quantified, so any choice of words will do.  A symbol that stands in a register or a cell is
-what the path has there; an operand is what the operation was applied to; one that stands only in an equation follows
-from it.  Whatever is chosen, all that the claim says of its symbols is then required of those words.
+Symbols are existentially quantified, so any choice of words will do.  A node that stands in a register or a cell is
+what the path has there; an operand is what the operation was applied to; any other node is computed from its operands.
+Whatever is chosen, all that the claim says of its nodes is then required of those words.
 """
 
 from __future__ import annotations
 
-from prevail_py.checker.certificate import Bad, Claim, Pointer, Value
+from collections.abc import Sequence
+from itertools import starmap
+
+from prevail_py.checker.certificate import Bad, Claim, FrameClaim, Pointer, Value
 from prevail_py.checker.state import Frame, Path
-from prevail_py.checker.words import ZERO, Compare, Formula, Node, Word, definition, equal, substitute
-from prevail_py.words import OpKind
+from prevail_py.checker.words import ZERO, Formula, Node, Word, equal, substitute
+from prevail_py.words import OpKind, WordOp
 
 __all__ = ["Matching"]
 
@@ -27,25 +30,20 @@ class Matching:
         """What is to be shown for the claim to cover the path; None where it is of another shape."""
         path, claim = self.path, self.claim
         held = [base for base in path.references if path.known.resolved(base) != ZERO]
-        saved = [(len(wanted.saved), len(frame.saved)) for wanted, frame in zip(claim.frames, path.frames, strict=True)]
-        if len(held) != len(claim.references) or any(a != b for a, b in saved):
+        pairs: list[tuple[Sequence[Value], Sequence[Value]]] = [(claim.registers, path.registers)]
+        pairs += [(claim.packet, path.packet), (claim.references, held)]
+        pairs += [(wanted.saved, frame.saved) for wanted, frame in zip(claim.frames, path.frames, strict=True)]
+        if not all(starmap(self._values, pairs)) or not all(map(self._frame, claim.frames, path.frames)):
             return None
-        pairs = list(zip(claim.registers, path.registers, strict=True))
-        for wanted, frame in zip(claim.frames, path.frames, strict=True):
-            pairs += zip(wanted.saved, frame.saved, strict=True)
-        pairs += [(claim.packet_size, path.size), (claim.packet_meta, path.meta)]
-        pairs += zip(claim.references, held, strict=True)
-        if not all(self._value(wanted, path.value(value)) for wanted, value in pairs):
-            return None
-        if not all(map(self._frame, range(len(path.frames)))):
-            return None
-        for fact in claim.facts:
-            found = definition(fact)
-            if found is not None and found[0] in self.words:
-                self._operands(*found)
-        for fact in claim.facts:
-            self._solve(fact)
+        for node in reversed(claim.nodes):
+            if node.op is not None and node in self.words:
+                self._operands(node, node.op)
+        for node in claim.nodes:
+            self._computed(node)
         return self.wanted + [substitute(fact, self._replaced) for fact in claim.facts]
+
+    def _values(self, wanted: Sequence[Value], values: Sequence[Value]) -> bool:
+        return len(wanted) == len(values) and all(map(self._value, wanted, map(self.path.value, values)))
 
     def _value(self, wanted: Value, value: Value) -> bool:
         if isinstance(wanted, Bad):
@@ -56,24 +54,20 @@ class Matching:
         return same and isinstance(value, Pointer) and all(map(self._word, wanted[1:], value[1:]))
 
     def _word(self, wanted: Word, word: Word) -> bool:
-        word = self.path.known.resolved(word)
         if wanted.node is not None and wanted.node not in self.words:
             self.words[wanted.node] = word.plus(-wanted.offset)
             return True
-        expected = self.path.known.resolved(self._replaced(wanted))
-        if expected.node is None:  # nothing to ask the solver where they cannot be equal
-            lo, hi = self.path.known.bounds(word)
-            if not lo <= expected.offset <= hi:
-                return False
+        expected = self._replaced(wanted)
         self.wanted.append(equal(expected, word))
-        return True
+        (a, b), (c, d) = map(self.path.known.bounds, (expected, word))
+        return a <= d and c <= b  # else there is nothing to ask the solver: they cannot be equal
 
-    def _frame(self, depth: int) -> bool:
-        wanted, frame = self.claim.frames[depth], self.path.frames[depth]
+    def _frame(self, wanted: FrameClaim, frame: Frame) -> bool:
         if wanted.initialised & ~frame.initialised:
             return False
         for offset, size, value in wanted.cells:
-            if not isinstance(value, Bad) and not self._value(value, self._cell(frame, offset, size)):
+            held = self.path.value(self.path.read_stack(frame, offset, size))
+            if not isinstance(value, Bad) and not self._value(value, held):
                 return False
         # A slot of which the claim says nothing holds a number, if it may be read.
         told = {offset for offset, _, value in wanted.cells if not isinstance(value, Word)}
@@ -81,34 +75,25 @@ class Matching:
         readable = [slot for slot in slots if wanted.initialised >> slot & 0xFF == 0xFF]
         return all(isinstance(self.path.value(frame.pointer_at(slot) or ZERO), Word) for slot in readable)
 
-    def _cell(self, frame: Frame, offset: int, size: int) -> Value:
-        return self.path.value(self.path.read_stack(frame, offset, size))
+    def _operands(self, node: Node, op: WordOp) -> None:
+        """Choose words for the operands of a node that stands somewhere."""
+        word, known = self.words[node], self.words[node].node
+        args = known.args if known is not None and known.op is not None and known.op.kind is op.kind else ()
+        if not args:
+            args = (self.path.compute(OpKind.ZEXT, word, width=op.source) if op.source else word,) * 2
+        for wanted, arg in zip(node.args, args, strict=False):
+            if wanted.node is not None:
+                self.words.setdefault(wanted.node, arg.plus(-wanted.offset))
 
-    def _operands(self, symbol: Node, node: Node) -> None:
-        word = self.words[symbol]
-        known = None if word.node is None or word.offset else self.path.known.definitions.get(word.node, word.node)
-        alike = known is not None and known.op is not None and node.op is not None and known.op.kind is node.op.kind
-        if node.op is not None and node.op.source and not alike:
-            word = self.path.compute(OpKind.ZEXT, word, width=node.op.source)
-        for i, arg in enumerate(node.args):
-            if arg.node is not None and arg.node.op is None and arg.node not in self.words:
-                self.words[arg.node] = (known.args[i] if alike and known is not None else word).plus(-arg.offset)
-
-    def _solve(self, fact: Formula) -> None:
-        """Where a fact is an equation with a sum that one symbol was not met before, take what makes it true."""
-        if not isinstance(fact, Compare) or fact.right.node is None or fact.right.node.op is None:
+    def _computed(self, node: Node) -> None:
+        """Give a node its word; a symbol that stands for nothing is 0.  Those that it is computed from have theirs."""
+        if node.op is None:
+            self.words.setdefault(node, ZERO)
             return
-        node = fact.right.node
-        (left, right), kind = (node.args * 2)[:2], node.op.kind if node.op is not None else None
-        if kind is OpKind.ADD and right.node is not None and right.node.op is None and right.node not in self.words:
-            rest = self.path.compute(OpKind.SUB, self._replaced(fact.left), self._replaced(left))
-            self.words[right.node] = rest.plus(-fact.right.offset - right.offset)
+        word = self.path.known.compute(node.op, tuple(map(self._replaced, node.args)))
+        if self.words.setdefault(node, word) != word:
+            self.wanted.append(equal(self.words[node], word))
 
     def _replaced(self, word: Word) -> Word:
-        """A word of the claim in terms of the path; a symbol that stands for nothing is 0."""
-        node = word.node
-        if node is None:
-            return word
-        if node not in self.words and node.op is not None:
-            self.words[node] = self.path.known.compute(node.op, tuple([self._replaced(arg) for arg in node.args]))
-        return self.words.setdefault(node, ZERO).plus(word.offset)
+        """A word of the claim in terms of the path."""
+        return word if word.node is None else self.words[word.node].plus(word.offset)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Final
 
 from prevail_py.checker.certificate import STACK_SIZE, Bad, Pointer, Region, Value
-from prevail_py.checker.state import NEVER_NULL, NotSupported, Path
-from prevail_py.checker.words import MASK, ZERO, AtMost, Cases, Formula, Word, between, equal, number, signed_between
+from prevail_py.checker.state import NEVER_NULL, Frame, NotSupported, Path
+from prevail_py.checker.words import MASK, ZERO, AtMost, Word, between, equal, number, signed_between
 from prevail_py.objects.program import MapSpec, Program
 from prevail_py.platforms.model import FieldKind, MapType, Platform, ProgramType
 from prevail_py.words import OpKind
@@ -67,9 +67,11 @@ class Memory:
                 pass
             case "packet":
                 allowed = not write or self.type.read_write_packet
-                behind = Cases((signed_between(start, 0, MASK >> 1), (AtMost((path.meta,), (start,), 0),)))
+                packet_size, meta = path.packet
+                first = ZERO if path.known.bounds(start)[1] <= MASK >> 1 else meta
+                within = AtMost((first,), (start,), 0), AtMost((end,), (packet_size,), 0)
                 near = signed_between(start, -(1 << 62), 1 << 62)  # so that the end does not wrap
-                path.require("the packet holds the access", behind, AtMost((end,), (path.size,), 0), *near)
+                path.require("the packet holds the access", *within, *near)
                 limit = -1
             case "map value":
                 limit, use = self.spec(path, region).value_size, self.map_type(path, region).value_access
@@ -89,54 +91,50 @@ class Memory:
             bounds = (*between(start, 0, limit), *between(end, 0, limit))
             path.require(f"the access lies within {limit} bytes of {region.kind}", *bounds)
         if region.kind == "stack" and read:
-            self._initialised(path, path.frames[region.number].initialised, start, end)
+            self._written(path, path.frames[region.number], start, end)
 
-    def _initialised(self, path: Path, initialised: int, start: Word, end: Word) -> None:
-        runs: list[tuple[Formula, ...]] = [(equal(start, end),)]
-        at = 0
-        while initialised >> at:
-            rest = initialised >> at
-            at += (rest & -rest).bit_length() - 1
-            rest = ~(initialised >> at)
-            length = (rest & -rest).bit_length() - 1
-            runs.append((*between(start, at, at + length), *between(end, at, at + length)))
-            at += length
-        path.require("the bytes of the stack that are read were written", Cases(tuple(runs)))
+    def _written(self, path: Path, frame: Frame, start: Word, end: Word) -> None:
+        """Require that the bytes between are among those without a gap from the lowest that may be the first."""
+        first = path.known.bounds(start)[0]
+        gap = ~(frame.initialised >> min(first, STACK_SIZE))
+        last = first + (gap & -gap).bit_length() - 1
+        goals = (*between(start, first, last), *between(end, first, last)) if first < last else (equal(start, end),)
+        path.require("the bytes of the stack that are read were written", *goals)
 
     def _is_field(self, path: Path, at: Pointer, size: Word, read: bool, write: bool) -> bool:
-        offset, size = path.known.resolved(at.offset), path.known.resolved(size)
-        if offset.node is not None or size.node is not None:
+        offset, length = path.constant(at.offset), path.constant(size)
+        if offset is None or length is None:
             return False
         if at.region.kind == "context":
             if not self.type.context_known:
                 raise NotSupported(path.slot, f"the context of {self.type.name} programs")
-            readable = self.type.context_read(offset.offset, size.offset) is not None
-            return (readable or not read) and (not write or self.type.context_write(offset.offset, size.offset))
+            readable = self.type.context_read(offset, length) is not None
+            return (readable or not read) and (not write or self.type.context_write(offset, length))
         item = self.platform.objects.get(at.region.name)
         if item is None:
             raise NotSupported(path.slot, f"the fields of a {at.region.name}")
-        return not write and item.may_read(offset.offset, size.offset)
+        return not write and item.may_read(offset, length)
 
     def load(self, path: Path, at: Pointer, size: int) -> Value:
         """What an allowed load yields: memory that others can change holds some number."""
-        offset = path.known.resolved(at.offset)
+        offset = path.constant(at.offset)
         if at.region.kind == "stack":
-            frame = path.frames[at.region.number]
-            if offset.node is None and offset.offset + size <= STACK_SIZE:
-                return path.read_stack(frame, offset.offset, size)
-            lo, hi = self._touched(path, at.offset, size)
+            frame, (lo, hi) = path.frames[at.region.number], self._touched(path, at.offset, size)
+            if hi - lo == size:
+                return path.read_stack(frame, lo, size)
             if size == 8 and any(frame.pointer_at(slot) is not None for slot in range(lo & ~7, hi, 8)):
                 return Bad.UNUSABLE
-        elif at.region.kind == "map value" and offset.node is None:
+        elif at.region.kind == "map value" and offset is not None:
             spec = self.spec(path, at.region)
-            if spec.read_only and spec.initial is not None and offset.offset + size <= len(spec.initial):
-                return number(int.from_bytes(spec.initial[offset.offset : offset.offset + size], "little"))
-        elif at.region.kind == "context":
-            return self._field(path, self.type.context_read(offset.offset, size), size)
+            if spec.read_only and spec.initial is not None and offset + size <= len(spec.initial):
+                return number(int.from_bytes(spec.initial[offset : offset + size], "little"))
+        elif at.region.kind == "context" and offset is not None:
+            return self._field(path, self.type.context_read(offset, size), size)
         return path.some(size)
 
     def _field(self, path: Path, kind: FieldKind | None, size: int) -> Value:
-        packet = {FieldKind.PACKET: ZERO, FieldKind.PACKET_END: path.size, FieldKind.PACKET_META: path.meta}
+        packet_size, meta = path.packet
+        packet = {FieldKind.PACKET: ZERO, FieldKind.PACKET_END: packet_size, FieldKind.PACKET_META: meta}
         if kind is None or kind is FieldKind.SCALAR:
             return path.some(size)
         if kind in packet:
@@ -174,7 +172,7 @@ class Memory:
         frame = path.frames[at.region.number]
         least, most = path.known.bounds(size)
         lo, hi = self._touched(path, at.offset, min(most, MAX_SIZE))
-        if path.known.resolved(at.offset).node is None:
+        if path.constant(at.offset) is not None:
             sure = min(lo + least, STACK_SIZE)
             frame.initialised |= (1 << sure) - (1 << lo)
             if all_of_it:

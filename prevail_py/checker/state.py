@@ -6,17 +6,19 @@ meaning only as the eight bytes of an aligned slot.  ``Bad.UNUSABLE`` in a byte 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Iterable, Mapping
+from typing import Final, TypeAlias
 
 from prevail_py.checker.certificate import STACK_SIZE, Bad, Claim, Pointer, Region, Value
-from prevail_py.checker.knowledge import Dead, Knowledge, Solver
-from prevail_py.checker.words import NEVER, ZERO, Formula, Word, between, number
+from prevail_py.checker.knowledge import Dead, Knowledge
+from prevail_py.checker.solver import Solver
+from prevail_py.checker.words import NEVER, ZERO, Formula, Word, between, number, signed_between
 from prevail_py.words import OpKind, WordOp
 
 __all__ = ["NEVER_NULL", "Dead", "Frame", "NotSupported", "Path", "Refused", "frame_pointer", "of_claim"]
 
 NEVER_NULL: Final = number(1)
+MAX_PACKET_SIZE: Final = (1 << 31) - 1
 
 
 class Refused(Exception):  # noqa: N818 - an answer
@@ -31,25 +33,25 @@ class NotSupported(Refused):
     """The checker has no model of what the program does there."""
 
 
+Byte: TypeAlias = tuple[Value, int]
+
+
 class Frame:
     """A stack frame; ``saved`` are the caller's R6-R9.
 
     Where a helper called the function, its arguments follow, and how often it did so before, if that is known.
     """
 
-    def __init__(self, saved: tuple[Value, ...] = (), initialised: int = 0) -> None:
-        self.bytes: dict[int, tuple[Value, int]] = {}
-        self.initialised = initialised
-        self.saved = saved
+    def __init__(self, saved: Iterable[Value] = (), initialised: int = 0, bytes: Mapping[int, Byte] = {}) -> None:
+        self.saved, self.initialised, self.bytes = tuple(saved), initialised, dict(bytes)
 
     def put(self, offset: int, size: int, value: Value) -> None:
         """Write a value; a pointer that is not kept whole in an aligned slot becomes a number."""
         whole = isinstance(value, Word) or (size == 8 and offset % 8 == 0)
         for k in range(size):
+            self.bytes.pop(offset + k, None)
             if whole:
-                self.bytes[offset + k] = (value, k)
-            else:
-                self.bytes.pop(offset + k, None)
+                self.bytes[offset + k] = value, k
 
     def forget(self, lo: int, hi: int, certain: bool = False) -> None:
         """The bytes ``lo..hi`` (exclusive) hold numbers now, certainly or perhaps."""
@@ -76,7 +78,7 @@ class Path:
         self.registers: list[Value] = [Bad.UNWRITTEN] * 11
         self.frames: list[Frame] = []
         self.calls: tuple[int, ...] = ()
-        self.size = self.meta = ZERO
+        self.packet = [ZERO, ZERO]
         self.references: list[Word] = []
         self.pending: list[tuple[int, str, tuple[Formula, ...]]] = []
         self.slot = 0
@@ -86,10 +88,8 @@ class Path:
         self.settle()
         other = Path(self.known.copy(), self.solver)
         other.registers, other.references = list(self.registers), list(self.references)
-        for frame in self.frames:
-            other.frames.append(Frame(frame.saved, frame.initialised))
-            other.frames[-1].bytes = dict(frame.bytes)
-        other.calls, other.size, other.meta, other.slot = self.calls, self.size, self.meta, self.slot
+        other.frames = [Frame(frame.saved, frame.initialised, frame.bytes) for frame in self.frames]
+        other.calls, other.packet, other.slot = self.calls, list(self.packet), self.slot
         return other
 
     # What must hold -------------------------------------------------------------------------------------------------
@@ -100,6 +100,24 @@ class Path:
         if rest:
             self.pending.append((self.slot, what, rest))
 
+    def shows(self, goals: Iterable[Formula]) -> bool:
+        """Whether formulas hold in all runs on the path, as far as it is known."""
+        rest = [goal for goal in goals if not self.known.holds(goal)]
+        return not rest or bool(self.solver.proves(self.known.facts, rest))
+
+    def move_packet(self) -> None:
+        """Packet pointers are of no use any more, and the packet has some other extent."""
+        self.spoil(lambda pointer: pointer.region.kind == "packet")
+        self.set_packet(True, self.packet[1] != ZERO)
+
+    def set_packet(self, packet: bool, meta: bool) -> None:
+        """Some packet, and some metadata in front of it, if there are any: assumptions of ``docs/safety.md``."""
+        self.packet = [self.known.unknown(0, MAX_PACKET_SIZE) if packet else ZERO, ZERO]
+        if meta:
+            self.packet[1] = self.known.unknown()
+            for fact in signed_between(self.packet[1], -256, 1):
+                self.known.assume(fact)
+
     def impossible(self, what: str) -> Dead:
         """Prove that no run gets here, where the path cannot go on.  Raises Dead, Refused."""
         self.require(what, NEVER)
@@ -107,22 +125,21 @@ class Path:
         return Dead()
 
     def settle(self) -> None:
-        """Prove what is pending from what is known so far.  Raises Refused, or Dead where no run gets here."""
+        """Prove what is pending from what is known so far.  Raises Refused."""
         pending, self.pending = self.pending, []
         goals = [formula for _, _, formulas in pending for formula in formulas]
-        if not goals or (NEVER not in goals and self.solver.proves(self.known.facts, goals)):
+        if not goals or self.solver.proves(self.known.facts, goals):
             return
-        if self.solver.proves(self.known.facts):
-            raise Dead
         for slot, what, formulas in pending:
             answer = self.solver.proves(self.known.facts, formulas)
             if not answer:
                 raise Refused(slot, f"{what}: {'not shown within the resources' if answer is None else 'not so'}")
 
-    def learn(self, formula: Formula) -> None:
-        """Go on with the runs in which a formula holds.  Raises Dead where there are none, Refused."""
+    def learn(self, *formulas: Formula) -> None:
+        """Go on with the runs in which formulas hold.  Raises Dead where there are none, Refused."""
         self.settle()  # what was to be proved must not rest on what is learnt after it
-        self.known.assume(formula)
+        for formula in formulas:
+            self.known.assume(formula)
 
     def number(self, value: Value, what: str) -> Word:
         """A value that must be a number."""
@@ -140,6 +157,11 @@ class Path:
         """An unknown number of ``size`` bytes."""
         return self.known.unknown(0, (1 << 8 * size) - 1)
 
+    def constant(self, word: Word) -> int | None:
+        """The number that a word is known to be."""
+        word = self.known.resolved(word)
+        return word.offset if word.node is None else None
+
     def value(self, held: Value) -> Value:
         """A value, with a pointer that is known to be null as the number it is."""
         null = isinstance(held, Pointer) and self.known.resolved(held.base) == ZERO
@@ -155,6 +177,12 @@ class Path:
         for frame in self.frames:
             frame.saved = tuple(change(value) for value in frame.saved)
             frame.bytes = {at: (change(value), k) for at, (value, k) in frame.bytes.items()}
+
+    def release(self, pointer: Pointer) -> None:
+        """Give a reference back: what points to the object, or may have been made from it, is of no use any more."""
+        self.references = [held for held in self.references if held != pointer.base]
+        kept, kind = (*self.references, NEVER_NULL), pointer.region.kind
+        self.spoil(lambda at: at.region.kind == kind and at.base not in kept)
 
     def read_stack(self, frame: Frame, offset: int, size: int) -> Value:
         """What a load of ``size`` bytes at a constant offset yields."""
@@ -184,11 +212,11 @@ def frame_pointer(depth: int) -> Pointer:
 
 def of_claim(claim: Claim, calls: tuple[int, ...], solver: Solver) -> Path:
     """The path that starts in any of the states of a claim.  Raises Dead where there are none."""
-    path = Path(Knowledge(claim.last), solver)
+    path = Path(Knowledge(claim.nodes), solver)
     path.calls, path.registers, path.references = calls, list(claim.registers), list(claim.references)
-    path.size, path.meta = claim.packet_size, claim.packet_meta
+    path.packet = list(claim.packet)
     for each in claim.frames:
-        path.frames.append(Frame(tuple(each.saved), each.initialised))
+        path.frames.append(Frame(each.saved, each.initialised))
         for offset, size, value in each.cells:
             path.frames[-1].put(offset, size, value)
             if isinstance(value, Word) and size < 8:  # it is what the bytes are, zero-extended

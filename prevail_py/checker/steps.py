@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Final
 
 from prevail_py.checker.certificate import Bad, Pointer, Region, Value
-from prevail_py.checker.knowledge import Dead
 from prevail_py.checker.memory import Memory
 from prevail_py.checker.state import NEVER_NULL, NotSupported, Path
 from prevail_py.checker.words import ZERO, Compare, Word, number, signed_between
@@ -97,6 +96,8 @@ class Steps:
                 if not isinstance(value, Pointer) or value.region.kind != "context" or value.offset != ZERO:
                     raise path.impossible("r6 is the context")
                 path.registers[:6] = [path.some(size)] + [Bad.UNWRITTEN] * 5
+            case isa.Jump() | isa.MayGoto():
+                pass
             case _:
                 raise NotSupported(path.slot, f"the instruction {type(instruction).__name__}")
 
@@ -147,29 +148,29 @@ class Steps:
         if isinstance(left, Word) and isinstance(right, Word):
             path.learn(Compare(comparison, left, right, instruction.width))
             return
-        if isinstance(left, Word):
-            left, right, comparison = right, left, comparison.swapped
-        if instruction.width != 64 or not isinstance(left, Pointer):
+        if instruction.width != 64:
             return
-        if isinstance(right, Pointer):
-            if left[:2] == right[:2]:
-                self._compare_offsets(path, comparison, left, right)
-            elif comparison is Comparison.EQ:  # what equals the address of something is not null
-                for one, other in ((left, right), (right, left)):
-                    if one.offset == ZERO and self._not_null(path, other) and self._near(path, other):
-                        path.learn(Compare(Comparison.NE, one.base, ZERO))
-        elif right == ZERO and comparison in (Comparison.EQ, Comparison.NE):
-            if left.offset == ZERO:
-                path.learn(Compare(comparison, left.base, ZERO))
-            elif comparison is Comparison.EQ and self._near(path, left) and self._not_null(path, left):
-                path.settle()
-                raise Dead  # the address of something is not 0
+        if isinstance(left, Pointer) and isinstance(right, Pointer) and left[:2] == right[:2]:
+            self._compare_offsets(path, comparison, left, right)
+            return
+        for one, other, relation in ((left, right, comparison), (right, left, comparison.swapped)):
+            origin = one.base if isinstance(one, Pointer) and one.offset == ZERO else one
+            if not isinstance(origin, Word):
+                continue
+            if other == ZERO and relation in (Comparison.EQ, Comparison.NE):
+                path.learn(Compare(relation, origin, ZERO))
+            elif isinstance(other, Pointer) and relation is Comparison.EQ and self._is_somewhere(path, other):
+                path.learn(Compare(Comparison.NE, origin, ZERO))
 
-    def _near(self, path: Path, pointer: Pointer, lowest: int = -_NEAR) -> bool:
+    def _is_somewhere(self, path: Path, pointer: Pointer) -> bool:
+        """Whether the address is not 0."""
+        return self._not_null(path, pointer) and self._near(path, pointer, -_NEAR)
+
+    def _near(self, path: Path, pointer: Pointer, lowest: int) -> bool:
         """Whether the address cannot wrap, nor be 0."""
         if path.known.bounds(pointer.offset.plus(-lowest))[1] <= _NEAR - lowest:
             return True
-        return bool(path.solver.proves(path.known.facts, signed_between(pointer.offset, lowest, _NEAR)))
+        return path.shows(signed_between(pointer.offset, lowest, _NEAR))
 
     def _not_null(self, path: Path, pointer: Pointer) -> bool:
         return path.known.bounds(pointer.base)[0] > 0

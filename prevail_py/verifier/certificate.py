@@ -30,11 +30,13 @@ from prevail_py.verifier.fixpoint import CallString, Fixpoint
 from prevail_py.verifier.state import Frame, State
 from prevail_py.verifier.values import Pointer, RegionKind, Special, Value
 from prevail_py.verifier.verdict import Discharged
+from prevail_py.words import OpKind, WordOp
 
 __all__ = ["certificate", "document"]
 
 _MASK: Final = (1 << 64) - 1
 _NOTHING: Final = (Special.POISON, Special.UNINITIALISED)
+_ADD, _AND, _MUL, _UMOD = WordOp(OpKind.ADD), WordOp(OpKind.AND), WordOp(OpKind.MUL), WordOp(OpKind.UMOD)
 _NAMED: Final = frozenset({RegionKind.MEMORY, RegionKind.OBJECT})
 
 
@@ -127,27 +129,85 @@ def _states(states: Iterable[State]) -> list[dict[str, Any]]:
 
 
 class _Writer:
-    """Writes one state, its symbols numbered in the order in which they are met."""
+    """Writes one state.  Its nodes are symbols, operations that they are known to be, and those in facts."""
 
     def __init__(self, state: State) -> None:
         self.state = state
+        self.statements = sorted(statements_of(state.facts), key=_order)
+        self.definitions = {each.symbol: each for each in self.statements if isinstance(each, Defined)}
         self.numbers: dict[Symbol, int] = {NO_SYMBOL: 0}
+        self.nodes: list[list[Any]] = []
+        self.operations: dict[str, int] = {}
+        self._forget_what_is_gone()
+
+    def _forget_what_is_gone(self) -> None:
+        """Keep how a symbol was computed only where all operands still stand somewhere, or matter to another symbol.
+
+        The rest says no more of the symbol than its ranges do, and its differences from others, and the
+        checker would have to guess the operands.
+        """
+        state = self.state
+        values: list[Value] = [*state.registers, state.packet_size, state.packet_meta, *state.references]
+        for frame in state.frames:
+            values += [*frame.saved, *(content for _, content in frame.cells.values())]
+        standing = {NO_SYMBOL}
+        for value in values:
+            terms = (value.base, value.offset) if isinstance(value, Pointer) else (value,)
+            standing.update(term.symbol for term in terms if isinstance(term, Term))
+        reached, pending = set(standing), list(standing)
+        while pending:
+            defined = self.definitions.get(pending.pop())
+            operands = {arg.symbol for arg in defined.args} - reached if defined else set()
+            reached |= operands
+            pending += operands
+        self.definitions = {symbol: each for symbol, each in self.definitions.items() if symbol in reached}
+        while True:
+            uses = Counter(symbol for each in self.definitions.values() for symbol in {arg.symbol for arg in each.args})
+            gone = {s for s, n in uses.items() if n == 1 and s not in standing and s not in self.definitions}
+            kept = {s: each for s, each in self.definitions.items() if gone.isdisjoint(a.symbol for a in each.args)}
+            if len(kept) == len(self.definitions):
+                return
+            self.definitions = kept
 
     def document(self) -> dict[str, Any]:
         state = self.state
         written = {
+            "nodes": self.nodes,
             "registers": [self.value(value) for value in state.registers],
             "frames": [self.frame(frame) for frame in state.frames],
             "packet": [self.term(state.packet_size), self.term(state.packet_meta)],
             "references": [self.term(base) for base in state.references],
         }
-        return {**written, "facts": self.facts(state.facts)}
+        return {**written, "facts": self.facts()}
 
     def term(self, term: Term) -> list[int]:
-        return [self.numbers.setdefault(term.symbol, len(self.numbers)), term.offset]
+        self.meet(term.symbol)
+        return [self.numbers[term.symbol], term.offset]
 
     def word(self, symbol: Symbol) -> list[int]:
         return self.term(Term(symbol, 0))
+
+    def meet(self, symbol: Symbol) -> None:
+        """Make a node of a symbol, after those of the operands it was computed from."""
+        pending = [symbol]
+        while pending:
+            defined = self.definitions.get(pending[-1])
+            unmet = [arg.symbol for arg in defined.args if arg.symbol not in self.numbers] if defined else []
+            pending += unmet
+            if not unmet and (symbol := pending.pop()) not in self.numbers:
+                if defined:
+                    self.numbers[symbol] = self.operation(defined.op, *map(self.term, defined.args))[0]
+                else:
+                    self.nodes.append([])
+                    self.numbers[symbol] = len(self.nodes)
+
+    def operation(self, op: WordOp, *args: list[int]) -> list[int]:
+        """The node of an operation, as a word."""
+        node = [op.kind.value, op.width, op.source, *args]
+        number = self.operations.setdefault(str(node), len(self.nodes) + 1)
+        if number > len(self.nodes):
+            self.nodes.append(node)
+        return [number, 0]
 
     def value(self, value: Value) -> Any:
         if isinstance(value, Term):
@@ -167,20 +227,29 @@ class _Writer:
 
     # Facts --------------------------------------------------------------------------------------------------------
 
-    def facts(self, facts: Facts) -> list[list[Any]]:
+    def facts(self) -> list[list[Any]]:
         """What is known of symbols that stand somewhere, and of those that these were computed from."""
-        statements = list(statements_of(facts))
-        reached = set(self.numbers)
-        for each in sorted(statements, key=_order):
-            if isinstance(each, Defined) and each.symbol in reached:
-                reached.update(each.symbols())
-        for each in statements:
+        for each in self.statements:
             if isinstance(each, Equation):
-                unmet = [(symbol, c) for symbol, c in each.parts if symbol not in reached]
-                if len(unmet) == 1 and unmet[0][1] in (1, -1):
-                    reached.add(unmet[0][0])  # it is what the equation makes of the others
-        kept = sorted((each for each in statements if reached.issuperset(each.symbols())), key=_order)
+                unmet = [(symbol, c) for symbol, c in each.parts if symbol not in self.numbers]
+                if len(unmet) == 1 < len(each.parts) and unmet[0][1] in (1, -1):
+                    self.numbers[unmet[0][0]] = self.sum_of(each, *unmet[0])[0]
+        statements = [each for each in self.statements if not isinstance(each, Difference)] + self.differences()
+        kept = [each for each in statements if self.numbers.keys() >= set(each.symbols())]
         return [fact for each in kept for fact in self.fact(each)]
+
+    def differences(self) -> list[Statement]:
+        """The differences between symbols that have a node, those that follow through one that has none included."""
+        most = {(each.left, each.right): each.most for each in self.statements if isinstance(each, Difference)}
+        for gone in sorted({symbol for pair in most for symbol in pair} - self.numbers.keys()):
+            lefts = [(left, c) for (left, right), c in most.items() if right == gone]
+            rights = [(right, c) for (left, right), c in most.items() if left == gone]
+            most = {pair: c for pair, c in most.items() if gone not in pair}
+            for left, a in lefts:
+                for right, b in rights:
+                    if left != right:
+                        most[left, right] = min(a + b, most.get((left, right), a + b))
+        return [Difference(*pair, c) for pair, c in sorted(most.items())]
 
     def fact(self, statement: Statement) -> list[list[Any]]:
         match statement:
@@ -191,38 +260,34 @@ class _Writer:
                 above = [[order, width, self.word(symbol), ends[1]]] if hi < least + (1 << width) - 1 else []
                 return below + above
             case Bits(symbol, value, mask):
-                known = [0, ~mask & _MASK]
-                return [["==", 64, [0, value & ~mask & _MASK], ["and", 64, 0, self.word(symbol), known]]]
+                known = self.operation(_AND, self.word(symbol), [0, ~mask & _MASK])
+                return [["==", 64, [0, value & ~mask & _MASK], known]]
             case Congruent(symbol, divisor, rest):
-                return [["==", 64, [0, rest], ["umod", 64, 0, self.word(symbol), [0, divisor]]]]
+                return [["==", 64, [0, rest], self.operation(_UMOD, self.word(symbol), [0, divisor])]]
             case Difference(left, right, most):
                 return [["sum", [self.word(left)], [self.word(right)], most]]
             case Subtraction(result, left, right, constant):
                 one, other = [self.word(result), self.word(right)], [self.word(left)]
                 return [["sum", one, other, constant], ["sum", other, one, -constant]]
             case Defined(symbol, op, args):
-                operation = [op.kind.value, op.width, op.source, *(self.term(arg) for arg in args)]
-                return [["==", 64, self.word(symbol), operation]]
-            case Equation(parts, constant):
-                return [self.equation(parts, constant)]
+                computed = self.operation(op, *map(self.term, args))
+                return [["==", 64, self.word(symbol), computed]] if computed != self.word(symbol) else []
+            case Equation():
+                return [["==", 64, [0, 0], self.sum_of(statement)]]
 
-    def equation(self, parts: tuple[tuple[Symbol, int], ...], constant: int) -> list[Any]:
-        """``constant' == sum of the others``, last the newest symbol with the coefficient 1 or -1, if there is one."""
-        unit = [(s, c) for s, c in parts if c in (1, -1)]
-        last = next((part for part in unit if part[0] not in self.numbers), unit[-1] if unit else parts[-1])
-        sign = -1 if last[1] == -1 else 1
-        total: list[Any] = [0, constant * sign & _MASK]
-        for symbol, c in (*(part for part in parts if part != last), last):
-            times = c * sign & _MASK
-            term = self.word(symbol) if times == 1 else ["mul", 64, 0, self.word(symbol), [0, times]]
-            total = ["add", 64, 0, total, term]
-        return ["==", 64, [0, 0], total]
+    def sum_of(self, equation: Equation, symbol: Symbol = NO_SYMBOL, coefficient: int = -1) -> list[int]:
+        """The sum of an equation's parts; with a symbol whose coefficient is 1 or -1, what it makes of that one."""
+        total = [0, equation.constant * -coefficient & _MASK]
+        for other, c in equation.parts:
+            if other != symbol:
+                times = [0, c * -coefficient & _MASK]
+                term = self.word(other) if times[1] == 1 else self.operation(_MUL, self.word(other), times)
+                total = self.operation(_ADD, total, term) if total != [0, 0] else term
+        return total
 
 
-def _order(statement: Statement) -> tuple[int, str, str]:
-    """Definitions first, each before those of its operands, which are older: so symbols are found in this order."""
-    newest = -statement.symbol if isinstance(statement, Defined) else 0
-    return newest, type(statement).__name__, str(statement)
+def _order(statement: Statement) -> tuple[str, str]:
+    return type(statement).__name__, str(statement)
 
 
 def statements_of(facts: Facts) -> Iterator[Statement]:
