@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import errno
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from prevail_py.cli.ebpf.bpftool_maps import MAP_VERBS
+from prevail_py.cli.ebpf.bpftool_words import Words, one, pin, select
 from prevail_py.cli.ebpf.grammar import BPFTOOL
 from prevail_py.cli.ebpf.opening import open_programs, type_of_section
 from prevail_py.cli.support import EXIT_OK, InputError, bad_input
@@ -15,59 +16,14 @@ from prevail_py.host.context.model import HostError
 
 if TYPE_CHECKING:
     from prevail_py.cli.ebpf.shell import Shell
+    from prevail_py.libbpf.handles import bpf_map
 
 __all__ = ["bpftool"]
 
 
-class _Words:
-    """What is left of a command line."""
-
-    def __init__(self, words: list[str]) -> None:
-        self.words = words
-
-    def next(self, what: str) -> str:
-        """The next word.  Raises :class:`InputError` where there is none."""
-        if not self.words:
-            raise InputError(f"ebpf: {what} is wanted")
-        return self.words.pop(0)
-
-    def number(self, what: str) -> int:
-        """The next word as a number."""
-        text = self.next(what)
-        try:
-            return int(text, 0)
-        except ValueError:
-            raise InputError(f"ebpf: {what}: {text!r} is no number") from None
-
-    def options(self, *known: str) -> dict[str, str]:
-        """The rest, as pairs of a keyword and a value."""
-        found: dict[str, str] = {}
-        while self.words:
-            name = self.words.pop(0)
-            if name not in known or name in found:
-                raise InputError(f"ebpf: {name!r} is not expected (there are: {', '.join(known)})")
-            found[name] = self.next(name)
-        return found
-
-    def data(self) -> bytes:
-        """Bytes up to the next keyword: decimal, or hexadecimal after ``hex`` or with 0x."""
-        base = 10
-        if self.words[:1] == ["hex"]:
-            base = 16
-            self.words.pop(0)
-        out = bytearray()
-        while self.words and self.words[0] not in ("value", "key", "any", "exist", "noexist"):
-            text = self.words.pop(0)
-            try:
-                out.append(int(text, 16 if text.startswith("0x") else base))
-            except ValueError:
-                raise InputError(f"ebpf: {text!r} is no byte") from None
-        return bytes(out)
-
-
 def bpftool(shell: Shell, words: list[str]) -> int:
     """Run ``prog``, ``map`` or ``link`` with what follows.  Raises :class:`InputError` and :class:`HostError`."""
-    noun, rest = words[0], _Words(words[1:])
+    noun, rest = words[0], Words(words[1:])
     verb = rest.next(f"{noun}: one of {', '.join(BPFTOOL[noun])}") if rest.words else "show"
     found = [each for each in BPFTOOL[noun] if each.startswith(verb)]
     if not found:
@@ -78,43 +34,11 @@ def bpftool(shell: Shell, words: list[str]) -> int:
     return _HANDLERS[noun, found[0]](shell, rest)
 
 
-def _select(shell: Shell, kind: str, rest: _Words) -> list[dict[str, Any]]:
-    """The objects that ``id N``, ``pinned PATH``, ``name NAME`` or ``tag TAG`` mean; all without any of these."""
-    if not rest.words or rest.words[0] not in ("id", "pinned", "name", "tag"):
-        return shell.objects(kind)
-    how = rest.next("id, pinned, name or tag")
-    if how == "id":
-        return [shell.info(kind, rest.number("id"))]
-    wanted = rest.next(how)
-    found = [
-        info
-        for info in shell.objects(kind)
-        if (wanted in info["pins"] if how == "pinned" else wanted in (_name(info), info.get("tag")))
-    ]
-    if not found:
-        raise HostError(errno.ENOENT, f"no {kind} {how} {wanted}")
-    return found
-
-
-def _one(shell: Shell, kind: str, rest: _Words) -> dict[str, Any]:
-    if not rest.words or rest.words[0] not in ("id", "pinned", "name", "tag"):
-        raise InputError("ebpf: id N, pinned PATH or name NAME is wanted")
-    found = _select(shell, kind, rest)
-    if len(found) > 1:
-        raise InputError(f"ebpf: several of this name: {', '.join(str(info['id']) for info in found)}")
-    return found[0]
-
-
-def _name(info: Mapping[str, Any]) -> str:
-    name: str = info["spec"]["name"] if info["kind"] == "map" else info.get("name", "")
-    return name
-
-
 # Programs. ----------
 
 
-def _prog_show(shell: Shell, rest: _Words) -> int:
-    rows = [_program(info) for info in _select(shell, "program", rest)]
+def _prog_show(shell: Shell, rest: Words) -> int:
+    rows = [_program(info) for info in select(shell, "program", rest)]
     if shell.json:
         return shell.show(rows)
     for row in rows:
@@ -147,9 +71,19 @@ def _program(info: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _prog_load(shell: Shell, rest: _Words, everything: bool = False) -> int:
-    path, pin = rest.next("an object file"), rest.next("a path to pin at")
-    options = rest.options("type", "pinmaps")
+def _prog_load(shell: Shell, rest: Words, everything: bool = False) -> int:
+    path, where = rest.next("an object file"), rest.next("a path to pin at")
+    options: dict[str, str] = {}
+    reused: list[tuple[str, str, int]] = []
+    while rest.words:
+        if rest.words[0] == "map":
+            rest.words.pop(0)
+            how, which = rest.next("idx or name"), rest.next("which map of the object")
+            if how not in ("idx", "name"):
+                raise InputError(f"ebpf: {how!r} is not expected (there are: idx, name)")
+            reused.append((how, which, one(shell, "map", rest)["id"]))
+        else:
+            options |= rest.option("type", "pinmaps", "map", given=options)
     obj = open_programs(path, shell.session, shell.platform)
     if "type" in options:
         program_type, attach_type = type_of_section(options["type"], f"type {options['type']}", shell.platform)
@@ -159,9 +93,11 @@ def _prog_load(shell: Shell, rest: _Words, everything: bool = False) -> int:
             program.autoload = False
     places: list[str] = []
     try:
+        for how, which, id in reused:
+            _reuse(shell, obj.maps, how, which, id)
         obj.load()
         for program in obj.programs if everything else obj.programs[:1]:
-            place = f"{pin}/{program.program.name}" if everything else pin
+            place = f"{where}/{program.program.name}" if everything else where
             shell.session.call("pin", handle=program.fd, path=place)
             places.append(place)
         if "pinmaps" in options:
@@ -178,31 +114,37 @@ def _prog_load(shell: Shell, rest: _Words, everything: bool = False) -> int:
     return EXIT_OK
 
 
-def _prog_pin(shell: Shell, rest: _Words) -> int:
-    return _pin(shell, "program", rest)
+def _reuse(shell: Shell, maps: list[bpf_map], how: str, which: str, id: int) -> None:
+    """Let the object use a map that exists, in place of one of its own."""
+    from prevail_py.libbpf.syscalls import spec_of
+
+    found = [each for place, each in enumerate(maps) if which == (str(place) if how == "idx" else each.spec.name)]
+    if not found:
+        raise InputError(f"ebpf: the object has no map {how} {which}")
+    found[0].fd = shell.session.call("open_id", kind="map", id=id)
+    found[0].spec, found[0].reused = spec_of(shell.session, found[0].fd), True
 
 
-def _pin(shell: Shell, kind: str, rest: _Words) -> int:
-    info = _one(shell, kind, rest)
-    with shell.open(kind, info["id"]) as handle:
-        shell.session.call("pin", handle=handle, path=rest.next("a path to pin at"))
-    return EXIT_OK
+def _prog_pin(shell: Shell, rest: Words) -> int:
+    return pin(shell, "program", rest)
 
 
-def _prog_run(shell: Shell, rest: _Words) -> int:
-    info = _one(shell, "program", rest)
-    options = rest.options("data_in", "data_out", "ctx_in", "ctx_out", "repeat")
+def _prog_run(shell: Shell, rest: Words) -> int:
+    info = one(shell, "program", rest)
+    options = rest.options("data_in", "data_out", "data_size_out", "ctx_in", "ctx_out", "ctx_size_out", "repeat")
     data = _input(options.get("data_in"))
     context = _input(options.get("ctx_in"))
     repeat = options.get("repeat", "1")
-    if not repeat.isdecimal():
-        raise InputError(f"ebpf: repeat: {repeat!r} is no number")
+    for name in ("repeat", "data_size_out", "ctx_size_out"):
+        if not options.get(name, "1").isdecimal():
+            raise InputError(f"ebpf: {name}: {options[name]!r} is no number")
     with shell.open("program", info["id"]) as handle:
         result = shell.session.call("program_run", handle=handle, packet=data, context=context, repeat=int(repeat))
-    for name, content in (("data_out", result["packet"]), ("ctx_out", result["context"])):
-        if name in options:
-            with bad_input(options[name]):
-                Path(options[name]).write_bytes(content or b"")
+    for name, content in (("data", result["packet"]), ("ctx", result["context"])):
+        if f"{name}_out" in options:
+            place, size = options[f"{name}_out"], options.get(f"{name}_size_out")
+            with bad_input(place):
+                Path(place).write_bytes((content or b"")[: None if size is None else int(size)])
     if shell.json:
         return shell.show({"retval": result["value"], "duration": result["nanoseconds"]})
     print(
@@ -220,136 +162,32 @@ def _input(path: str | None) -> bytes | None:
         return Path(path).read_bytes()
 
 
-def _prog_dump(shell: Shell, rest: _Words) -> int:
+def _prog_dump(shell: Shell, rest: Words) -> int:
     from prevail_py.host.service.programs import to_program
+    from prevail_py.isa.encode import encode
     from prevail_py.objects.text import disassemble
 
     if rest.words[:1] == ["xlated"]:
         rest.words.pop(0)
-    info = _one(shell, "program", rest)
+    info = one(shell, "program", rest)
+    options = rest.options("file")
     with shell.open("program", info["id"]) as handle:
-        text = disassemble(to_program(shell.session.call("program_code", handle=handle)))
+        program = to_program(shell.session.call("program_code", handle=handle))
+    if "file" in options:
+        with bad_input(options["file"]):
+            Path(options["file"]).write_bytes(encode(program.code))
+        return EXIT_OK
+    text = disassemble(program)
     if shell.json:
         return shell.show({"id": info["id"], "text": text})
     print(text)
     return EXIT_OK
 
 
-# Maps. ----------
-
-
-def _map_show(shell: Shell, rest: _Words) -> int:
-    from prevail_py.libbpf.names import libbpf_bpf_map_type_str
-
-    rows = []
-    for info in _select(shell, "map", rest):
-        spec = info["spec"]
-        rows.append(
-            {
-                "id": info["id"],
-                "type": libbpf_bpf_map_type_str(spec["type"]) or spec["type"],
-                "name": spec["name"],
-                "flags": spec["flags"],
-                "bytes_key": spec["key_size"],
-                "bytes_value": spec["value_size"],
-                "max_entries": spec["max_entries"],
-                "pinned": info["pins"],
-            }
-        )
-    if shell.json:
-        return shell.show(rows)
-    for row in rows:
-        print(f"{row['id']}: {row['type']}  name {row['name']}  flags {row['flags']:#x}")
-        print(f"\tkey {row['bytes_key']}B  value {row['bytes_value']}B  max_entries {row['max_entries']}")
-        for path in row["pinned"]:
-            print(f"\tpinned {path}")
-    return EXIT_OK
-
-
-def _map_dump(shell: Shell, rest: _Words) -> int:
-    info = _one(shell, "map", rest)
-    rows: list[tuple[bytes, bytes]] = []
-    with shell.open("map", info["id"]) as handle:
-        at: int | None = 0
-        while at is not None:
-            found = shell.session.call("map_lookup_batch", handle=handle, at=at, count=1024)
-            rows += zip(found["keys"], found["values"], strict=True)
-            at = found["next"]
-    if shell.json:
-        return shell.show([{"key": _hex(key), "value": _hex(value)} for key, value in rows])
-    for key, value in rows:
-        print(f"key: {key.hex(' ')}  value: {value.hex(' ')}")
-    print(f"Found {len(rows)} element{'' if len(rows) == 1 else 's'}")
-    return EXIT_OK
-
-
-def _hex(data: bytes) -> list[str]:
-    return [f"{byte:#04x}" for byte in data]
-
-
-def _map_create(shell: Shell, rest: _Words) -> int:
-    from prevail_py.libbpf.syscalls import create
-    from prevail_py.objects.program import MapSpec
-    from prevail_py.platforms import platform
-
-    pin = rest.next("a path to pin at")
-    options = rest.options("type", "key", "value", "entries", "name", "flags")
-    for wanted in ("type", "key", "value", "entries", "name"):
-        if wanted not in options:
-            raise InputError(f"ebpf: map create: {wanted} is wanted")
-    kind = platform().map_type_by_name(options["type"])
-    if kind is None:
-        raise InputError(f"ebpf: map create: no type {options['type']!r}")
-    numbers = {}
-    for name in ("key", "value", "entries", "flags"):
-        try:
-            numbers[name] = int(options.get(name, "0"), 0)
-        except ValueError:
-            raise InputError(f"ebpf: map create: {name}: {options[name]!r} is no number") from None
-    spec = MapSpec(options["name"], kind.number, numbers["key"], numbers["value"], numbers["entries"], numbers["flags"])
-    handle = create(shell.session, spec)
-    try:
-        shell.session.call("pin", handle=handle, path=pin)
-    finally:
-        shell.session.call("close", handle=handle)
-    return EXIT_OK
-
-
-def _map_element(shell: Shell, rest: _Words, verb: str) -> int:
-    info = _one(shell, "map", rest)
-    key: bytes | None = None
-    if rest.words[:1] == ["key"]:
-        rest.words.pop(0)
-        key = rest.data()
-    elif verb != "getnext":
-        raise InputError("ebpf: key is wanted")
-    with shell.open("map", info["id"]) as handle:
-        match verb:
-            case "lookup":
-                value = shell.session.call("map_lookup", handle=handle, key=key, flags=0)
-                if shell.json:
-                    return shell.show({"key": _hex(key or b""), "value": _hex(value)})
-                print(f"key: {(key or b'').hex(' ')}  value: {value.hex(' ')}")
-            case "getnext":
-                following = shell.session.call("map_next_key", handle=handle, key=key)
-                if shell.json:
-                    return shell.show({"key": None if key is None else _hex(key), "next_key": _hex(following)})
-                print(f"key: {'None' if key is None else key.hex(' ')}\nnext key: {following.hex(' ')}")
-            case "delete":
-                shell.session.call("map_delete", handle=handle, key=key)
-            case _:
-                if rest.next("value") != "value":
-                    raise InputError("ebpf: value is wanted")
-                value = rest.data()
-                flags = {"any": 0, "noexist": 1, "exist": 2}[rest.next("a flag") if rest.words else "any"]
-                shell.session.call("map_update", handle=handle, key=key, value=value, flags=flags)
-    return EXIT_OK
-
-
 # Links. ----------
 
 
-def _link_show(shell: Shell, rest: _Words) -> int:
+def _link_show(shell: Shell, rest: Words) -> int:
     rows = [
         {
             "id": info["id"],
@@ -360,7 +198,7 @@ def _link_show(shell: Shell, rest: _Words) -> int:
             "state": info["state"],
             "pinned": info["pins"],
         }
-        for info in _select(shell, "link", rest)
+        for info in select(shell, "link", rest)
     ]
     if shell.json:
         return shell.show(rows)
@@ -371,14 +209,14 @@ def _link_show(shell: Shell, rest: _Words) -> int:
     return EXIT_OK
 
 
-def _link_detach(shell: Shell, rest: _Words) -> int:
-    info = _one(shell, "link", rest)
+def _link_detach(shell: Shell, rest: Words) -> int:
+    info = one(shell, "link", rest)
     with shell.open("link", info["id"]) as handle:
         shell.session.call("link_detach", link=handle)
     return EXIT_OK
 
 
-_Handler = Callable[["Shell", _Words], int]
+_Handler = Callable[["Shell", Words], int]
 _HANDLERS: Final[Mapping[tuple[str, str], _Handler]] = {
     ("prog", "show"): _prog_show,
     ("prog", "list"): _prog_show,
@@ -387,17 +225,9 @@ _HANDLERS: Final[Mapping[tuple[str, str], _Handler]] = {
     ("prog", "pin"): _prog_pin,
     ("prog", "run"): _prog_run,
     ("prog", "dump"): _prog_dump,
-    ("map", "show"): _map_show,
-    ("map", "list"): _map_show,
-    ("map", "dump"): _map_dump,
-    ("map", "create"): _map_create,
-    ("map", "lookup"): lambda shell, rest: _map_element(shell, rest, "lookup"),
-    ("map", "update"): lambda shell, rest: _map_element(shell, rest, "update"),
-    ("map", "delete"): lambda shell, rest: _map_element(shell, rest, "delete"),
-    ("map", "getnext"): lambda shell, rest: _map_element(shell, rest, "getnext"),
-    ("map", "pin"): lambda shell, rest: _pin(shell, "map", rest),
+    **{("map", verb): handler for verb, handler in MAP_VERBS.items()},
     ("link", "show"): _link_show,
     ("link", "list"): _link_show,
     ("link", "detach"): _link_detach,
-    ("link", "pin"): lambda shell, rest: _pin(shell, "link", rest),
+    ("link", "pin"): lambda shell, rest: pin(shell, "link", rest),
 }

@@ -135,7 +135,8 @@ def complete(words: Sequence[str]) -> list[str]:
         verbs = dict.fromkeys([*(command.words[0] for command in commands), *_BPFTOOL, "run", "help"])
         return [verb for verb in verbs if verb.startswith(last)]
     if before[0] in _BPFTOOL:
-        return [verb for verb in _BPFTOOL[before[0]] if verb.startswith(last)] if len(before) == 1 else []
+        known = _BPFTOOL[before[0]] if len(before) == 1 else _AFTER_VERB.get((before[0], before[1]), _SELECTORS)
+        return [word for word in known if word.startswith(last) and word not in before[2:]]
     try:
         if len(before) == 1:
             verb = _one_of(before[0], dict.fromkeys(command.words[0] for command in commands), "")
@@ -155,8 +156,49 @@ def complete(words: Sequence[str]) -> list[str]:
 
 _BPFTOOL: Final = {
     "prog": ("show", "list", "load", "loadall", "pin", "run", "dump", "help"),
-    "map": ("show", "list", "dump", "create", "lookup", "update", "delete", "getnext", "pin", "help"),
+    "map": (
+        "show",
+        "list",
+        "create",
+        "dump",
+        "update",
+        "lookup",
+        "getnext",
+        "delete",
+        "pin",
+        "peek",
+        "push",
+        "pop",
+        "enqueue",
+        "dequeue",
+        "freeze",
+        "help",
+    ),
     "link": ("show", "list", "detach", "pin", "help"),
 }
+_SELECTORS: Final = ("id", "pinned", "name")
+_AFTER_VERB: Final[Mapping[tuple[str, str], tuple[str, ...]]] = {
+    ("prog", "load"): ("type", "map", "pinmaps"),
+    ("prog", "loadall"): ("type", "map", "pinmaps"),
+    ("prog", "run"): (
+        *_SELECTORS,
+        "data_in",
+        "data_out",
+        "data_size_out",
+        "ctx_in",
+        "ctx_out",
+        "ctx_size_out",
+        "repeat",
+    ),
+    ("prog", "dump"): ("xlated", *_SELECTORS, "file"),
+    ("map", "create"): ("type", "key", "value", "entries", "name", "flags", "inner_map"),
+    ("map", "update"): (*_SELECTORS, "key", "value", "any", "exist", "noexist"),
+    ("map", "lookup"): (*_SELECTORS, "key"),
+    ("map", "getnext"): (*_SELECTORS, "key"),
+    ("map", "delete"): (*_SELECTORS, "key"),
+    ("map", "push"): (*_SELECTORS, "value"),
+    ("map", "enqueue"): (*_SELECTORS, "value"),
+}
+"""What may follow a verb of bpftool; of all others the words that name an object."""
 BPFTOOL: Final[Mapping[str, tuple[str, ...]]] = _BPFTOOL
 """The verbs of bpftool that there are, by noun."""

@@ -56,6 +56,9 @@ class Shell:
         except HostError as error:
             if self._session is None:
                 raise
+            if self.json:  # as bpftool does
+                self.show({"error": error.strerror, **({"log": error.log} if error.log else {})})
+                return EXIT_NOT_SAFE
             print(f"prevail-py: ebpf: {error.strerror}", file=sys.stderr)
             if error.log:
                 print(error.log, file=sys.stderr)

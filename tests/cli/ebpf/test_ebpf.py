@@ -107,6 +107,10 @@ def test_completion(capsys: pytest.CaptureFixture[str]) -> None:
     assert complete(["add", "program", "x.o", "type=xdp", "pinn"]) == ["pinned="]
     assert complete(["add", "program", "pinned=a"]) == ["all"]
     assert complete(["prog", "lo"]) == ["load", "loadall"]
+    assert complete(["prog", "load", "x.o", "/p", ""]) == ["type", "map", "pinmaps"]
+    assert complete(["map", "update", "id", "1", "k"]) == ["key"]
+    assert complete(["link", "detach", ""]) == ["id", "pinned", "name"]
+    assert complete(["show", "verification", "platform=w"]) == ["windows"]
     assert complete(["nonsense", "x"]) == []
     assert main(["ebpf", "--complete", "show", "pr"]) == 0
     assert capsys.readouterr().out.split() == ["processes", "programs"]
@@ -175,6 +179,8 @@ def test_filters(host: ExecutionContext, ebpf: Callable[..., str]) -> None:
     assert document(ebpf("-j show programs pinned=no")) == []
     assert document(ebpf("-j show programs attached=yes")) == []
     assert document(ebpf("-j show programs type=tc")) == []
+    assert "type=nonsense: no programs are in a section" in ebpf("show programs type=nonsense", 2)
+    assert "attached=nonsense: no programs are in a section" in ebpf("set program 1 attached=nonsense", 2)
     assert len(document(ebpf(f"-j show programs filename={TAILCALL}"))) == 3
     assert len(document(ebpf("-j show programs section=xdp type=xdp"))) == 4
     assert "/tail/dispatch" in host.pins
@@ -390,4 +396,77 @@ def test_the_prompt(
         import time
 
         time.sleep(0.01)
+    assert not host.programs
+
+
+def test_bpftool_on_elements(host: ExecutionContext, ebpf: Callable[..., str]) -> None:
+    """Queues and stacks, elements that are maps or programs, and maps that are frozen."""
+    ebpf("map create /q type queue key 0 value 4 entries 2 name waiting")
+    ebpf("map create /s type stack key 0 value 4 entries 2 name piled")
+    for value in (1, 2):
+        ebpf(f"map enqueue name waiting value {value} 0 0 0")
+        ebpf(f"map push name piled value {value} 0 0 0")
+    assert "E2BIG" in ebpf("map push pinned /q value 3 0 0 0", 1)
+    assert ebpf("map peek name waiting") == "value: 01 00 00 00\n"
+    assert ebpf("map dequeue name waiting") == "value: 01 00 00 00\n"
+    assert document(ebpf("-j map pop name piled")) == {"value": ["0x02", "0x00", "0x00", "0x00"]}
+    ebpf("map pop name piled")
+    assert ebpf("map pop name piled") == "Error: empty map\n"
+    assert document(ebpf("-j map peek name piled")) == {"error": "empty map"}
+    ebpf("map create /inner type array key 4 value 8 entries 1 name inner")
+    ebpf("map create /outer type array_of_maps key 4 value 4 entries 2 name outer inner_map pinned /inner")
+    ebpf("map update name outer key 1 0 0 0 value name inner")
+    assert ebpf("map lookup name outer key 1 0 0 0") == "key: 01 00 00 00  value: 03 00 00 00\n"
+    assert "differs from the template" in ebpf("map update name outer key 0 0 0 0 value pinned /q", 1)
+    ebpf("map create /jumps type prog_array key 4 value 4 entries 2 name jumps")
+    ebpf(f"prog load {COUNTER} /counter")
+    ebpf("map update name jumps key 0 0 0 0 value pinned /counter")
+    assert list(host.pins["/jumps"].entries) == [bytes(4)]  # type: ignore[union-attr]
+    ebpf("map freeze name inner")
+    assert "frozen" in ebpf("map show name inner")
+    assert "is frozen" in ebpf("map update name inner key 0 0 0 0 value 0 0 0 0 0 0 0 0", 1)
+    assert "is frozen" in document(ebpf("-j map freeze name inner", 1).splitlines()[0])["error"]
+    for line, problem in (
+        ("map update name inner key 0 0 0 0 value 0 0 0 0 0 0 0 0 key 1", "'key 1' is not expected"),
+        ("map update name inner key 0 0 0 0 value 0 0 0 0 0 0 0 0 any any", "'any any' is not expected"),
+        ("map push name piled", "value is wanted"),
+        ("map create /x type hash key 4 value 4 entries 1 name x name y", "'name' is not expected"),
+        ("map lookup name inner", "key is wanted"),
+    ):
+        assert problem in ebpf(line, 2), line
+
+
+def test_bpftool_loads_with_maps_that_exist(host: ExecutionContext, ebpf: Callable[..., str], tmp_path: Path) -> None:
+    ebpf("map create /total type array key 4 value 16 entries 1 name shared")
+    ebpf(f"prog load {COUNTER} /one map name total pinned /total")
+    ebpf(f"prog load {COUNTER} /two map idx 0 name shared")
+    rows = document(ebpf("prog show -j"))
+    assert [row["map_ids"] for row in rows] == [[1], [1]]
+    assert "has no map name other" in ebpf(f"prog load {COUNTER} /three map name other id 1", 2)
+    assert "there are: idx, name" in ebpf(f"prog load {COUNTER} /three map id 1 id 1", 2)
+    ebpf("map create /small type array key 4 value 8 entries 1 name small")
+    assert "may not run" in ebpf(f"prog load {COUNTER} /three map name total name small", 1)
+    packet, out, code = tmp_path / "packet", tmp_path / "out", tmp_path / "code"
+    packet.write_bytes(bytes(60))
+    ebpf(f"prog run pinned /one data_in {packet} data_out {out} data_size_out 20")
+    assert out.read_bytes() == bytes(20)
+    assert "is no number" in ebpf(f"prog run pinned /one data_in {packet} data_size_out x", 2)
+    ebpf(f"prog dump xlated pinned /one file {code}")
+    assert len(code.read_bytes()) == 128
+    assert "'opcodes' is not expected" in ebpf("prog dump xlated pinned /one opcodes 1", 2)
+
+
+def test_errors_as_json(host: ExecutionContext, ebpf: Callable[..., str]) -> None:
+    assert "no program 99" in document(ebpf("-j prog show id 99", 1))["error"]
+    refused = document(ebpf(f"-j add program {examples.path('unsafe_null')}", 1))
+    assert "may not run" in refused["error"]
+    assert "needed:" in refused["log"]
+
+
+def test_objects_of_windows(ebpf: Callable[..., str], host: ExecutionContext) -> None:
+    """The option for all commands, and the tag for one; a program that is read for the wrong platform is refused."""
+    assert "xdp" in ebpf(f"--platform windows show sections {COUNTER}")
+    assert "context-access" in ebpf(f"show verification {COUNTER} platform=windows", 1)
+    assert "may not run" in ebpf(f"add program {COUNTER} platform=windows", 1)
+    assert "may not run" in ebpf(f"--platform windows prog load {COUNTER} /x", 1)
     assert not host.programs
