@@ -148,6 +148,10 @@ bench-host: $(TEST_ENV) ## measure the host: calls, 200 clients, packets in repl
 bench-certificates: $(RESEARCH_ENV) ## measure certificates: writing, reading and checking them beside verification
 	$(PY) -m prevail_py.research.bench_certificates --corpora verifier libbpf-tools $(ARGS)
 
+.PHONY: bench-explorer
+bench-explorer: $(TEST_ENV) ## measure how soon pages of the explorer open in Chromium, for programs of 5,000 instructions
+	$(PY) -m prevail_py.research.bench_explorer $(ARGS)
+
 .PHONY: differential
 differential: $(TEST_ENV) ## run 20,000 generated programs on interpreter and source
 	$(PY) -m prevail_py.research.differential --programs 20000 --out $(OUT)/differential $(ARGS)

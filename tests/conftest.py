@@ -1,8 +1,8 @@
 """What tests may need from the machine, each as a fixture that skips with a reason where it is missing.
 
-A test asks for ``shared_dir``, ``clang``, ``kernel``, ``xdp_objects`` or ``graphviz`` by naming the fixture; a module
-may as well mark itself with ``skipif(..., reason="kernel engine: ...")``.  The summary counts, per resource, the tests
-that ran.
+A test asks for ``shared_dir``, ``clang``, ``kernel``, ``xdp_objects``, ``graphviz`` or ``chromium`` by naming the
+fixture; a module may as well mark itself with ``skipif(..., reason="kernel engine: ...")``.  The summary counts, per
+resource, the tests that ran.
 
 Continuous integration installs what can be installed and must not pass by skipping: where the environment has
 ``PREVAIL_PY_MAY_SKIP``, a regular expression, each skip whose reason it does not match fails the run.
@@ -101,6 +101,20 @@ def graphviz(request: pytest.FixtureRequest) -> str:
     path = shutil.which("dot")
     if path is None:
         pytest.skip("graphviz: graphviz's dot is not installed")
+    return path
+
+
+@pytest.fixture
+def chromium(request: pytest.FixtureRequest) -> str:
+    """The path of a Chromium that Playwright can drive."""
+    _note(request, "chromium")
+    from prevail_py.research.browser import chromium_path, lacking
+
+    reason = lacking()
+    if reason is not None:
+        pytest.skip(f"chromium: {reason}")
+    path = chromium_path()
+    assert path is not None
     return path
 
 

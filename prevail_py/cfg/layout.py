@@ -22,7 +22,7 @@ from typing import Final, TypeAlias
 from prevail_py.cfg.graph import FunctionGraph
 from prevail_py.cfg.wto import Wto, weak_topological_order
 
-__all__ = ["Box", "Layout", "Route", "layout"]
+__all__ = ["Box", "Frame", "Layout", "Route", "frames", "layout"]
 
 _BETWEEN: Final = 26.0  # blocks of one layer
 _LANE: Final = 14.0  # a lane and its neighbour
@@ -83,6 +83,32 @@ class _Node:
     beside: int = -1  # the head of the loop that a lane leads back to
     lane: _Lane | None = None
     x: float = 0.0  # of the centre
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """The extent of a loop, a little more than that of its blocks; ``depth`` counts from 1 for an outermost one."""
+
+    head: int
+    depth: int
+    x: float
+    y: float
+    width: float
+    height: float
+
+
+def frames(function: FunctionGraph, plan: Layout) -> tuple[Frame, ...]:
+    """The loops of a function that is laid out, outer ones first."""
+    wto = weak_topological_order(function)
+    out = []
+    for head in wto.heads:
+        boxes = [plan.boxes[block] for block in wto.members(head)]
+        depth = len(wto.nesting(head))
+        pad = max(12.0 - 3 * (depth - 1), 4.0)
+        left, top = min(box.x for box in boxes) - pad, min(box.y for box in boxes) - pad
+        right, bottom = max(box.x + box.width for box in boxes) + pad, max(box.y + box.height for box in boxes) + pad
+        out.append(Frame(head, depth, left, top, right - left, bottom - top))
+    return tuple(out)
 
 
 def layout(function: FunctionGraph, sizes: Sequence[tuple[float, float]]) -> Layout:

@@ -13,8 +13,7 @@ from typing import Final
 from prevail_py._render import Svg
 from prevail_py.cfg.graph import ControlFlowGraph, FunctionGraph
 from prevail_py.cfg.labels import Kind, Line, callees_of, condition, lines_of
-from prevail_py.cfg.layout import Layout, Point, Route, layout
-from prevail_py.cfg.wto import weak_topological_order
+from prevail_py.cfg.layout import Layout, Point, Route, frames, layout
 from prevail_py.isa.instructions import Exit
 
 __all__ = ["CHARACTER", "LINE", "PADDING", "draw", "path_of"]
@@ -132,17 +131,11 @@ def _block(
 
 
 def _loops(function: FunctionGraph, plan: Layout) -> Iterator[str]:
-    wto = weak_topological_order(function)
-    for head in wto.heads:
-        boxes = [plan.boxes[block] for block in wto.members(head)]
-        depth = len(wto.nesting(head))
-        pad = max(12.0 - 3 * (depth - 1), 4)
-        left, top = min(box.x for box in boxes) - pad, min(box.y for box in boxes) - pad
-        right = max(box.x + box.width for box in boxes) + pad
-        bottom = max(box.y + box.height for box in boxes) + pad
+    for frame in frames(function, plan):
+        tint = _TINTS[min(frame.depth, len(_TINTS)) - 1]
         yield (
-            f'<rect x="{left:g}" y="{top:g}" width="{right - left:g}" height="{bottom - top:g}" rx="9" '
-            f'fill="{_TINTS[min(depth, len(_TINTS)) - 1]}"/>'
+            f'<rect x="{frame.x:g}" y="{frame.y:g}" width="{frame.width:g}" height="{frame.height:g}" rx="9" '
+            f'fill="{tint}"/>'
         )
 
 

@@ -87,8 +87,11 @@ def diagnose() -> tuple[Finding, ...]:
         _clang(),
         _headers(),
         _program(
-            "graphviz", "dot", "pictures of graphs (`prevail-py cfg --svg`, notebooks) and the tests that need graphviz"
+            "graphviz",
+            "dot",
+            "pictures by graphviz (`prevail-py cfg --svg`) and the tests that need graphviz",
         ),
+        _chromium(),
         _kernel(),
         _lockdown(),
         _xdp_objects(),
@@ -105,6 +108,13 @@ def _package(name: str, use: str, *, required: bool = False) -> Finding:
         return Finding(name, True, required, metadata.version(name), use)
     except metadata.PackageNotFoundError:
         return Finding(name, False, required, "not installed for this Python", use)
+
+
+def _chromium() -> Finding:
+    from prevail_py.research.browser import chromium_path, lacking
+
+    reason = lacking()
+    return Finding("chromium", reason is None, False, reason or chromium_path() or "", "the tests that open pages")
 
 
 def _program(name: str, command: str, use: str) -> Finding:

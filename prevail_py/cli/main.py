@@ -32,6 +32,7 @@ from prevail_py.cli import (
     inventory,
     prove,
     prove_equal,
+    report,
     run,
     test_run,
     verifierd,
@@ -55,6 +56,7 @@ class Command(Protocol):
 
 COMMANDS: tuple[Command, ...] = (
     verify,
+    report,
     inventory,
     disasm,
     asm,

@@ -417,6 +417,6 @@ def _invariants(fixpoint: Fixpoint) -> Invariants:
         return {key: tuple(map(str, found)) for key, found in fixpoint.invariants.items()}
 
     def walk(calls: CallString, pc: int) -> Iterator[tuple[int, Sequence[State]]]:
-        return fixpoint.walk(calls, fixpoint.graph.block_of(pc))
+        return fixpoint.walk(calls, fixpoint.graph.block_of(pc), collects=True)
 
     return Invariants(shown, states, walk, excluded)

@@ -237,8 +237,11 @@ class Fixpoint:
             out.append(now)
         return out
 
-    def walk(self, call_string: CallString, block: Block) -> Iterator[tuple[int, list[State]]]:
-        """Each slot of ``block`` with the states in which it may be executed, as :meth:`states_before` gives them."""
+    def walk(self, call_string: CallString, block: Block, collects: bool = False) -> Iterator[tuple[int, list[State]]]:
+        """Each slot of ``block`` with the states in which it may be executed, as :meth:`states_before` gives them.
+
+        With ``collects`` symbols that nothing refers to are forgotten now and then, as while the block was solved.
+        """
         states = [state.copy() for state in self.invariants.get((call_string, block.start), ())]
         for step in self._function(self.graph.function_at(block.start)).block(block.id).steps:
             yield step.pc, [state.copy() for state in states]
@@ -247,6 +250,8 @@ class Fixpoint:
             elif step.effect is not None:
                 for state in states:
                     step.effect(state)
+                    if collects and self.setting.last - state.collected > _COLLECT_EVERY:
+                        self._collect(state)
 
     # One function -------------------------------------------------------------------------------------------------
 

@@ -45,7 +45,7 @@ class Witness:
         return self.inputs.packet
 
     def __str__(self) -> str:
-        return "\n".join([self.headline, *(f"{name:8} {text}" for name, text in self._rows())])
+        return "\n".join([self.headline, *(f"{name:8} {text}" for name, text in self.inputs_shown())])
 
     @property
     def headline(self) -> str:
@@ -54,7 +54,8 @@ class Witness:
         where = f"{line}" if line else f"slot {self.trap.pc}"
         return f"{where}: {self.trap.kind.value}: {self.trap.message}"
 
-    def _rows(self) -> list[tuple[str, str]]:
+    def inputs_shown(self) -> list[tuple[str, str]]:
+        """The inputs as rows of a name and a text."""
         inputs = self.inputs
         rows = []
         if inputs.packet is not None:
@@ -72,7 +73,7 @@ class Witness:
     def _repr_html_(self) -> str:
         instruction = self.program.code[self.trap.pc]
         text = "" if instruction is None else disassemble(instruction, self.trap.pc)
-        rows = (*self._rows(), ("code", f"{self.trap.pc}: {text}"))
+        rows = (*self.inputs_shown(), ("code", f"{self.trap.pc}: {text}"))
         table = Table(("input", "value"), tuple(rows))
         return f"<p>{badge('UNSAFE', 'bad')} {escape(self.headline)}</p>{table._repr_html_()}"
 

@@ -13,7 +13,17 @@ from prevail_py.cli.main import main
 def test_text_lists_everything(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["doctor"]) == 0
     text = capsys.readouterr().out
-    for name in ("Python", "pyelftools", "clang", "libbpf headers", "graphviz", "kernel engine", "xdp-tools", "shared"):
+    for name in (
+        "Python",
+        "pyelftools",
+        "clang",
+        "libbpf headers",
+        "graphviz",
+        "chromium",
+        "kernel engine",
+        "xdp-tools",
+        "shared",
+    ):
         assert name in text
 
 
@@ -33,7 +43,7 @@ def test_missing_program_is_named_with_its_cost(
     monkeypatch.setenv("PATH", "")
     assert main(["doctor"]) == 0  # nothing that is required is missing
     text = capsys.readouterr().out
-    assert "graphviz: pictures of graphs" in text
+    assert "graphviz: pictures by graphviz" in text
     assert "clang for BPF: compiling eBPF from C" in text
 
 

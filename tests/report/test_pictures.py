@@ -50,7 +50,7 @@ def words(picture: Svg) -> list[str]:
 
 def nameless(state: str) -> str:
     """A state whose symbols have no names."""
-    return re.sub(r"s\d+", "s", state)
+    return re.sub(r"\b[sn]\d+", "s", state)
 
 
 def test_control_flow_shows_what_holds_at_each_block() -> None:
