@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +13,8 @@ from prevail_py._render import Table
 from prevail_py.host.capture import Captured, CaptureWriter, read_capture
 from prevail_py.host.gate import Admission, admit, facts_of, require_sound
 from prevail_py.objects.program import Program
-from prevail_py.vm.engines import Batch, Trusting
+from prevail_py.vm.batch import PacketBatch
+from prevail_py.vm.engines import Batch, Batched, EngineCrash, EngineError, Loaded, Trusting
 from prevail_py.vm.engines import engine as load_engine
 from prevail_py.vm.environment import Environment
 from prevail_py.vm.interpreter import DEFAULT_FUEL, Execution
@@ -119,8 +120,10 @@ def replay(
 
     ``packets`` is the path of a pcap or pcapng file, or the packets themselves.  In ``out_dir``, which is created,
     ``pass.pcap`` and so on receive the packets that met each action, as the program left them.  ``fuel`` is per packet;
-    ``engine`` names one of :data:`prevail_py.vm.engines.ENGINES`; the kernel counts no steps, says nothing of where a
-    packet would be sent, and raises :class:`~prevail_py.vm.engines.EngineError` for packets that it does not take.
+    ``engine`` names one of :data:`prevail_py.vm.engines.ENGINES`; native code without checks counts no steps, and runs
+    all packets in one go where the program calls no helpers in Python; the kernel counts no steps, says nothing of
+    where a packet would be sent, and raises :class:`~prevail_py.vm.engines.EngineError` for packets that it does not
+    take.
     ``token`` and ``trust`` are for :func:`prevail_py.host.gate.admit`, ``facts`` what the verifier whose token that is
     proved of the program's memory (:attr:`prevail_py.host.service.Certified.facts`).
     Raises :class:`GateError` for a program that is not SAFE, :class:`SoundnessError` if it traps, :class:`CaptureError`
@@ -146,23 +149,45 @@ def replay(
         writers: dict[str, CaptureWriter] = {}
         if out_dir is not None:
             Path(out_dir).mkdir(parents=True, exist_ok=True)
-        executions: Iterable[Execution]
-        if isinstance(loaded, Batch):
-            executions = loaded.run_all([(frame.data, None) for frame in frames], maps=maps, environment=environment)
-        else:
-            executions = (
-                loaded.run(packet=frame.data, maps=maps, environment=environment, fuel=fuel) for frame in frames
-            )
-        for number, (frame, execution) in enumerate(zip(frames, executions, strict=True), 1):
-            result = _result(program, number, execution)
+        for frame, (result, left) in zip(frames, _runs(loaded, program, frames, maps, environment, fuel), strict=True):
             results.append(result)
             if out_dir is not None:
                 if result.action not in writers:
                     path = Path(out_dir) / f"{result.action.lower()}.pcap"
                     writers[result.action] = stack.enter_context(CaptureWriter(path))
-                writers[result.action].write(Captured(frame.time, execution.packet or b""))
+                writers[result.action].write(Captured(frame.time, left))
     outputs = {action: writers[action].path for action in (*ACTIONS, INVALID) if action in writers}
     return XdpReport(program, tuple(results), Maps(maps), tuple(environment.log[logged:]), outputs, admission)
+
+
+def _runs(
+    loaded: Loaded,
+    program: Program,
+    frames: Sequence[Captured],
+    maps: Sequence[Map],
+    environment: Environment,
+    fuel: int,
+) -> Iterator[tuple[PacketResult, bytes]]:
+    """What became of each packet, and the packet as it was left: in one go, where the engine has no more to say."""
+    if isinstance(loaded, Batched) and loaded.in_one_go(environment):
+        batch = PacketBatch.of(frame.data for frame in frames)
+        try:
+            found = loaded.run_batch(batch, maps=maps, environment=environment, fuel=fuel)
+        except EngineCrash:
+            raise
+        except EngineError as error:
+            raise ReplayError(str(error)) from None
+        names = results_of(program.platform)
+        for value, left in zip(found.verdicts, found.packets, strict=True):
+            yield PacketResult(value, names.get(value, INVALID), None, 0), left
+        return
+    executions: Iterable[Execution]
+    if isinstance(loaded, Batch):
+        executions = loaded.run_all([(frame.data, None) for frame in frames], maps=maps, environment=environment)
+    else:
+        executions = (loaded.run(packet=frame.data, maps=maps, environment=environment, fuel=fuel) for frame in frames)
+    for number, execution in enumerate(executions, 1):
+        yield _result(program, number, execution), execution.packet or b""
 
 
 def _signed_facts(program: Program, claims: Claims, data: bytes | None) -> RegionFacts | None:

@@ -87,6 +87,13 @@ class Batch(Protocol):
 class Batched(Protocol):
     """A loaded program that runs on many packets in one go, each for itself."""
 
+    def in_one_go(self, environment: Environment) -> bool:
+        """Whether :meth:`run_batch` runs without Python in between, and what it gives is all that there is to know.
+
+        Then no packet is redirected, and nothing is printed.  Otherwise it is one run after another.
+        """
+        ...
+
     def run_batch(
         self,
         packets: PacketBatch,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,8 +15,11 @@ from prevail_py.host.xdp import ReplayError, replay
 from prevail_py.isa.assembler import assemble_text
 from prevail_py.objects.elf import load_object
 from prevail_py.objects.program import MapSpec, Program
+from prevail_py.research.packets import packets
 from prevail_py.verifier import verify
 from prevail_py.verifier.verdict import Verdict, VerdictKind
+from prevail_py.vm.batch import BatchResult, PacketBatch
+from prevail_py.vm.differential import contents
 from prevail_py.vm.environment import Environment
 from prevail_py.vm.machine import Redirect
 from prevail_py.vm.maps import create_maps
@@ -67,6 +71,41 @@ def test_counts_and_outputs(tmp_path: Path) -> None:
     }
     assert read_capture(report.outputs["PASS"]) == [Captured(0, b"\2\xff\7"), Captured(2, b"\2\xff\7")]
     assert read_capture(report.outputs["ABORTED"]) == [Captured(5, b"\0\xff\7"), Captured(7, b"")]
+
+
+@pytest.mark.parametrize("name", ["xdp_flows", "xdp_firewall", "xdp_rewrite", "xdp_vlan_pop", "xdp_options"])
+def test_native_code_gives_the_same_report(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Counts, packets, captures, maps and the clock; in one go, unless a helper in Python is called."""
+    from prevail_py.vm.jit.engine import JitProgram
+
+    (program,) = load_object(examples.path(name)).programs.values()
+    verdict = verify(program, termination=True)
+    batches: list[int] = []
+    run_batch = JitProgram.run_batch
+
+    def counted(self: JitProgram, given: PacketBatch, **arguments: Any) -> BatchResult:
+        batches.append(len(given))
+        return run_batch(self, given, **arguments)
+
+    monkeypatch.setattr(JitProgram, "run_batch", counted)
+    given, found = [*packets(8, 120), b"", b"x"], []
+    for engine in ("interpreter", "jit"):
+        maps, world, out = create_maps(program.maps), Environment(), tmp_path / engine
+        report = replay(program, verdict, given, out_dir=out, maps=maps, environment=world, engine=engine)
+        rows = [(each.value, each.action, each.redirect) for each in report.results]
+        files = {path.name: path.read_bytes() for path in sorted(out.iterdir())}
+        held = [list(contents(map)) for map in maps]
+        found.append((rows, report.counts, report.log, files, held, world.now))
+    assert found[0] == found[1]
+    assert batches == ([] if name == "xdp_vlan_pop" else [len(given)])
+
+
+def test_a_batch_that_does_not_end() -> None:
+    text = "r1 = 0\nagain:\nr1 += 1\nif r1 != 500 goto again\nr0 = 2\nexit"
+    program = Program("long", "xdp", "xdp", assemble_text(text))
+    for engine in ("interpreter", "jit-O0"):
+        with pytest.raises(ReplayError, match=r"packet 1.*(out of fuel|OutOfFuel)"):
+            replay(program, None, [b"", b""], engine=engine, fuel=100)
 
 
 def test_report() -> None:

@@ -164,6 +164,10 @@ class JitProgram:
             self._engine.rehearse(execute, fuel)
         return execute()
 
+    def in_one_go(self, environment: Environment) -> bool:
+        """Whether it is proved, and so simple that batches never leave native code; no packet has a socket then."""
+        return self._proved is not None and self._proved.is_simple and environment.socket is None
+
     def run_batch(
         self,
         packets: PacketBatch,
@@ -179,7 +183,8 @@ class JitProgram:
         that is given stays as it was.
         """
         world = environment or Environment()
-        if self._proved is not None and self._proved.is_simple and world.socket is None:
+        if self.in_one_go(world):
+            assert self._proved is not None
             return self._proved.run_batch(packets, maps, world, fuel, threads)
         return run_each(self, packets, maps=maps, environment=world, fuel=fuel)
 
