@@ -105,6 +105,17 @@ static __u64 (*const bpf_ktime_get_ms)(void) = (void *)31;
 static __u64 (*const bpf_get_current_process_start_key)(void) = (void *)33;
 static __s64 (*const bpf_get_current_thread_create_time)(void) = (void *)34;
 
+struct bpf_sock_addr {
+	__u32 family;
+	union { __u32 msg_src_ip4; __u32 msg_src_ip6[4]; };
+	__u16 msg_src_port;
+	union { __u32 user_ip4; __u32 user_ip6[4]; };
+	__u16 user_port;
+	__u32 protocol;
+	__u32 compartment_id;
+	__u64 interface_luid;
+};
+
 #define PREVAIL_DATA(ctx) ((ctx)->data)
 #define PREVAIL_DATA_END(ctx) ((ctx)->data_end)
 
@@ -149,6 +160,18 @@ struct xdp_md {
 	__u32 ingress_ifindex;
 	__u32 rx_queue_index;
 	__u32 egress_ifindex;
+};
+
+struct bpf_sock_addr {
+	__u32 user_family;
+	__u32 user_ip4;
+	__u32 user_ip6[4];
+	__u32 user_port;
+	__u32 family;
+	__u32 type;
+	__u32 protocol;
+	__u32 msg_src_ip4;
+	__u32 msg_src_ip6[4];
 };
 
 #define PREVAIL_DATA(ctx) ((void *)(long)(ctx)->data)

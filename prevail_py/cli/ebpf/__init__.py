@@ -60,7 +60,7 @@ def run(arguments: argparse.Namespace) -> int:
         from prevail_py.cli.ebpf.supervise import run as supervise
 
         try:
-            return supervise(words[1:], arguments.host)
+            return supervise(words[1:], arguments.host, arguments.platform)
         except OSError as error:
             raise InputError(f"ebpf run: {error.strerror or error}") from error
     json, pretty = arguments.json or arguments.pretty, arguments.pretty

@@ -5,12 +5,13 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from prevail_py.cli.support import EXIT_INPUT, EXIT_NOT_SAFE, InputError, bad_input
 from prevail_py.host.context.model import Connection, HostError
+from prevail_py.host.hooks import windows_addresses
 from prevail_py.host.hooks.addresses import ATTACH_TYPES, Call
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ class _Parser(argparse.ArgumentParser):
         self.exit(EXIT_INPUT, f"{self.prog}: {' '.join(message.split())} (--help shows the usage)\n")
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(platform: str) -> argparse.ArgumentParser:
     parser = _Parser(
         prog="prevail-py ebpf run",
         description="Run a command; programs decide on each bind(2) or connect(2) that it, and all it starts, makes.",
@@ -40,19 +41,22 @@ def _parser() -> argparse.ArgumentParser:
         default=[],
         help="a program that the host has, by its number or a name that it is pinned at; may be given again",
     )
+    parser.add_argument(
+        "--platform", choices=("linux", "windows"), default=platform, help="whose sections the objects use (linux)"
+    )
     parser.add_argument("--in-process", action="store_true", help="hold and verify them here: no host is asked")
     parser.add_argument("--verbose", action="store_true", help="say in the end how often it was permitted, denied, ...")
     parser.add_argument("command", nargs=argparse.REMAINDER, metavar="-- COMMAND")
     return parser
 
 
-def run(words: Sequence[str], host: str | None) -> int:
+def run(words: Sequence[str], host: str | None, platform: str = "linux") -> int:
     """Run; the exit code of the command, 1 where the host refuses a program."""
     from prevail_py.host.hooks.notify import available
     from prevail_py.host.hooks.supervisor import Supervisor
 
     try:
-        given = _parser().parse_args(list(words))
+        given = _parser(platform).parse_args(list(words))
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else EXIT_INPUT
     command = given.command[1:] if given.command[:1] == ["--"] else given.command
@@ -67,10 +71,14 @@ def run(words: Sequence[str], host: str | None) -> int:
         raise InputError(f"ebpf run: {reason}")
     with _host(host, given.in_process) as session:
         try:
-            programs = _of_objects(session, {Call.BIND: given.bind, Call.CONNECT: given.connect})
+            supervised: list[Supervisor] = []
+            programs = _of_objects(session, {Call.BIND: given.bind, Call.CONNECT: given.connect}, given.platform)
             for name in given.program:
                 _add(programs, *_of_the_host(session, name), name)
-            deciders = {what: _decider(session, _link(session, program, command)) for what, program in programs.items()}
+            deciders = {
+                what: _decider(session, program, _link(session, program, command), lambda: supervised[0].caller)
+                for what, program in programs.items()
+            }
         except HostError as error:
             print(f"prevail-py: ebpf run: {error.strerror}", file=sys.stderr)
             if error.log:
@@ -79,6 +87,7 @@ def run(words: Sequence[str], host: str | None) -> int:
         except OSError as error:
             raise InputError(f"ebpf run: {error.strerror or error}") from error
         supervisor = Supervisor(deciders)
+        supervised.append(supervisor)
         code = supervisor.run(command, hide=True)
     if given.verbose:
         counts = ", ".join(f"{count} {what}" for what, count in supervisor.counts.items())
@@ -100,7 +109,7 @@ def _host(path: str | None, in_process: bool) -> Iterator[Connection]:
         yield own
 
 
-def _of_objects(session: Connection, paths: dict[Call, str | None]) -> dict[str, int]:
+def _of_objects(session: Connection, paths: dict[Call, str | None], platform: str) -> dict[str, int]:
     """Handles of the programs that decide on each call, by attach type: those of its object.
 
     An object that is given for two calls is loaded once, so that its programs share their maps.  Raises OSError.
@@ -111,20 +120,35 @@ def _of_objects(session: Connection, paths: dict[Call, str | None]) -> dict[str,
     for path in dict.fromkeys(path for path in paths.values() if path is not None):
         with bad_input(path), open(path, "rb"):
             pass
-        obj = open_object(path, path, session)
+        obj = open_object(path, path, session, platform)
         chosen: dict[str, bpf_program] = {}
         for call in (call for call, wanted in paths.items() if wanted == path):
             types = [name for name, (decided, _) in ATTACH_TYPES.items() if decided is call]
             for program in obj.programs:
-                if program.program.expected_attach_type in types:
-                    _add(chosen, program.program.expected_attach_type, program, path)
+                what = _decides_on(program.program.platform, program.program.expected_attach_type)
+                if what in types:
+                    _add(chosen, what, program, path)
             if not chosen.keys() & set(types):
-                raise InputError(f"{path}: no program for cgroup/{call.value}4 or cgroup/{call.value}6")
+                raise InputError(f"{path}: no program for {_SECTIONS[platform, call]}")
         for program in obj.programs:
             program.autoload = program in chosen.values()
         obj.load()
         found |= {attach_type: program.fd for attach_type, program in chosen.items()}
     return found
+
+
+_SECTIONS: Final = {
+    ("linux", Call.BIND): "cgroup/bind4 or cgroup/bind6",
+    ("linux", Call.CONNECT): "cgroup/connect4 or cgroup/connect6",
+    ("windows", Call.BIND): "bind",
+    ("windows", Call.CONNECT): "cgroup/connect4 or cgroup/connect6",
+}
+
+
+def _decides_on(platform: str, attach_type: str) -> str:
+    """The attach type of Linux for whose calls a program is; empty where it decides on none."""
+    known = windows_addresses.ATTACH_TYPES if platform == "windows" else {name: name for name in ATTACH_TYPES}
+    return known.get(attach_type, "")
 
 
 def _add(programs: dict[str, Any], attach_type: str, program: Any, where: str) -> None:
@@ -140,9 +164,10 @@ def _of_the_host(session: Connection, name: str) -> tuple[str, int]:
     else:
         handle = session.call("open_pin", path=name)
     info = session.call("info", handle=handle)
-    if info["kind"] != "program" or info["attach_type"] not in ATTACH_TYPES:
+    what = _decides_on(info["platform"], info["attach_type"]) if info["kind"] == "program" else ""
+    if not what:
         raise InputError(f"ebpf run: {name} is no program for {', '.join(ATTACH_TYPES)}")
-    return info["attach_type"], handle
+    return what, handle
 
 
 def _link(session: Connection, program: int, command: Sequence[str]) -> int:
@@ -156,13 +181,16 @@ def _link(session: Connection, program: int, command: Sequence[str]) -> int:
     return link
 
 
-def _decider(session: Connection, link: int) -> Decider:
-    def decide(context: bytes) -> tuple[int, bytes] | None:
+def _decider(session: Connection, program: int, link: int, caller: Callable[[], int]) -> Decider:
+    def ask(context: bytes, packet: bytes | None) -> tuple[int, bytes] | None:
         try:
-            result = session.call("link_invoke", link=link, context=context)
+            result = session.call("link_invoke", link=link, context=context, packet=packet)
         except HostError as error:
             print(f"prevail-py: ebpf run: a call is denied: {error.strerror}", file=sys.stderr)
             return None
         return result["value"], result["context"]
 
-    return decide
+    info = session.call("info", handle=program)
+    if info["platform"] == "windows":
+        return windows_addresses.decider(info["attach_type"], ask, caller)
+    return lambda context: ask(context, None)

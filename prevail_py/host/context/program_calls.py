@@ -112,14 +112,14 @@ def link_detach(session: Session, link: int) -> None:
         session.context.sync()
 
 
-def link_invoke(session: Session, link: int, context: bytes) -> Plain:
+def link_invoke(session: Session, link: int, context: bytes, packet: bytes | None) -> Plain:
     """Run the program of a link to a hook that is served outside of the host: by whoever holds the link."""
     with session.context.lock:
         found = session.link(link)
         if found.attachment is None:
             raise HostError(errno.ENOENT, "the link is detached")
         began = time.perf_counter_ns()
-        execution = session.context.run(found.program, context=context)
+        execution = session.context.run(found.program, packet=packet, context=context)
         return _execution(execution, time.perf_counter_ns() - began)
 
 

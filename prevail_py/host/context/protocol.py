@@ -76,6 +76,11 @@ CALLS: Final[Mapping[str, Call]] = {
     ),
     "link_update": Call(program_calls.link_update, {"link": int, "program": int}, changes=True),
     "link_detach": Call(program_calls.link_detach, {"link": int}, changes=True),
-    "link_invoke": Call(program_calls.link_invoke, {"link": int, "context": bytes}, changes=True),
+    "link_invoke": Call(
+        program_calls.link_invoke,
+        {"link": int, "context": bytes, "packet": bytes},
+        optional=frozenset({"packet"}),
+        changes=True,
+    ),
 }
 """The calls by name: the protocol, with Python's names for the types of :data:`~prevail_py.host.canonical.Plain`."""

@@ -1,5 +1,7 @@
 """The hook of programs that decide on addresses: ``cgroup/bind4``, ``bind6``, ``connect4``, ``connect6``.
 
+Of Windows they are ``bind``, ``cgroup/connect4`` and ``connect6``.
+
 The host does not see sockets of others.  Who supervises a command holds the link, and calls the program for each event
 (``link_invoke``): :mod:`prevail_py.host.hooks.supervisor` does so for ``bind(2)`` and ``connect(2)``.
 """
@@ -7,10 +9,10 @@ The host does not see sockets of others.  Who supervises a command holds the lin
 from __future__ import annotations
 
 import errno
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Final
 
-from prevail_py.host.hooks import Attachment, Passive, Runner
+from prevail_py.host.hooks import Attachment, Passive, Runner, windows_addresses
 from prevail_py.host.hooks.addresses import ATTACH_TYPES
 
 if TYPE_CHECKING:
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["SockAddrHook"]
 
 _PARAMETERS: Final = frozenset({"command", "pid"})
+_KNOWN: Final[Mapping[str, Collection[str]]] = {"linux": ATTACH_TYPES, "windows": windows_addresses.ATTACH_TYPES}
 
 
 class SockAddrHook:
@@ -28,12 +31,9 @@ class SockAddrHook:
     name: Final = "sock_addr"
 
     def accepts(self, program: Program) -> bool:
-        """Linux's programs of type ``cgroup_sock_addr`` for ``bind`` and ``connect``."""
-        return (
-            program.platform == "linux"
-            and program.program_type == "cgroup_sock_addr"
-            and program.expected_attach_type in ATTACH_TYPES
-        )
+        """Programs for ``bind`` and ``connect``, of Linux or Windows."""
+        known = _KNOWN.get(program.platform, {})
+        return program.program_type in ("cgroup_sock_addr", "bind") and program.expected_attach_type in known
 
     def attach(self, runner: Runner, parameters: Mapping[str, Plain]) -> Attachment:
         """Nothing happens until the link is called."""

@@ -56,7 +56,8 @@ _CLONE_FS: Final = 0x200
 
 
 class Supervisor:
-    """Runs a command and answers for it.  ``counts`` says how often it permitted, denied and redirected.
+    """Runs a command and answers for it.  ``counts`` says how often it permitted, denied and redirected; ``caller`` is
+    the process whose call a decider is being asked about.
 
     ``deciders`` are by attach type (:data:`~prevail_py.host.hooks.addresses.ATTACH_TYPES`).  ``calls`` are those to be
     asked about, by default those that a decider is for; an address that none decides on is taken as it is, as without
@@ -66,6 +67,7 @@ class Supervisor:
     def __init__(self, deciders: Mapping[str, Decider], calls: frozenset[Call] | None = None) -> None:
         self.deciders: Final = dict(deciders)
         self.calls: Final = calls if calls is not None else frozenset(ATTACH_TYPES[name][0] for name in deciders)
+        self.caller = 0
         self.counts: Final = {"permitted": 0, "denied": 0, "redirected": 0, "other": 0}
         self._libc: Final = ctypes.CDLL(None, use_errno=True)
         self._room: Final = threading.BoundedSemaphore(MAX_WAITING)
@@ -150,6 +152,7 @@ class Supervisor:
             self.counts["other"] += 1
         else:
             asked = Asked(call, family, kind, protocol, named, address)
+            self.caller = notification.pid
             answer = decide(context_of(asked))
             if answer is None or not answer[0] & 1:
                 self.counts["denied"] += 1
