@@ -227,6 +227,7 @@ class _Plan:
             self._straighten()
             for layer in self.layers if turn % 2 == 0 else reversed(self.layers):
                 self._settle(layer, up=turn % 2 == 0 or both, down=turn % 2 == 1 or both)
+        self._snap()
         left = min(node.x - node.width / 2 for node in self.nodes)
         for node in self.nodes:
             node.x = round(node.x - left + _MARGIN, 1)
@@ -267,6 +268,23 @@ class _Plan:
             for number in layer[position : position + members]:
                 self.nodes[number].x = starts[position] + mean
                 position += 1
+
+    def _snap(self) -> None:
+        """Put each piece of a lane straight below the one above it, where its neighbours leave room for that."""
+        for at, layer in enumerate(self.layers):
+            for position, number in enumerate(layer):
+                lane = self.nodes[number].lane
+                above = None if lane is None else self.lanes.get((lane, at - 1))
+                if above is None:
+                    continue
+                wanted = self.nodes[above].x
+                room = True
+                for other, side in ((position - 1, 1), (position + 1, -1)):
+                    if 0 <= other < len(layer):
+                        near = self.nodes[layer[other]]
+                        room &= (wanted - near.x) * side >= near.width / 2 + _LANE * 0.7
+                if room:
+                    self.nodes[number].x = wanted
 
     def _wish(self, node: _Node, up: bool, down: bool) -> tuple[float, float]:
         links: Iterable[tuple[int, float]] = (*(node.above if up else ()), *(node.below if down else ()))

@@ -92,7 +92,7 @@ def _facts(verdict: Verdict) -> dict[int, str]:
         if len(lines) > _MAX_FACTS:
             shown.append(f"… {len(lines) - _MAX_FACTS} more facts")
         if len(texts) > 1:
-            shown.append(f"… or one of {len(texts) - 1} more states")
+            shown.append("… or another state" if len(texts) == 2 else f"… or one of {len(texts) - 1} more states")
         out[pc] = "\n".join(shown)
     return out
 

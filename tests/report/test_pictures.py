@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import re
 import xml.etree.ElementTree
 from pathlib import Path
@@ -155,6 +156,21 @@ def test_names_are_escaped() -> None:
         assert "</script>" not in text
         assert "&lt;/script&gt;&lt;b&gt;&amp;" in text
     assert "<script>" not in Page("<script>1</script>", HOSTILE)._repr_html_()
+
+
+def test_the_pictures_of_the_documents_are_what_is_drawn(root: Path) -> None:
+    scan = next(iter(load_object(examples.path("unsafe_scan")).programs.values()))
+    states = verify(assemble(HEADER)).invariants.states(13)
+    drawn = {
+        "control-flow": control_flow(verify(scan, smt=False)),
+        "evolution": evolution(record(scan), 7, "r1"),
+        "zones": zones(states[0]),
+    }
+    for name, picture in drawn.items():
+        path = root / "docs" / "images" / f"{name}.svg"
+        if os.environ.get("PREVAIL_PY_UPDATE_GOLDEN"):
+            picture.save(path)
+        assert str(picture) == path.read_text(encoding="utf-8"), "PREVAIL_PY_UPDATE_GOLDEN=1 draws it anew"
 
 
 def test_pictures_and_pages_can_be_saved(tmp_path: Path) -> None:
