@@ -35,6 +35,7 @@ from prevail_py.libbpf.info import (
     bpf_xdp_query_opts,
 )
 from prevail_py.libbpf.links import *
+from prevail_py.libbpf.map_syscalls import *
 from prevail_py.libbpf.maps import *
 from prevail_py.libbpf.names import *
 from prevail_py.libbpf.objects import *

@@ -11,7 +11,8 @@ from typing import Any, Final
 
 from prevail_py.host.context.model import Connection, HostError
 from prevail_py.libbpf.errors import refuse
-from prevail_py.libbpf.syscalls import create, fill_text, load, spec_of
+from prevail_py.libbpf.map_syscalls import create, spec_of
+from prevail_py.libbpf.syscalls import fill_text, load
 from prevail_py.objects.elf import ObjectFile
 from prevail_py.objects.program import MapSpec, Program
 

@@ -6,7 +6,7 @@ import errno
 
 from prevail_py.libbpf.errors import number, refuse
 from prevail_py.libbpf.handles import bpf_map, pin_all
-from prevail_py.libbpf.syscalls import fill, spec_of
+from prevail_py.libbpf.map_syscalls import fill, spec_of
 from prevail_py.platforms import platform
 from prevail_py.platforms.model import LookupResult
 

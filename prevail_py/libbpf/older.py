@@ -5,13 +5,14 @@ from __future__ import annotations
 from prevail_py.libbpf.errors import number
 from prevail_py.libbpf.handles import bpf_map, bpf_object, bpf_program
 from prevail_py.libbpf.links import bpf_xdp_attach, bpf_xdp_detach
+from prevail_py.libbpf.map_syscalls import bpf_map_create
 from prevail_py.libbpf.objects import (
     bpf_object__next_map,
     bpf_object__next_program,
     bpf_object__prev_map,
     bpf_object__prev_program,
 )
-from prevail_py.libbpf.syscalls import bpf_map_create, bpf_prog_load
+from prevail_py.libbpf.syscalls import bpf_prog_load
 
 __all__ = [
     "bpf_create_map",

@@ -21,8 +21,8 @@ from prevail_py.host.context.model import Connection, HostError
 from prevail_py.libbpf.backend import current
 from prevail_py.libbpf.handles import bpf_object
 from prevail_py.libbpf.info import bpf_test_run_opts
+from prevail_py.libbpf.map_syscalls import spec_of
 from prevail_py.libbpf.objects import open_object
-from prevail_py.libbpf.syscalls import spec_of
 from prevail_py.objects.layout import Layout, Opaque, Scalar
 from prevail_py.objects.program import MapSpec
 from prevail_py.objects.values import CodecError, decode, encode

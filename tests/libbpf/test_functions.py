@@ -28,6 +28,7 @@ from prevail_py.libbpf import (
     coverage,
     handles,
     links,
+    map_syscalls,
     maps,
     names,
     objects,
@@ -566,7 +567,7 @@ def test_the_page_of_names(root: Path) -> None:
     assert set(coverage.PARTLY) <= set(libbpf.__all__)
 
 
-MODULES = (btf_types, buffers, handles, links, maps, names, objects, older, programs, refused, syscalls)
+MODULES = (btf_types, buffers, handles, links, map_syscalls, maps, names, objects, older, programs, refused, syscalls)
 
 
 def test_every_function_of_a_module_is_offered() -> None:

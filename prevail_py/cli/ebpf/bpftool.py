@@ -116,7 +116,7 @@ def _prog_load(shell: Shell, rest: Words, everything: bool = False) -> int:
 
 def _reuse(shell: Shell, maps: list[bpf_map], how: str, which: str, id: int) -> None:
     """Let the object use a map that exists, in place of one of its own."""
-    from prevail_py.libbpf.syscalls import spec_of
+    from prevail_py.libbpf.map_syscalls import spec_of
 
     found = [each for place, each in enumerate(maps) if which == (str(place) if how == "idx" else each.spec.name)]
     if not found:

@@ -67,7 +67,7 @@ def _map_dump(shell: Shell, rest: Words) -> int:
 
 
 def _map_create(shell: Shell, rest: Words) -> int:
-    from prevail_py.libbpf.syscalls import create
+    from prevail_py.libbpf.map_syscalls import create
     from prevail_py.objects.program import MapSpec
     from prevail_py.platforms import platform
 
