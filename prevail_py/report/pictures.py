@@ -26,7 +26,7 @@ from prevail_py.cfg.picture import CHARACTER, draw
 from prevail_py.domains.lattice import NO_SYMBOL, Range, Symbol, Term
 from prevail_py.domains.statements import Difference
 from prevail_py.objects.program import Program
-from prevail_py.verifier.fixpoint import CallString
+from prevail_py.verifier.blocks import CallString
 from prevail_py.verifier.recording import How, Recording
 from prevail_py.verifier.state import State
 from prevail_py.verifier.values import STACK_SIZE, Pointer, Value

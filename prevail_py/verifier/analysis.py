@@ -17,9 +17,10 @@ from prevail_py.isa.instructions import Branch, Call, Jump, LoadImmediate64, May
 from prevail_py.objects.program import Program, SourceLine
 from prevail_py.platforms import platform
 from prevail_py.verifier.assertions import Assertion, AssertionKind
+from prevail_py.verifier.blocks import BudgetExhausted, CallString
 from prevail_py.verifier.check import Finding, findings
 from prevail_py.verifier.concretization import excludes
-from prevail_py.verifier.fixpoint import BudgetExhausted, CallString, Fixpoint
+from prevail_py.verifier.fixpoint import Fixpoint
 from prevail_py.verifier.globals import prove
 from prevail_py.verifier.policy import STRICT, Policy
 from prevail_py.verifier.policy import policy as policy_of

@@ -26,7 +26,8 @@ from prevail_py.domains.statements import (
     Subtraction,
 )
 from prevail_py.isa.instructions import Call, CallLocal
-from prevail_py.verifier.fixpoint import CallString, Fixpoint
+from prevail_py.verifier.blocks import CallString
+from prevail_py.verifier.fixpoint import Fixpoint
 from prevail_py.verifier.state import Frame, State
 from prevail_py.verifier.values import Pointer, RegionKind, Special, Value
 from prevail_py.verifier.verdict import Discharged

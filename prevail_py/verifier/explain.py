@@ -42,8 +42,9 @@ from prevail_py.isa.semantics import operands
 from prevail_py.objects.program import Program, SourceLine
 from prevail_py.platforms.model import ArgKind
 from prevail_py.verifier.assertions import assertions_of
+from prevail_py.verifier.blocks import CallString
 from prevail_py.verifier.check import Finding, findings
-from prevail_py.verifier.fixpoint import CallString, Fixpoint
+from prevail_py.verifier.fixpoint import Fixpoint
 from prevail_py.verifier.setting import Setting
 from prevail_py.verifier.state import State
 from prevail_py.verifier.values import STACK_SIZE, Pointer, RegionKind, Value

@@ -51,7 +51,8 @@ from prevail_py.verifier.values import (
 from prevail_py.words import Comparison
 
 if TYPE_CHECKING:
-    from prevail_py.verifier.fixpoint import CallString, Checker, Fixpoint
+    from prevail_py.verifier.blocks import CallString, Checker
+    from prevail_py.verifier.fixpoint import Fixpoint
 
 __all__ = ["Contract", "Unfit", "after_call", "contracts_of", "prove", "unfit"]
 

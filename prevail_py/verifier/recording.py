@@ -31,7 +31,8 @@ from prevail_py.isa.disassembler import disassemble
 from prevail_py.objects.program import Program
 from prevail_py.platforms import platform
 from prevail_py.verifier.assertions import Assertion
-from prevail_py.verifier.fixpoint import BudgetExhausted, CallString, Fixpoint, Iteration
+from prevail_py.verifier.blocks import BudgetExhausted, CallString
+from prevail_py.verifier.fixpoint import Fixpoint, Iteration
 from prevail_py.verifier.setting import Setting, Unsupported
 from prevail_py.verifier.state import State
 from prevail_py.verifier.values import Pointer, Value

@@ -24,7 +24,8 @@ from prevail_py.verifier.state import State
 from prevail_py.verifier.values import STACK_SIZE, Pointer, Region, RegionKind, Value
 
 if TYPE_CHECKING:
-    from prevail_py.verifier.fixpoint import CallString, Fixpoint, Loop
+    from prevail_py.verifier.blocks import CallString
+    from prevail_py.verifier.fixpoint import Fixpoint, Loop
 
 __all__ = ["MAX_TURNS", "LoopBound", "Termination", "measure", "termination"]
 

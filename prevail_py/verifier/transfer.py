@@ -119,7 +119,7 @@ def effect_of(setting: Setting, pc: int, instruction: Instruction) -> Effect:
 
 
 def _legacy_load(setting: Setting, state: State, size: int) -> None:
-    """Where there is no such byte the function has ended: see ``fixpoint.py``."""
+    """Where there is no such byte the function has ended: see ``blocks.py``."""
     state.registers[0] = unknown(setting, state, 0, mask(8 * size))
     state.registers[1:6] = [UNINITIALISED] * 5
 

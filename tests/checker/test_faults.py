@@ -15,7 +15,18 @@ from prevail_py.domains.scalar_zones import ScalarZones
 from prevail_py.isa.assembler import assemble_text
 from prevail_py.objects.program import MapSpec, Program
 from prevail_py.platforms import platform
-from prevail_py.verifier import callbacks, contracts, fixpoint, obvious, partition, regions, scalars, transfer, verify
+from prevail_py.verifier import (
+    blocks,
+    callbacks,
+    contracts,
+    fixpoint,
+    obvious,
+    partition,
+    regions,
+    scalars,
+    transfer,
+    verify,
+)
 from prevail_py.verifier import check as deciding
 from prevail_py.verifier.certificate import document
 from prevail_py.verifier.merge import Merge
@@ -81,7 +92,7 @@ def widening_is_no_upper_bound(patch: Patch) -> None:
 
     patch.setattr(ScalarZones, "widen", widen)
     # Then the chain would never end: so whoever iterates must also believe that it is stable.
-    patch.setattr(fixpoint, "add_state", _added_unless_widened(partition.add_state))
+    patch.setattr(blocks, "add_state", _added_unless_widened(partition.add_state))
 
 
 def _added_unless_widened(original: Any) -> Any:
@@ -137,7 +148,7 @@ def callee_saved_registers_mixed_up(patch: Patch) -> None:
         original(state)
         state.registers[6], state.registers[7] = state.registers[7], state.registers[6]
 
-    patch.setattr(fixpoint, "leave_frame", leave)
+    patch.setattr(blocks, "leave_frame", leave)
 
 
 def zero_extension_forgotten(patch: Patch) -> None:

@@ -23,8 +23,9 @@ from prevail_py.research.generate import program
 from prevail_py.research.packets import packets
 from prevail_py.verifier import merge as merge_module
 from prevail_py.verifier import partition
+from prevail_py.verifier.blocks import BudgetExhausted
 from prevail_py.verifier.concretization import excludes
-from prevail_py.verifier.fixpoint import BudgetExhausted, Fixpoint
+from prevail_py.verifier.fixpoint import Fixpoint
 from prevail_py.verifier.merge import Merge, merge, signature, subsumes
 from prevail_py.verifier.partition import MAX_SIGNATURES, add_state
 from prevail_py.verifier.setting import Setting

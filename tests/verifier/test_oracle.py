@@ -14,7 +14,7 @@ from prevail_py.isa.assembler import assemble_text
 from prevail_py.objects.elf import load_object
 from prevail_py.objects.program import MapSpec, Program
 from prevail_py.research.oracle import examine
-from prevail_py.verifier import contracts, fixpoint, partition, regions, scalars, transfer, verify
+from prevail_py.verifier import blocks, contracts, partition, regions, scalars, transfer, verify
 from prevail_py.verifier.merge import merge
 from prevail_py.verifier.state import Frame
 from prevail_py.verifier.values import ZERO
@@ -225,7 +225,7 @@ FAULTS: dict[str, Plant] = {
         ScalarZones, "_relate", lambda old: lambda self, u, v, c, changed: old(self, u, v, c - 1, changed)
     ),
     "loop heads are stable too early": _attribute(
-        fixpoint, "add_state", lambda old: lambda *a, **k: False if len(a[0]) else old(*a, **k)
+        blocks, "add_state", lambda old: lambda *a, **k: False if len(a[0]) else old(*a, **k)
     ),
     "stores leave overlapping cells alone": _attribute(Frame, "clobber", lambda old: lambda self, lo, hi: None),
     "what a store leaves of a number is 0": _attribute(

@@ -21,7 +21,8 @@ from typing import Final
 import z3
 
 from prevail_py.verifier.assertions import Assertion
-from prevail_py.verifier.fixpoint import BudgetExhausted, Fixpoint
+from prevail_py.verifier.blocks import BudgetExhausted
+from prevail_py.verifier.fixpoint import Fixpoint
 from prevail_py.verifier.setting import Unsupported
 from prevail_py.verifier.smt.budget import Budget
 from prevail_py.verifier.smt.encoding import Encoder

@@ -22,7 +22,8 @@ from prevail_py.domains import DEFAULT, facts
 from prevail_py.objects.program import Program
 from prevail_py.platforms import platform
 from prevail_py.verifier.analysis import default_budget, verify
-from prevail_py.verifier.fixpoint import BudgetExhausted, Fixpoint
+from prevail_py.verifier.blocks import BudgetExhausted
+from prevail_py.verifier.fixpoint import Fixpoint
 from prevail_py.verifier.setting import Setting, Unsupported
 from prevail_py.verifier.smt.algebra import Predicate
 from prevail_py.verifier.smt.budget import Budget

@@ -52,8 +52,9 @@ from prevail_py.isa.instructions import (
     StoreRelease,
 )
 from prevail_py.verifier.assertions import Assertion, assertions_of
+from prevail_py.verifier.blocks import CallString, ended_early
 from prevail_py.verifier.check import findings
-from prevail_py.verifier.fixpoint import CallString, Fixpoint, Solving, ended_early
+from prevail_py.verifier.fixpoint import Fixpoint, Solving
 from prevail_py.verifier.functions import Prepared
 from prevail_py.verifier.merge import Merge, merge, signature
 from prevail_py.verifier.regions import offset_by

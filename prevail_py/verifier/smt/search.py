@@ -22,7 +22,8 @@ from prevail_py.isa.instructions import Call
 from prevail_py.objects.program import Program
 from prevail_py.platforms.model import LookupResult
 from prevail_py.verifier.assertions import Assertion
-from prevail_py.verifier.fixpoint import BudgetExhausted, Fixpoint
+from prevail_py.verifier.blocks import BudgetExhausted
+from prevail_py.verifier.fixpoint import Fixpoint
 from prevail_py.verifier.setting import Unsupported
 from prevail_py.verifier.smt.algebra import Predicate
 from prevail_py.verifier.smt.budget import Budget
