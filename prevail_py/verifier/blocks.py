@@ -19,9 +19,9 @@ from prevail_py.isa.flow import target
 from prevail_py.isa.instructions import Call, CallLocal, Instruction
 from prevail_py.verifier.assertions import Assertion
 from prevail_py.verifier.callbacks import frame_pointer, go_through, leave_frame
-from prevail_py.verifier.contracts import packet_moved
 from prevail_py.verifier.functions import Function, Prepared, Step, demands_of, prepare
 from prevail_py.verifier.globals import Contract, Unfit, after_call, unfit
+from prevail_py.verifier.helper_effects import packet_moved
 from prevail_py.verifier.merge import Merge
 from prevail_py.verifier.partition import MANY, add_state, constants_of
 from prevail_py.verifier.scalars import unknown

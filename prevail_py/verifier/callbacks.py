@@ -23,8 +23,9 @@ from typing import Final, NamedTuple, Protocol
 
 from prevail_py.domains.lattice import Term, constant
 from prevail_py.isa.instructions import Call, Instruction
-from prevail_py.verifier.contracts import CALLBACKS, MAX_LOOPS, leave
+from prevail_py.verifier.helper_effects import leave
 from prevail_py.verifier.merge import Merge, subsumes
+from prevail_py.verifier.prototypes import CALLBACKS, MAX_LOOPS
 from prevail_py.verifier.scalars import assume, compute, unknown
 from prevail_py.verifier.setting import Setting
 from prevail_py.verifier.state import Frame, State

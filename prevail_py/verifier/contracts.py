@@ -1,109 +1,56 @@
-"""Calls of helpers: whether every argument fits the prototype, and what the call leaves behind.
+"""Calls of helpers: whether every argument fits the prototype.
 
-A helper is trusted to keep its contract (``docs/safety.md``): it reads and writes only what its arguments allow, and
-what it returns is of the kind its prototype says.
+A helper is trusted to keep its contract (``docs/safety.md``): it reads and writes only what its arguments allow.  What
+a call leaves behind is in :mod:`prevail_py.verifier.helper_effects`.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Final, NamedTuple
 
-from prevail_py.domains.lattice import NO_SYMBOL, Range, Term
+from prevail_py.domains.lattice import Range, Term
 from prevail_py.isa.instructions import Register
-from prevail_py.platforms.model import ArgKind, HelperArg, HelperPrototype, LookupResult, ReturnKind
+from prevail_py.platforms.model import ArgKind, HelperArg, HelperPrototype
 from prevail_py.verifier.assertions import AssertionKind, Mode
-from prevail_py.verifier.regions import Violation, overwrite, violation
-from prevail_py.verifier.scalars import assume, unknown
-from prevail_py.verifier.setting import MAX_PACKET_SIZE, METADATA_OFFSETS, Setting, Unsupported
+from prevail_py.verifier.prototypes import (
+    CALLBACKS,
+    MAX_SIZE,
+    SOCKETS,
+    TAIL_CALL,
+    extent_of,
+    map_argument,
+    on_map,
+    prototype_of,
+    unavailable,
+)
+from prevail_py.verifier.regions import Violation, violation
+from prevail_py.verifier.setting import Setting, Unsupported
 from prevail_py.verifier.state import State
 from prevail_py.verifier.values import (
     CONTEXT,
-    MAP,
     MAX_FRAMES,
-    NEVER_NULL,
     OBJECT,
     PACKET,
     ZERO,
     Pointer,
-    Region,
     RegionKind,
     Special,
     Value,
-    region_of,
 )
-from prevail_py.words import Comparison
 
-__all__ = [
-    "CALLBACKS",
-    "MAX_LOOPS",
-    "MAX_SIZE",
-    "SOCKETS",
-    "TAIL_CALL",
-    "ArgumentViolation",
-    "call_helper",
-    "contract_violations",
-    "leave",
-    "map_argument",
-    "on_map",
-    "packet_moved",
-    "prototype_of",
-]
-
-MAX_SIZE: Final = (1 << 29) - 1
-"""Largest size argument Linux accepts (``BPF_MAX_VAR_SIZ`` in kernel/bpf/verifier.c)."""
-
-TAIL_CALL: Final = 12
-"""The helper that another program takes the place of the running function."""
+__all__ = ["ArgumentViolation", "contract_violations"]
 
 _CHANGES_MAP: Final = frozenset({
     "bpf_map_update_elem", "bpf_map_delete_elem", "bpf_map_lookup_and_delete_elem", "bpf_map_push_elem",
     "bpf_map_pop_elem",
 })  # fmt: skip
 
-_LOOKUPS: Final = frozenset({"bpf_map_lookup_elem"})
-
-_BOUNDED_BY_SIZE: Final = frozenset(
-    {
-        "bpf_get_stack",
-        "bpf_get_task_stack",
-        "bpf_probe_read_str",
-        "bpf_probe_read_kernel_str",
-        "bpf_probe_read_user_str",
-    }
-)
-"""Helpers that return the number of bytes they wrote, or an error (``do_refine_retval_range`` in Linux)."""
-
-_MAX_ERRNO: Final = 4095
-
 _CHANGE_SOCKET_MAPS: Final = frozenset(
     {"socket_filter", "sched_cls", "sched_act", "xdp", "sk_reuseport", "flow_dissector", "sk_lookup"}
 )
 
-SOCKETS: Final = frozenset({"socket", "sock_common", "tcp_sock", "xdp socket"})
-"""The kernel objects that count as sockets where a helper takes one."""
-
-CALLBACKS: Final = frozenset({"bpf_loop", "bpf_for_each_map_elem"})
-"""Helpers that call a function of the program while they last (``callbacks.py``)."""
-
-MAX_LOOPS: Final = 1 << 23
-"""How many times ``bpf_loop`` calls its function at most (``BPF_MAX_LOOPS`` in Linux)."""
-
 _HAVE_ELEMENTS: Final = frozenset({"hash", "array", "percpu_hash", "percpu_array", "lru_hash", "lru_percpu_hash"})
 """Map types that ``bpf_for_each_map_elem`` goes through."""
-
-_UNMODELLED: Final = {
-    ArgKind.FUNCTION: "callbacks",
-    ArgKind.SPIN_LOCK: "spin locks",
-    ArgKind.TIMER: "timers",
-    ArgKind.KPTR: "kptrs",
-    ArgKind.DYNPTR: "dynptrs",
-    ArgKind.DYNPTR_UNINIT: "dynptrs",
-    ArgKind.BTF_POINTER: "BTF-typed pointers",
-    ArgKind.BTF_POINTER_OR_NULL: "BTF-typed pointers",
-    ArgKind.PERCPU_BTF_POINTER: "BTF-typed pointers",
-}
-
 
 _PLAIN_MEMORY: Final = frozenset(
     (
@@ -118,7 +65,6 @@ _PLAIN_MEMORY: Final = frozenset(
 
 
 # Up to Python 3.11 a member of an enumeration takes ten times as long to name as a variable.
-_MAP_ARGUMENT: Final = ArgKind.MAP
 _READ, _WRITE = Mode.READ, Mode.WRITE
 _ARGUMENTS: Final = (Register.R1, Register.R2, Register.R3, Register.R4, Register.R5)
 
@@ -130,45 +76,11 @@ class ArgumentViolation(NamedTuple):
     register: Register
 
 
-def prototype_of(setting: Setting, helper: int) -> HelperPrototype | None:
-    """The prototype of ``helper`` in this program; None where the program may not call it.
-
-    Raises Unsupported for a prototype that has no model.
-    """
-    if helper not in setting.prototypes:
-        setting.prototypes[helper] = _prototype(setting, helper)
-    return setting.prototypes[helper]
-
-
-def _prototype(setting: Setting, helper: int) -> HelperPrototype | None:
-    prototype = setting.platform.helper(helper, setting.program.program_type)
-    if prototype is None or _unavailable(setting, helper):
-        return None
-    for arg in prototype.args:
-        if arg.kind in _UNMODELLED and not (arg.kind is ArgKind.FUNCTION and prototype.name in CALLBACKS):
-            raise Unsupported(f"{_UNMODELLED[arg.kind]} (helper {prototype.name})")
-    if prototype.returns in (
-        ReturnKind.BTF_POINTER,
-        ReturnKind.BTF_POINTER_OR_NULL,
-        ReturnKind.BTF_POINTER_TRUSTED,
-        ReturnKind.MEM_OR_BTF_POINTER,
-        ReturnKind.MEM_OR_BTF_POINTER_OR_NULL,
-    ):
-        raise Unsupported(f"BTF-typed pointers (helper {prototype.name})")
-    return prototype
-
-
-def _unavailable(setting: Setting, helper: int) -> str:
-    """Why the program may not call ``helper``, empty if it may."""
-    program = setting.program
-    return setting.platform.unavailable(helper, program.program_type, program.expected_attach_type, program.section)
-
-
 def contract_violations(setting: Setting, state: State, helper: int) -> list[ArgumentViolation]:
     """Every argument that does not fit, or that the helper is not to be called at all."""
     prototype = prototype_of(setting, helper)
     if prototype is None:
-        reason = _unavailable(setting, helper)
+        reason = unavailable(setting, helper)
         return [ArgumentViolation(Violation(AssertionKind.HELPER_UNAVAILABLE, reason), Register.R0)]
     found = []
     handle = map_argument(prototype, state)
@@ -201,42 +113,6 @@ def _bad(message: str, needed: str = "") -> Violation:
 
 def _is_null(value: Value) -> bool:
     return value == ZERO
-
-
-def map_argument(prototype: HelperPrototype, state: State) -> Pointer | None:
-    """The map that a helper is given; None where it takes none, or something else was passed."""
-    for index, arg in enumerate(prototype.args):
-        if arg.kind is _MAP_ARGUMENT:
-            value = state.registers[index + 1]
-            return value if isinstance(value, Pointer) and value.region.kind is MAP else None
-    return None
-
-
-def on_map(setting: Setting, handle: Pointer | None, arg: HelperArg) -> HelperArg:
-    """What the argument is, given the map."""
-    return arg if handle is None else setting.platform.argument(arg, setting.map_of(handle.region).type)
-
-
-def _extent(setting: Setting, state: State, prototype: HelperPrototype, index: int, arg: HelperArg) -> Range | None:
-    """How many bytes a memory argument covers; None where another argument is at fault and reported there."""
-    match arg.kind:
-        case ArgKind.MAP_KEY | ArgKind.MAP_VALUE | ArgKind.MAP_VALUE_UNINIT | ArgKind.MAP_VALUE_OR_NULL:
-            handle = map_argument(prototype, state)
-            if handle is None:
-                return None
-            spec = setting.map_of(handle.region)
-            size = spec.key_size if arg.kind is ArgKind.MAP_KEY else spec.value_size
-            return Range(size, size)
-        case ArgKind.FIXED_MEM:
-            if arg.size is None:
-                raise Unsupported(f"memory of unknown size (helper {prototype.name})")
-            return Range(arg.size, arg.size)
-        case _:
-            value = state.registers[index + 2]
-            if not isinstance(value, Term):
-                return None
-            size_range = state.facts.range(value)
-            return None if size_range.hi > MAX_SIZE else size_range
 
 
 def _argument(
@@ -370,7 +246,7 @@ def _reference_argument(state: State, value: Pointer) -> Violation | None:
 def _memory_argument(
     setting: Setting, state: State, prototype: HelperPrototype, index: int, arg: HelperArg, value: Value
 ) -> Violation | None:
-    extent = _extent(setting, state, prototype, index, arg)
+    extent = extent_of(setting, state, prototype, index, arg)
     if arg.nullable and _is_null(value):
         if arg.is_sized_memory and (extent is None or extent.hi > 0):
             return _bad("null memory with a size that may not be zero", "size == 0")
@@ -389,140 +265,3 @@ def _memory_argument(
             if problem is not None:
                 return problem._replace(kind=AssertionKind.HELPER_ARGUMENT)
     return None
-
-
-# Effects ----------------------------------------------------------------------------------------------------------
-
-
-def packet_moved(setting: Setting, state: State) -> None:
-    """Packet pointers are stale everywhere, callers' frames included, and the packet has a new extent."""
-
-    def stale(value: Value) -> Value:
-        return Special.STALE if isinstance(value, Pointer) and value.region.kind is RegionKind.PACKET else value
-
-    state.map_values(stale)
-    state.packet_size = unknown(setting, state, 0, MAX_PACKET_SIZE)
-    if state.packet_meta != ZERO:
-        state.packet_meta = unknown(setting, state, *METADATA_OFFSETS)
-
-
-def call_helper(setting: Setting, state: State, helper: int) -> None:
-    """The effect of a call whose contract holds (or whose violation has been noted)."""
-    prototype = prototype_of(setting, helper)
-    if prototype is None:
-        leave(state, Special.POISON)
-        return
-    handle = map_argument(prototype, state)
-    for index, declared in enumerate(prototype.args):
-        arg, value = on_map(setting, handle, declared), state.registers[index + 1]
-        if arg.writes and isinstance(value, Pointer):
-            extent = _extent(setting, state, prototype, index, arg)
-            overwrite(state, value, Range(0, MAX_SIZE) if extent is None else extent, certain=not arg.reads)
-        if arg.releases:
-            _release(state, value)
-    result = _result(setting, state, prototype, handle)
-    if prototype.changes_packet:
-        packet_moved(setting, state)
-    leave(state, result)
-
-
-def leave(state: State, result: Value) -> None:
-    """R0 holds what a helper returned, its arguments are gone."""
-    state.registers[0] = result
-    state.registers[1:6] = [Special.UNINITIALISED] * 5
-
-
-def _release(state: State, value: Value) -> None:
-    if not isinstance(value, Pointer):
-        state.references = ()  # this run trapped before: what it held is not to be reported again
-        return
-    base = value.base
-    if base.symbol == NO_SYMBOL:
-        return
-    kept = tuple(held for held in state.references if held != base)
-    kind = value.region.kind
-
-    def gone(value: Value) -> bool:
-        """A copy, or a pointer of which it is not known any more to which object of the kind it refers."""
-        return (
-            isinstance(value, Pointer)
-            and value.region.kind is kind
-            and value.base.symbol != NO_SYMBOL
-            and value.base not in kept
-        )
-
-    state.references = kept
-    state.map_values(lambda value: Special.DANGLING if gone(value) else value)
-
-
-def _result(setting: Setting, state: State, prototype: HelperPrototype, handle: Pointer | None) -> Value:
-    match prototype.returns:
-        case ReturnKind.INTEGER:
-            return (
-                _bounded(setting, state, prototype) if prototype.name in _BOUNDED_BY_SIZE else unknown(setting, state)
-            )
-        case ReturnKind.VOID:
-            return Special.UNINITIALISED
-        case ReturnKind.MAP_VALUE | ReturnKind.MAP_VALUE_OR_NULL:
-            if prototype.name not in _LOOKUPS and handle is not None:
-                # Storage of an object: what a lookup in the map yields is another question.
-                base = NEVER_NULL if prototype.returns is ReturnKind.MAP_VALUE else unknown(setting, state)
-                region = handle.region
-                return Pointer(replace(region, kind=RegionKind.MAP_VALUE), base, ZERO)
-            return _looked_up(setting, state, prototype, handle)
-        case ReturnKind.MEM_OR_NULL:
-            index = next((i for i, arg in enumerate(prototype.args) if arg.kind is ArgKind.ALLOC_SIZE), None)
-            size = state.registers[index + 1] if index is not None else None
-            if not isinstance(size, Term):
-                return Special.POISON
-            known = state.facts.range(size)
-            if known.lo != known.hi:
-                return Special.POISON
-            return _acquired(
-                setting, state, prototype, region_of(RegionKind.MEMORY, size=known.lo, name=prototype.name)
-            )
-        case ReturnKind.SOCK_OR_NULL | ReturnKind.TCP_SOCK_OR_NULL | ReturnKind.SOCK_COMMON_OR_NULL:
-            name = prototype.returns.value.removesuffix(" or null")
-            return _acquired(setting, state, prototype, region_of(RegionKind.OBJECT, name=name))
-        case _:
-            raise Unsupported(f"result of helper {prototype.name}")
-
-
-def _bounded(setting: Setting, state: State, prototype: HelperPrototype) -> Term:
-    """An error, or at most as many bytes as the helper was given room for."""
-    index = next(i for i, arg in enumerate(prototype.args) if arg.kind in (ArgKind.SIZE, ArgKind.SIZE_OR_ZERO))
-    size = state.registers[index + 1]
-    if not isinstance(size, Term) or state.facts.range(size).hi > MAX_SIZE:
-        return unknown(setting, state)
-    result = unknown(setting, state, -_MAX_ERRNO, state.facts.range(size).hi)
-    assume(state, Comparison.SLE, result, size, 64)
-    return result
-
-
-def _acquired(setting: Setting, state: State, prototype: HelperPrototype, region: Region) -> Pointer:
-    base = unknown(setting, state)
-    if prototype.acquires:
-        state.references = (*state.references, base)
-    return Pointer(region, base, ZERO)
-
-
-def _looked_up(setting: Setting, state: State, prototype: HelperPrototype, handle: Pointer | None) -> Value:
-    if handle is None:
-        return Special.POISON
-    map_type = setting.map_type_of(handle.region)
-    base = NEVER_NULL if prototype.returns is ReturnKind.MAP_VALUE else unknown(setting, state)
-    index, inner, map_name = handle.region.index, handle.region.inner, handle.region.name
-    match map_type.lookup:
-        case LookupResult.VALUE:
-            return Pointer(region_of(RegionKind.MAP_VALUE, index, inner=inner, name=map_name), base, ZERO)
-        case LookupResult.MAP:
-            if inner:
-                raise Unsupported("maps nested more than two deep")
-            return Pointer(region_of(RegionKind.MAP, index, inner=True, name=map_name), base, ZERO)
-        case LookupResult.SOCKET | LookupResult.XDP_SOCKET:
-            if map_type.lookup is LookupResult.XDP_SOCKET:
-                return Pointer(region_of(RegionKind.OBJECT, name="xdp socket"), base, ZERO)
-            state.references = (*state.references, base)  # sockets from maps are counted, whatever the prototype says
-            return Pointer(region_of(RegionKind.OBJECT, name="socket"), base, ZERO)
-        case LookupResult.NOTHING:
-            return Special.POISON

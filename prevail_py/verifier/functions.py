@@ -27,8 +27,8 @@ from prevail_py.isa.instructions import (
 from prevail_py.isa.semantics import immediate_word
 from prevail_py.verifier.assertions import Assertion, Initialised, assertions_of
 from prevail_py.verifier.callbacks import calls_back
-from prevail_py.verifier.contracts import TAIL_CALL
 from prevail_py.verifier.obvious import Attempt, attempt_of, initialised
+from prevail_py.verifier.prototypes import TAIL_CALL
 from prevail_py.verifier.setting import Setting
 from prevail_py.verifier.state import State
 from prevail_py.verifier.transfer import Condition, Effect, branch_of, effect_of

@@ -31,7 +31,8 @@ from prevail_py.isa.instructions import Call, LoadPacket
 from prevail_py.objects.program import Argument
 from prevail_py.verifier.assertions import Assertion, Mode
 from prevail_py.verifier.check import findings
-from prevail_py.verifier.contracts import TAIL_CALL, leave, packet_moved
+from prevail_py.verifier.helper_effects import leave, packet_moved
+from prevail_py.verifier.prototypes import TAIL_CALL
 from prevail_py.verifier.regions import overwrite, violation
 from prevail_py.verifier.scalars import assume, unknown
 from prevail_py.verifier.setting import Setting

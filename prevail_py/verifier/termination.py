@@ -19,7 +19,7 @@ from prevail_py.domains.lattice import Range, Term
 from prevail_py.isa.flow import target
 from prevail_py.isa.instructions import Call, CallLocal
 from prevail_py.objects.program import SourceLine
-from prevail_py.verifier.contracts import MAX_LOOPS
+from prevail_py.verifier.prototypes import MAX_LOOPS
 from prevail_py.verifier.state import State
 from prevail_py.verifier.values import STACK_SIZE, Pointer, Region, RegionKind, Value
 

@@ -40,7 +40,7 @@ from prevail_py.isa.instructions import (
     StoreRelease,
 )
 from prevail_py.isa.semantics import Computing, immediate_word, operands, operation
-from prevail_py.verifier.contracts import call_helper
+from prevail_py.verifier.helper_effects import call_helper
 from prevail_py.verifier.regions import learn_access, load, offset_by, poison, store
 from prevail_py.verifier.scalars import assume, compute, unknown
 from prevail_py.verifier.setting import Setting, Unsupported

@@ -20,6 +20,7 @@ from prevail_py.verifier import (
     callbacks,
     contracts,
     fixpoint,
+    helper_effects,
     obvious,
     partition,
     regions,
@@ -134,7 +135,7 @@ def null_check_on_the_wrong_branch(patch: Patch) -> None:
 
 
 def stale_pointers_are_kept(patch: Patch) -> None:
-    patch.setattr(contracts, "packet_moved", lambda setting, state: None)
+    patch.setattr(helper_effects, "packet_moved", lambda setting, state: None)
 
 
 def unwritten_stack_counts_as_written(patch: Patch) -> None:

@@ -14,7 +14,7 @@ from prevail_py.isa.assembler import assemble_text
 from prevail_py.objects.elf import load_object
 from prevail_py.objects.program import MapSpec, Program
 from prevail_py.research.oracle import examine
-from prevail_py.verifier import blocks, contracts, partition, regions, scalars, transfer, verify
+from prevail_py.verifier import blocks, helper_effects, partition, regions, scalars, transfer, verify
 from prevail_py.verifier.merge import merge
 from prevail_py.verifier.state import Frame
 from prevail_py.verifier.values import ZERO
@@ -235,7 +235,7 @@ FAULTS: dict[str, Plant] = {
         transfer, "_compare_with_number", lambda old: lambda s, c, p, n: old(s, c.negation, p, n)
     ),
     "packet pointers survive the packet": _attribute(
-        contracts, "packet_moved", lambda old: lambda setting, state: None
+        helper_effects, "packet_moved", lambda old: lambda setting, state: None
     ),
     "the larger disjunct is dropped": _attribute(
         partition, "merge", lambda old: lambda left, right, how, fresh, thresholds=(): left

@@ -19,7 +19,7 @@ import z3
 
 from prevail_py.domains.lattice import NO_SYMBOL, Symbol, Term
 from prevail_py.platforms.model import FieldKind, LookupResult
-from prevail_py.verifier.contracts import prototype_of
+from prevail_py.verifier.prototypes import prototype_of
 from prevail_py.verifier.setting import Setting, Unsupported
 from prevail_py.verifier.smt.algebra import Predicate, Word
 from prevail_py.verifier.smt.encoding import Encoder

@@ -27,7 +27,7 @@ from prevail_py.isa.instructions import AtomicOp, LoadPacket
 from prevail_py.isa.semantics import atomic_op
 from prevail_py.objects.program import MapSpec, Program
 from prevail_py.platforms.model import ArgKind, HelperArg, HelperPrototype, LookupResult, ReturnKind
-from prevail_py.verifier.contracts import TAIL_CALL, map_argument, on_map, prototype_of
+from prevail_py.verifier.prototypes import TAIL_CALL, map_argument, on_map, prototype_of
 from prevail_py.verifier.regions import load, offset_by
 from prevail_py.verifier.setting import Unsupported
 from prevail_py.verifier.smt.algebra import Predicate, Word

@@ -30,15 +30,8 @@ from prevail_py.verifier.assertions import (
     Result,
     UserAssertion,
 )
-from prevail_py.verifier.contracts import (
-    MAX_SIZE,
-    SOCKETS,
-    TAIL_CALL,
-    contract_violations,
-    map_argument,
-    on_map,
-    prototype_of,
-)
+from prevail_py.verifier.contracts import contract_violations
+from prevail_py.verifier.prototypes import MAX_SIZE, SOCKETS, TAIL_CALL, map_argument, on_map, prototype_of
 from prevail_py.verifier.regions import offset_by
 from prevail_py.verifier.setting import MAX_PACKET_SIZE, Setting
 from prevail_py.verifier.smt.algebra import Predicate, Word
