@@ -197,11 +197,16 @@ prove: $(RESEARCH_ENV) ## prove the operators of the domains at 64 bits, and wri
 		--jobs $(JOBS) --out docs/measurements/proofs.md $(ARGS)
 
 .PHONY: regenerate
-regenerate: $(TEST_ENV) ## rewrite generated tables (from ../shared/facts), golden files and notebooks
+regenerate: $(TEST_ENV) ## rewrite generated tables (from ../shared/facts), golden files, pages of notebooks
 	$(PY) -m prevail_py.platforms.linux.generate $(FACTS)
 	$(PY) -m prevail_py.research.support --out docs/support.md
-	PREVAIL_PY_UPDATE_GOLDEN=1 $(PY) -m pytest -q $(PYTEST_ARGS) tests/cli tests/notebooks
+	$(PY) -m prevail_py.research.notebooks markdown notebooks/03_write_your_own_domain.ipynb > docs/writing-a-domain.md
+	PREVAIL_PY_UPDATE_GOLDEN=1 $(PY) -m pytest -q $(PYTEST_ARGS) tests/cli
 	PREVAIL_PY_UPDATE_GOLDEN=1 $(PY) -m pytest -q -n0 tests/domains/test_exhaustive.py
+
+.PHONY: notebooks
+notebooks: $(DEV_ENV) ## execute the notebooks; copies with outputs and pictures go to out/notebooks
+	$(PY) -m prevail_py.research.notebooks execute --out $(OUT)/notebooks notebooks/*.ipynb
 
 ##### The environment
 

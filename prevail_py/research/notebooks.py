@@ -1,8 +1,8 @@
 """Execute notebooks without Jupyter, keep them without outputs, and turn them into pages.
 
 Code cells run in order in one namespace.  What a cell prints and the value of its last expression become its outputs,
-in the notebook format (nbformat 4).  The plain text of a value that shows itself in another way (HTML, SVG, PNG) is its
-``str``, not its ``repr``.  Cells are plain Python: no magics.
+in the notebook format (nbformat 4).  The plain text of a value that shows itself as HTML is its ``str``, not its
+``repr``.  Cells are plain Python: no magics.
 
 Notebooks are committed without outputs.  What a cell must show is kept in its metadata instead, as texts that its
 output holds, so that a test can tell when a lesson and the code part::
@@ -136,7 +136,7 @@ def _run(source: str, name: str, namespace: dict[str, Any], count: int) -> list[
             for kind, (method, form) in _METHODS.items()
             if hasattr(value, method) and (shown := getattr(value, method)()) is not None
         }
-        plain = str(value) if rich else repr(value)
+        plain = str(value) if hasattr(value, "_repr_html_") else repr(value)
         data = {"text/plain": plain.splitlines(keepends=True), **rich}
         outputs.append({"output_type": "execute_result", "execution_count": count, "metadata": {}, "data": data})
     return outputs
@@ -172,7 +172,7 @@ def markdown(notebook: dict[str, Any], folder: str = "../docs/") -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Execute, strip or convert notebooks."""
-    parser = argparse.ArgumentParser(prog="prevail_py.research.notebooks", description="Execute notebooks, or strip them.")
+    parser = argparse.ArgumentParser(prog="prevail_py.research.notebooks", description="Execute notebooks.")
     commands = parser.add_subparsers(dest="what", required=True)
     run = commands.add_parser("execute", help="write executed copies and their pictures")
     run.add_argument("--out", metavar="DIR", type=Path, required=True)

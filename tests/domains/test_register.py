@@ -1,11 +1,9 @@
-"""Domains of one's own: the text of ``docs/writing-a-domain.md`` runs, and names are guarded."""
+"""Domains of one's own: ``docs/writing-a-domain.md`` is a lesson that runs, and names are guarded."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -16,8 +14,11 @@ from prevail_py.domains.nonrelational import NonRelational
 from prevail_py.domains.zones import Zones
 from prevail_py.isa.assembler import assemble_text
 from prevail_py.objects.program import Program
+from prevail_py.research.notebooks import load, markdown
 
-TEXT = Path(__file__).resolve().parents[2] / "docs" / "writing-a-domain.md"
+ROOT = Path(__file__).resolve().parents[2]
+TEXT = ROOT / "docs" / "writing-a-domain.md"
+LESSON = ROOT / "notebooks" / "03_write_your_own_domain.ipynb"
 
 
 @pytest.fixture(autouse=True)
@@ -30,32 +31,11 @@ def _tables() -> Iterator[None]:
     facts.cache_clear()
 
 
-def test_the_text_runs(capsys: pytest.CaptureFixture[str]) -> None:
-    cells = re.findall(r"```python\n(.*?)```", TEXT.read_text(), re.DOTALL)
-    assert len(cells) == 3
-    names: dict[str, Any] = {"__name__": "notebook"}
-    for cell in cells:
-        exec(compile(cell, str(TEXT), "exec"), names)
-    assert capsys.readouterr().out.split() == ["UNKNOWN", "SAFE"]
-    definition = cells[0][cells[0].index("class Choice") :]
-    assert len(definition.splitlines()) < 60
-    assert str(verify(names["program"]).kind) == "SAFE"  # as the text says of the usual disjuncts
-
-
-def test_the_text_notices_a_mistake() -> None:
-    """The check in the text fails for an operator that loses a word."""
-    cells = re.findall(r"```python\n(.*?)```", TEXT.read_text(), re.DOTALL)
-    names: dict[str, Any] = {"__name__": "notebook"}
-    exec(cells[0], names)
-    whole = names["Choice"].apply
-
-    def apply(self: Any, op: Any, *args: Any) -> Any:
-        result = whole(self, op, *args)
-        return result if result.is_top() or result.is_bottom() else result.constant(min(result.words))
-
-    names["Choice"].apply = apply
-    with pytest.raises(AssertionError):
-        exec(cells[1], names)
+def test_the_text_is_the_lesson_that_runs() -> None:
+    """``tests/notebooks`` executes the notebook; the document is its text."""
+    assert TEXT.read_text(encoding="utf-8") == markdown(load(LESSON)), (
+        "python -m prevail_py.research.notebooks markdown notebooks/03_write_your_own_domain.ipynb"
+    )
 
 
 class Mine(Interval):
