@@ -204,6 +204,10 @@ regenerate: $(TEST_ENV) ## rewrite generated tables (from ../shared/facts), gold
 	PREVAIL_PY_UPDATE_GOLDEN=1 $(PY) -m pytest -q $(PYTEST_ARGS) tests/cli
 	PREVAIL_PY_UPDATE_GOLDEN=1 $(PY) -m pytest -q -n0 tests/domains/test_exhaustive.py
 
+.PHONY: docs
+docs: $(VENV)/.ready-docs ## build the documentation site into out/site; a broken link is an error
+	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict --quiet
+
 .PHONY: notebooks
 notebooks: $(DEV_ENV) ## execute the notebooks; copies with outputs and pictures go to out/notebooks
 	$(PY) -m prevail_py.research.notebooks execute --out $(OUT)/notebooks notebooks/*.ipynb

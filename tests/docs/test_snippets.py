@@ -1,0 +1,100 @@
+"""What documents show is tried: sessions and blocks of Python run, commands have the options that they are shown with.
+
+Some documents have tests of their own, with the objects that they need; ``ELSEWHERE`` says where.  A document with code
+that is in no list fails, so that none is forgotten.
+"""
+
+from __future__ import annotations
+
+import doctest
+import io
+import re
+import shlex
+from contextlib import redirect_stderr
+from pathlib import Path
+
+import pytest
+
+from prevail_py.cli.main import parser
+
+ROOT = Path(__file__).resolve().parents[2]
+DOCUMENTS = {
+    path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8")
+    for pattern in ("*.md", "docs/**/*.md", "papers/**/*.md")
+    for path in ROOT.glob(pattern)
+}
+
+ELSEWHERE = {
+    "README.md": "tests/test_readme.py",
+    "docs/experiments.md": "tests/test_readme.py",
+    "docs/functional.md": "tests/verifier/test_user_assertions.py",
+    "docs/host.md": "tests/host/context/test_documentation.py",
+    "docs/jit.md": "tests/vm/jit/test_proved.py",
+    "docs/libbpf.md": "tests/libbpf/test_functions.py",
+    "docs/pictures.md": "tests/test_readme.py",
+    "docs/proofs.md": "tests/verifier/smt/test_prove.py",
+    "docs/smt.md": "tests/test_readme.py",
+    "docs/vm.md": "tests/vm/test_documentation.py",
+    "docs/writing-a-domain.md": "tests/notebooks/test_notebooks.py",
+}
+"""Documents whose Python a test of their own runs."""
+
+IN_CONTEXT = {
+    "docs/certificates.md": {"verdict", "program", "document"},
+    "docs/corpora.md": {"read"},
+    "docs/examples.md": set(),
+    "docs/trust.md": {"program", "service", "process"},
+}
+"""Documents whose blocks need what cannot be had here (a run, a service): they must compile, and import what exists."""
+
+
+def _blocks(text: str) -> list[tuple[str, str]]:
+    return re.findall(r"^```(\w*)\n(.*?)^```$", text, flags=re.DOTALL | re.MULTILINE)
+
+
+def _python(text: str) -> list[str]:
+    return [body for kind, body in _blocks(text) if kind in ("python", "pycon") or body.startswith(">>> ")]
+
+
+def test_no_code_is_forgotten() -> None:
+    with_code = {name for name, text in DOCUMENTS.items() if _python(text)}
+    assert with_code <= {*ELSEWHERE, *IN_CONTEXT}, "give it a test, and say where"
+    for name, where in ELSEWHERE.items():
+        text = (ROOT / where).read_text(encoding="utf-8")
+        assert Path(name).name in text or "NOTEBOOKS" in text, f"{where} does not speak of {name}"
+
+
+@pytest.mark.parametrize("name", sorted(IN_CONTEXT))
+def test_blocks_compile_and_import_what_exists(name: str) -> None:
+    for block in _python(DOCUMENTS[name]):
+        code = "".join(each.source for each in doctest.DocTestParser().get_examples(block)) or block
+        compile(code, name, "exec")
+        imports = [line for line in code.splitlines() if re.match(r"(from prevail_py|import prevail_py)", line)]
+        exec("\n".join(imports), {})
+
+
+def _commands() -> list[tuple[str, str]]:
+    return [
+        (name, re.split(r" #| \| | > |[\\&]$", command)[0])
+        for name, text in sorted(DOCUMENTS.items())
+        for kind, body in _blocks(text)
+        if kind in ("", "sh", "console")
+        for line in body.splitlines()
+        for command in line.removeprefix("$ ").split(" && ")
+        if command.startswith("prevail-py ") and "..." not in command
+    ]
+
+
+@pytest.mark.parametrize(("name", "command"), _commands())
+def test_commands_have_these_options(name: str, command: str) -> None:
+    stderr = io.StringIO()
+    try:
+        with redirect_stderr(stderr):
+            parser().parse_args(shlex.split(command)[1:])
+    except SystemExit:
+        pytest.fail(f"{name}: {command}: {stderr.getvalue()}")
+
+
+def test_a_wrong_command_is_noticed() -> None:
+    with pytest.raises(pytest.fail.Exception, match="--nonesuch"):
+        test_commands_have_these_options("a.md", "prevail-py verify --nonesuch a.o")
