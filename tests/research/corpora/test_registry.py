@@ -13,7 +13,7 @@ from prevail_py.research.corpora.registry import KINDS, Examples, Folder, Genera
 def test_the_built_in_corpora_are_there() -> None:
     known = registry()
     assert {"examples", "xdp-tools", "libbpf-tools", "verifier", "selftests", "generated"} <= known.keys()
-    assert {corpus.kind for corpus in known.values()} == KINDS.keys() - {"folder"}
+    assert {corpus.kind for corpus in known.values()} == KINDS.keys()
     assert all(corpus.description for corpus in known.values())
     assert isinstance(known["examples"].source, Examples)
 
