@@ -169,7 +169,7 @@ def _runs(
     fuel: int,
 ) -> Iterator[tuple[PacketResult, bytes]]:
     """What became of each packet, and the packet as it was left: in one go, where the engine has no more to say."""
-    if isinstance(loaded, Batched) and loaded.in_one_go(environment):
+    if isinstance(loaded, Batched) and loaded.in_one_go(maps, environment):
         batch = PacketBatch.of(frame.data for frame in frames)
         try:
             found = loaded.run_batch(batch, maps=maps, environment=environment, fuel=fuel)

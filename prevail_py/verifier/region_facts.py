@@ -7,6 +7,7 @@ of a program that is SAFE.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from prevail_py.domains.lattice import NO_SYMBOL, Term
@@ -40,7 +41,6 @@ _PLACES: Final = {
     RegionKind.MAP: Place.MAP,
     RegionKind.FUNCTION: Place.FUNCTION,
 }
-_ARGUMENTS: Final = range(1, 6)
 
 
 def region_facts(fixpoint: Fixpoint, termination: Termination | None) -> RegionFacts:
@@ -63,7 +63,7 @@ def region_facts(fixpoint: Fixpoint, termination: Termination | None) -> RegionF
             reached.add(pc)
             instruction = program.code[pc]
             assert instruction is not None
-            for register in _registers(instruction):
+            for register in _registers(fixpoint, instruction):
                 for state in states:
                     fact = _fact(state, register)
                     if fact is None:
@@ -101,12 +101,15 @@ def region_facts(fixpoint: Fixpoint, termination: Termination | None) -> RegionF
     )
 
 
-def _registers(instruction: Instruction) -> tuple[int, ...]:
+def _registers(fixpoint: Fixpoint, instruction: Instruction) -> Sequence[int]:
+    """Those through which an instruction accesses memory, and the arguments of a helper: it looks at no others."""
     match instruction:
         case Load(base=base) | LoadAcquire(base=base) | Store(base=base) | StoreRelease(base=base) | Atomic(base=base):
             return (base,)
-        case Call():
-            return tuple(_ARGUMENTS)
+        case Call(helper):
+            setting = fixpoint.setting
+            prototype = setting.platform.helper(helper, setting.program.program_type)
+            return range(1, 6) if prototype is None else range(1, len(prototype.args) + 1)
         case _:
             return ()
 

@@ -87,8 +87,8 @@ class Batch(Protocol):
 class Batched(Protocol):
     """A loaded program that runs on many packets in one go, each for itself."""
 
-    def in_one_go(self, environment: Environment) -> bool:
-        """Whether :meth:`run_batch` runs without Python in between, and what it gives is all that there is to know.
+    def in_one_go(self, maps: Sequence[Map], environment: Environment) -> bool:
+        """Whether :meth:`run_batch` with these maps runs without Python in between, and gives all there is to know.
 
         Then no packet is redirected, and nothing is printed.  Otherwise it is one run after another.
         """

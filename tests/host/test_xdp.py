@@ -100,6 +100,17 @@ def test_native_code_gives_the_same_report(name: str, tmp_path: Path, monkeypatc
     assert batches == ([] if name == "xdp_vlan_pop" else [len(given)])
 
 
+def test_one_map_in_two_places() -> None:
+    """Native code takes its maps to be apart: then one packet is run after another, with all checks."""
+    one, other = MapSpec("a", 2, 4, 8, 1), MapSpec("b", 2, 4, 8, 1)
+    text = "r1 = map[idx:0][0]+0 ll\nr2 = map[idx:1][0]+0 ll\n*(u64 *)(r1 + 0) = 1\n*(u64 *)(r2 + 0) = 2\n"
+    text += "r0 = *(u64 *)(r1 + 0)\nexit"
+    program = Program("two", "xdp", "xdp", assemble_text(text), (one, other))
+    (shared,) = create_maps([one])
+    for engine in ("interpreter", "jit-O0"):
+        assert replay(program, None, [b"", b""], maps=[shared, shared], engine=engine).counts["PASS"] == 2
+
+
 def test_a_batch_that_does_not_end() -> None:
     text = "r1 = 0\nagain:\nr1 += 1\nif r1 != 500 goto again\nr0 = 2\nexit"
     program = Program("long", "xdp", "xdp", assemble_text(text))

@@ -164,9 +164,9 @@ class JitProgram:
             self._engine.rehearse(execute, fuel)
         return execute()
 
-    def in_one_go(self, environment: Environment) -> bool:
+    def in_one_go(self, maps: Sequence[Map], environment: Environment) -> bool:
         """Whether it is proved, and so simple that batches never leave native code; no packet has a socket then."""
-        return self._proved is not None and self._proved.is_simple and environment.socket is None
+        return self._proved is not None and self._proved.takes_batches(maps) and environment.socket is None
 
     def run_batch(
         self,
@@ -183,8 +183,7 @@ class JitProgram:
         that is given stays as it was.
         """
         world = environment or Environment()
-        if self.in_one_go(world):
-            assert self._proved is not None
+        if self._proved is not None and self._proved.is_simple and world.socket is None:
             return self._proved.run_batch(packets, maps, world, fuel, threads)
         return run_each(self, packets, maps=maps, environment=world, fuel=fuel)
 

@@ -137,6 +137,14 @@ class ProvedProgram:
         """Whether runs never leave native code, so that many packets can be run without Python between them."""
         return self._simple
 
+    def takes_batches(self, maps: Sequence[Map]) -> bool:
+        """Whether :meth:`run_batch` takes these maps, which fit the program: not one map in two places, say."""
+        try:
+            self._plan(tuple(maps))
+        except Ineligible:
+            return False
+        return self._simple
+
     def _plan(self, maps: tuple[Map, ...]) -> Plan:
         shapes = tuple([(type(map), map.spec.type, map.cpus if has_values(map) else 0) for map in maps])
         key = shapes, len(set(map(id, maps)))
