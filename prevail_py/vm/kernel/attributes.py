@@ -14,12 +14,16 @@ __all__ = [
     "OBJECT_NAME",
     "BtfLoad",
     "Command",
+    "LinkCreate",
+    "LinkFd",
+    "LinkUpdate",
     "MapBatch",
     "MapCreate",
     "MapElement",
     "MapFd",
     "MapFlag",
     "ObjectInfo",
+    "ObjectPath",
     "ProgramFlag",
     "ProgramLoad",
     "ProgramTestRun",
@@ -35,12 +39,17 @@ class Command(IntEnum):
     MAP_DELETE_ELEM = 3
     MAP_GET_NEXT_KEY = 4
     PROG_LOAD = 5
+    OBJ_PIN = 6
+    OBJ_GET = 7
     PROG_TEST_RUN = 10
     OBJ_GET_INFO_BY_FD = 15
     BTF_LOAD = 18
     MAP_LOOKUP_AND_DELETE_ELEM = 21
     MAP_FREEZE = 22
     MAP_LOOKUP_BATCH = 24
+    LINK_CREATE = 28
+    LINK_UPDATE = 29
+    LINK_DETACH = 34
 
 
 class MapFlag(IntEnum):
@@ -182,3 +191,37 @@ class MapFd(ctypes.Structure):
     """MAP_FREEZE."""
 
     _fields_ = (("map_fd", ctypes.c_uint32),)
+
+
+class ObjectPath(ctypes.Structure):
+    """OBJ_PIN and OBJ_GET."""
+
+    _fields_ = (("pathname", ctypes.c_uint64), ("bpf_fd", ctypes.c_uint32), ("file_flags", ctypes.c_uint32))
+
+
+class LinkCreate(ctypes.Structure):
+    """LINK_CREATE for a program on an interface."""
+
+    _fields_ = (
+        ("prog_fd", ctypes.c_uint32),
+        ("target_ifindex", ctypes.c_uint32),
+        ("attach_type", ctypes.c_uint32),
+        ("flags", ctypes.c_uint32),
+    )
+
+
+class LinkFd(ctypes.Structure):
+    """LINK_DETACH."""
+
+    _fields_ = (("link_fd", ctypes.c_uint32),)
+
+
+class LinkUpdate(ctypes.Structure):
+    """LINK_UPDATE."""
+
+    _fields_ = (
+        ("link_fd", ctypes.c_uint32),
+        ("new_prog_fd", ctypes.c_uint32),
+        ("flags", ctypes.c_uint32),
+        ("old_prog_fd", ctypes.c_uint32),
+    )

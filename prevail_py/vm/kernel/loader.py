@@ -32,7 +32,9 @@ __all__ = [
     "LoadedProgram",
     "MapError",
     "TargetRequest",
+    "create",
     "load",
+    "load_with",
     "possible_cpus",
     "ring_size",
 ]
@@ -210,9 +212,16 @@ class LoadedProgram:
 
 def load(request: LoadRequest) -> tuple[KernelAnswer, LoadedProgram]:
     """Create the maps, load the programs.  The second part is empty unless the answer is ACCEPT."""
+    return load_with(request, None)
+
+
+def load_with(request: LoadRequest, maps: Sequence[KernelMap] | None) -> tuple[KernelAnswer, LoadedProgram]:
+    """The same with ``maps`` that exist, which stay the caller's."""
     loaded = LoadedProgram()
     try:
-        loaded.maps = tuple(_create(spec, loaded.descriptors) for spec in request.maps)
+        if maps is None:
+            maps = [create(spec, loaded.descriptors) for spec in request.maps]
+        loaded.maps = tuple(maps)
         answer = _load_all(request, loaded)
     except MapError as error:
         answer = KernelAnswer(AnswerKind.NOT_LOADED, str(error))
@@ -327,8 +336,8 @@ def _load(request: LoadRequest, loaded: LoadedProgram, maps: Sequence[int] | Non
     return answer, program.descriptor
 
 
-def _create(spec: MapSpec, descriptors: list[int]) -> KernelMap:
-    """Create one map; what was opened for it is appended to ``descriptors`` at once."""
+def create(spec: MapSpec, descriptors: list[int]) -> KernelMap:
+    """Create one map; what was opened for it is appended to ``descriptors`` at once.  Raises :class:`MapError`."""
     known = MAP_TYPES.get(spec.type)
     if known is None or known.name in ("struct_ops", "arena"):
         raise MapError(f"map {spec.name}: maps of type {known.name if known else spec.type} are not supported here")
@@ -343,7 +352,7 @@ def _create(spec: MapSpec, descriptors: list[int]) -> KernelMap:
         types = _storage_types(spec, descriptors)
         entries, flags = 0, flags | MapFlag.NO_PREALLOC
     elif spec.inner is not None:
-        inner = _create(spec.inner, descriptors).descriptor
+        inner = create(spec.inner, descriptors).descriptor
         key_size, value_size = key_size or 4, 4
     if spec.read_only:
         flags |= MapFlag.RDONLY_PROG

@@ -1,4 +1,7 @@
-"""The few commands of ``bpf(2)`` that the engine needs, over ctypes: create maps, load, test-run.  Nothing attaches.
+"""The few commands of ``bpf(2)`` that are needed, over ctypes: create maps, load, test-run; pin and attach in private.
+
+What outlives a process or touches packets of others, :func:`pin_object`, :func:`attach_xdp` and :func:`update_link`,
+asks :mod:`prevail_py.vm.kernel.privacy` first: it happens in namespaces of one's own, and nowhere else.
 
 :func:`load_program` is the only function in the package that hands a program to the kernel's verifier.  It asks the
 guard itself, about the bytes that it then passes on, and it refuses to work outside of a worker process: whatever
@@ -21,34 +24,45 @@ from prevail_py.vm.kernel.attributes import (
     OBJECT_NAME,
     BtfLoad,
     Command,
+    LinkCreate,
+    LinkFd,
+    LinkUpdate,
     MapBatch,
     MapCreate,
     MapElement,
     MapFd,
     ObjectInfo,
+    ObjectPath,
     ProgramLoad,
     ProgramTestRun,
 )
 from prevail_py.vm.kernel.hazard import hazard
+from prevail_py.vm.kernel.privacy import require_private_bpffs, require_private_network
 
 __all__ = [
     "BpfError",
     "HazardError",
     "Loaded",
     "ProgramRun",
+    "attach_xdp",
     "create_map",
     "delete_element",
+    "detach_link",
     "enter_worker",
     "freeze_map",
+    "get_object",
     "list_elements",
     "load_btf",
     "load_program",
     "lookup_element",
     "next_key",
+    "object_info",
+    "pin_object",
     "pop_element",
     "run_program",
     "system_call_number",
     "update_element",
+    "update_link",
     "verified_instructions",
 ]
 
@@ -271,6 +285,56 @@ class Loaded:
 
     descriptor: int
     log: str
+
+
+def object_info(descriptor: int) -> bytes:
+    """``struct bpf_map_info``, ``bpf_prog_info`` or ``bpf_link_info``, as much as the kernel gives of it."""
+    info = ctypes.create_string_buffer(_INFO_SIZE)
+    attributes = ObjectInfo(bpf_fd=descriptor, info_len=len(info), info=ctypes.addressof(info))
+    _bpf(Command.OBJ_GET_INFO_BY_FD, attributes)
+    return info.raw[: attributes.info_len]
+
+
+def pin_object(descriptor: int, path: str) -> None:
+    """Keep an object under a path.  Raises :class:`PrivacyError` outside of a private bpffs."""
+    require_private_bpffs(path)
+    name = ctypes.create_string_buffer(os.fsencode(path))
+    _bpf(Command.OBJ_PIN, ObjectPath(pathname=ctypes.addressof(name), bpf_fd=descriptor))
+
+
+def get_object(path: str) -> int:
+    """A descriptor of what is pinned there.  Raises :class:`PrivacyError` outside of a private bpffs."""
+    require_private_bpffs(path)
+    name = ctypes.create_string_buffer(os.fsencode(path))
+    return _bpf(Command.OBJ_GET, ObjectPath(pathname=ctypes.addressof(name)))
+
+
+_XDP: Final = 37
+_SKB_MODE: Final = 2
+
+
+def attach_xdp(descriptor: int, ifindex: int) -> int:
+    """A link of a program to an interface, in the generic mode (behind the driver), which any device has.
+
+    It is detached when its descriptor is closed.  Raises :class:`PrivacyError` outside of a private network namespace.
+    """
+    require_private_network()
+    return _bpf(
+        Command.LINK_CREATE,
+        LinkCreate(prog_fd=descriptor, target_ifindex=ifindex, attach_type=_XDP, flags=_SKB_MODE),
+    )
+
+
+def detach_link(descriptor: int) -> None:
+    """Take the program of a link from its interface.  Raises :class:`PrivacyError` as :func:`attach_xdp`."""
+    require_private_network()
+    _bpf(Command.LINK_DETACH, LinkFd(link_fd=descriptor))
+
+
+def update_link(descriptor: int, program: int) -> None:
+    """Let a link call another program.  Raises :class:`PrivacyError` outside of a private network namespace."""
+    require_private_network()
+    _bpf(Command.LINK_UPDATE, LinkUpdate(link_fd=descriptor, new_prog_fd=program))
 
 
 _INFO_SIZE: Final = 232

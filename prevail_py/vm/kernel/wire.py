@@ -14,7 +14,7 @@ from prevail_py.vm.kernel.answer import AnswerKind, KernelAnswer
 from prevail_py.vm.kernel.loader import Link, LoadRequest, TargetRequest
 from prevail_py.vm.kernel.ring import Record
 
-__all__ = ["Contents", "KernelRun", "Reply", "Request", "RunInput"]
+__all__ = ["Contents", "KernelRun", "Reply", "Request", "RunInput", "spec_back", "spec_plain"]
 
 Contents: TypeAlias = Mapping[bytes, bytes]
 """Elements of a map as user space sees them; per-CPU values are all CPUs' in order, each padded to 8 bytes."""
@@ -75,7 +75,7 @@ class Request:
             "load": asdict(replace(load, maps=(), targets=(), links=()))
             | {
                 "code": load.code.hex(),
-                "maps": [_spec(m) for m in load.maps],
+                "maps": [spec_plain(m) for m in load.maps],
                 "targets": [asdict(target) | {"code": target.code.hex()} for target in load.targets],
                 "links": [[link.map, link.key.hex(), link.to] for link in load.links],
             },
@@ -99,7 +99,7 @@ class Request:
     def from_json(data: dict[str, Any]) -> Request:
         load = data["load"] | {
             "code": bytes.fromhex(data["load"]["code"]),
-            "maps": tuple(_spec_back(spec) for spec in data["load"]["maps"]),
+            "maps": tuple(spec_back(spec) for spec in data["load"]["maps"]),
             "functions": _functions(data["load"]["functions"]),
             "targets": tuple(
                 TargetRequest(
@@ -192,21 +192,23 @@ def _contents_back(rows: list[list[str]]) -> dict[bytes, bytes]:
     return {bytes.fromhex(key): bytes.fromhex(value) for key, value in rows}
 
 
-def _spec(spec: MapSpec) -> dict[str, Any]:
+def spec_plain(spec: MapSpec) -> dict[str, Any]:
+    """A definition as JSON has it, without the layouts of keys and values."""
     plain = asdict(replace(spec, initial=None, inner=None, key_layout=None, value_layout=None))
     return plain | {
         "initial": None if spec.initial is None else spec.initial.hex(),
-        "inner": None if spec.inner is None else _spec(spec.inner),
+        "inner": None if spec.inner is None else spec_plain(spec.inner),
     }
 
 
-def _spec_back(data: dict[str, Any]) -> MapSpec:
+def spec_back(data: dict[str, Any]) -> MapSpec:
+    """The definition that ``data`` describes."""
     return MapSpec(
         **(
             data
             | {
                 "initial": None if data["initial"] is None else bytes.fromhex(data["initial"]),
-                "inner": None if data["inner"] is None else _spec_back(data["inner"]),
+                "inner": None if data["inner"] is None else spec_back(data["inner"]),
             }
         )
     )

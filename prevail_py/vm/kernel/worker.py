@@ -17,7 +17,7 @@ from prevail_py.vm.kernel.loader import LoadedProgram, MapError, load
 from prevail_py.vm.kernel.syscalls import BpfError
 from prevail_py.vm.kernel.wire import KernelRun, Reply, Request, RunInput
 
-__all__ = ["main"]
+__all__ = ["main", "one_cpu"]
 
 
 def main() -> None:
@@ -46,7 +46,7 @@ def _serve(request: Request) -> Reply:
         if reason is not None:
             return Reply(answer, (KernelRun(0, b"", b"", 0, {}, reason),) * len(request.inputs))
         last = len(request.inputs) - 1
-        with _one_cpu(request.cpu):
+        with one_cpu(request.cpu):
             runs = []
             for number, item in enumerate(request.inputs):
                 everything = request.read_each or number == last
@@ -72,7 +72,7 @@ def _run(loaded: LoadedProgram, item: RunInput, repeat: int, read_maps: Sequence
 
 
 @contextmanager
-def _one_cpu(cpu: int) -> Iterator[None]:
+def one_cpu(cpu: int) -> Iterator[None]:
     """Stay on one CPU, so that successive runs find their per-CPU values where the last one left them."""
     allowed = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {cpu})
