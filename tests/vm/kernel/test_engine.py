@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 import shutil
@@ -112,15 +113,24 @@ def test_programs_are_loaded_in_a_worker_only() -> None:
 
 
 def test_nothing_else_loads_programs() -> None:
-    """PROG_LOAD is passed to the kernel in one place in the whole package, and nothing attaches."""
+    """PROG_LOAD is passed to the kernel in one place in the whole package, and nothing attaches to what is not ours."""
     package = Path(engine.__file__).parents[2]
     sources = {path: path.read_text() for path in package.rglob("*.py")}
     calls = [path for path, text in sources.items() if re.search(r"\.syscall\(", text)]
     uses = [path.name for path, text in sources.items() for _ in re.finditer(r"\bCommand\.PROG_LOAD\b", text)]
     assert uses == ["syscalls.py"]
     assert [path.name for path in calls if path.is_relative_to(package / "vm")] == ["syscalls.py"]
-    assert not re.search(r"ATTACH =|LINK_CREATE =|RAW_TRACEPOINT_OPEN =", sources[Path(attributes.__file__)])
+    assert not re.search(r"ATTACH =|RAW_TRACEPOINT_OPEN =", sources[Path(attributes.__file__)])
     assert "PROG_LOAD =" in sources[Path(attributes.__file__)]
+    reaching = re.compile(r"\bCommand\.(LINK_\w+|OBJ_PIN|OBJ_GET)\b")
+    assert {path.name for path, text in sources.items() if reaching.search(text)} == {"syscalls.py"}
+    functions = [node for node in ast.parse(sources[Path(syscalls.__file__)]).body if isinstance(node, ast.FunctionDef)]
+    asking = {node.name: ast.unparse(node.body[1]) for node in functions if reaching.search(ast.unparse(node))}
+    network, mounts = "require_private_network()", "require_private_bpffs(path)"
+    assert asking == {  # the first statement behind the docstring
+        "attach_xdp": network, "update_link": network, "detach_link": network, "pin_object": mounts,
+        "get_object": mounts,
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(
