@@ -289,13 +289,13 @@ class _Gone:
 class _Worker:
     """The child process: a line out, a line in, within a time."""
 
-    def __init__(self, command: Sequence[str] = _COMMAND) -> None:
+    def __init__(self, command: Sequence[str] | None = None) -> None:
         root = str(Path(__file__).resolve().parents[3])
         path = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
         errors = tempfile.TemporaryFile()  # noqa: SIM115 -- open as long as the worker
         try:
             self._process = subprocess.Popen(
-                command,
+                command or _COMMAND,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=errors,
