@@ -36,6 +36,7 @@ from prevail_py.libbpf import (
     programs,
     refused,
     syscalls,
+    windows,
 )
 from prevail_py.libbpf.backend import current
 from prevail_py.objects.program import MapSpec
@@ -570,7 +571,21 @@ def test_the_page_of_names(root: Path) -> None:
     assert set(coverage.PARTLY) <= set(libbpf.__all__)
 
 
-MODULES = (btf_types, buffers, handles, links, map_syscalls, maps, names, objects, older, programs, refused, syscalls)
+MODULES = (
+    btf_types,
+    buffers,
+    handles,
+    links,
+    map_syscalls,
+    maps,
+    names,
+    objects,
+    older,
+    programs,
+    refused,
+    syscalls,
+    windows,
+)
 
 
 def test_every_function_of_a_module_is_offered() -> None:

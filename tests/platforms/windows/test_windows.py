@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from prevail_py.cli.main import main
+from prevail_py.examples import TRAFFIC
 from prevail_py.host.gate import GateError
 from prevail_py.host.service import Refused, Verifier
 from prevail_py.host.service.lockdown import missing
@@ -203,6 +204,19 @@ def test_on_the_command_line(clang: str, tmp_path: Path, capsys: pytest.CaptureF
     assert "bpf_tail_call" in capsys.readouterr().out
     assert main(["list", "--platform", "windows", path]) == 0
     assert "percpu_array" in capsys.readouterr().out
+    said = set()
+    chosen = ["--platform", "windows", "--program", "filter"]
+    for engine in ("interpreter", "source", "jit", "jit-O0"):
+        line = ["run", *chosen, "--engine", engine, "--pcap", os.fspath(TRAFFIC), "--show-maps", path]
+        assert main(line) == 0
+        said.add(re.sub(r"events.*", "", capsys.readouterr().out))
+        assert main(["test-run", *chosen, "--engine", engine, "--packet", "00" * 23 + "1100", path]) == 0
+        assert "r0 = 0x3" in capsys.readouterr().out  # TX
+    (table,) = said
+    assert "ABORTED" not in table
+    assert "total         150" in table
+    assert main(["run", *chosen, "--engine", "kernel", "--pcap", os.fspath(TRAFFIC), path]) == 2
+    assert "a program for windows" in capsys.readouterr().err
 
 
 @pytest.mark.skipif(bool(missing()), reason=f"lockdown: {'; '.join(missing())}")
