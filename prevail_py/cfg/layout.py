@@ -194,13 +194,15 @@ class _Plan:
                 layer.sort(key=mean)
                 self._spread(layer, place)
         # Lanes that lead back stand to the right of their loop, those of inner loops further in.
-        heads = sorted({target for (back, target), _ in self.lanes if back}, key=self.wto.position, reverse=True)
-        for head in heads:
-            for at, layer in enumerate(self.layers):
-                lane = self.lanes.get(((True, head), at))
-                if lane is not None:
-                    inside = [position for position, number in enumerate(layer) if head in self.nodes[number].loops]
-                    layer.insert(inside[-1] + 1 if inside else len(layer), lane)
+        upwards: dict[int, list[tuple[int, int]]] = {}
+        for ((back, target), at), lane in self.lanes.items():
+            if back:
+                upwards.setdefault(target, []).append((at, lane))
+        for head in sorted(upwards, key=self.wto.position, reverse=True):
+            for at, lane in upwards[head]:
+                layer = self.layers[at]
+                inside = [position for position, number in enumerate(layer) if head in self.nodes[number].loops]
+                layer.insert(inside[-1] + 1 if inside else len(layer), lane)
 
     def _note(self, place: dict[int, float]) -> None:
         for layer in self.layers:

@@ -42,6 +42,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="write the abstract debugger of one program instead: its fixpoint, step by step",
     )
+    parser.add_argument(
+        "--termination", action="store_true", help="look for bounds on loops, and show them at their heads"
+    )
     parser.add_argument("--domain", metavar="NAME", help="the abstract domain")
     parser.add_argument("--disjuncts", type=positive, metavar="N", help="states kept apart at each join at most")
     add_policy_argument(parser)
@@ -71,6 +74,7 @@ def _explorer(arguments: argparse.Namespace, programs: Sequence[Program], option
 
     if arguments.policy is not None:
         options["policy"] = arguments.policy
+    options["termination"] = arguments.termination
     verdicts = [verify(program, **options) for program in track(programs, arguments.object)]
     return explorer(arguments.object, verdicts, _ask(programs) if arguments.kernel else None)
 
@@ -89,8 +93,8 @@ def _debugger(arguments: argparse.Namespace, programs: Sequence[Program], option
     from prevail_py.report.debugger import debugger
     from prevail_py.verifier.recording import record
 
-    if arguments.kernel or arguments.policy is not None:
-        raise InputError("--debugger: it shows our fixpoint alone, without --kernel and --policy")
+    if arguments.kernel or arguments.termination or arguments.policy is not None:
+        raise InputError("--debugger: it shows the fixpoint alone, without --kernel, --termination and --policy")
     if len(programs) != 1:
         known = ", ".join(program.name for program in programs) or "none"
         raise InputError(f"{arguments.object}: choose one with --program (there are: {known})")

@@ -24,6 +24,7 @@ from prevail_py.vm.scenario import play
 from prevail_py.vm.trace import Recorder, Step
 
 if TYPE_CHECKING:
+    from prevail_py.verifier.termination import Termination
     from prevail_py.vm.kernel.answer import KernelAnswer
 
 __all__ = ["explorer", "program_data"]
@@ -69,7 +70,8 @@ def program_data(verdict: Verdict, kernel: KernelAnswer | None = None) -> dict[s
         "disjuncts": verdict.disjuncts,
         "policy": verdict.policy,
         "assumptions": list(verdict.assumptions),
-        "termination": None if verdict.termination is None else str(verdict.termination),
+        "instructions_bound": None if verdict.termination is None else verdict.termination.instructions,
+        "loops": None if verdict.termination is None else _loops(verdict.termination),
         "code": code,
         "places": places,
         "functions": [] if graph is None else graph_data(graph),
@@ -90,6 +92,18 @@ def program_data(verdict: Verdict, kernel: KernelAnswer | None = None) -> dict[s
         "states": states.coded,
         "strings": strings.texts,
     }
+
+
+def _loops(termination: Termination) -> list[list[Any]]:
+    """Bounds as [slot of the head, active calls, text]."""
+    return [
+        [
+            loop.pc,
+            list(loop.calls),
+            "no bound found" if loop.turns is None else f"at most {loop.turns} turns: {loop.measure}",
+        ]
+        for loop in termination.loops
+    ]
 
 
 def _contexts(verdict: Verdict, states: States) -> list[dict[str, Any]]:

@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeAlias
 
+from prevail_py._render import Table
 from prevail_py.domains.lattice import Range, Term
 from prevail_py.isa.flow import target
 from prevail_py.isa.instructions import Call, CallLocal
@@ -75,6 +76,21 @@ class Termination:
     def __str__(self) -> str:
         end = "not proved" if self.instructions is None else f"at most {self.instructions} instructions"
         return "\n".join([f"termination: {end}", *(f"  {loop}" for loop in self.loops)])
+
+    def _repr_html_(self) -> str:
+        rows = tuple(
+            (
+                str(loop.pc),
+                ", ".join(map(str, loop.calls)),
+                str(loop.line or ""),
+                "no bound found" if loop.turns is None else str(loop.turns),
+                loop.measure,
+            )
+            for loop in self.loops
+        )
+        end = "is not proved" if self.instructions is None else f"after at most {self.instructions} instructions"
+        table = Table(("loop at slot", "called from", "where", "turns", "because"), rows, frozenset({0, 3}))
+        return f"<p>Termination {end}</p>" + (table.compact()._repr_html_() if rows else "")
 
 
 # Ghosts -----------------------------------------------------------------------------------------------------------

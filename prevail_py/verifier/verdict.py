@@ -263,6 +263,8 @@ class Verdict:
         if self.witness is not None:
             head += self.witness._repr_html_()
         head += "".join(f"<p>assumed: {escape(fact)}</p>" for fact in self.assumptions)
+        if self.termination is not None:
+            head += self.termination._repr_html_()
         if self.discharged:
             proved = tuple((str(each.pc), each.assertion, str(each.rlimit)) for each in self.discharged)
             by_solver = Table(("slot", "assertion", "rlimit"), proved, right=frozenset({0, 2}))

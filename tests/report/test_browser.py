@@ -257,6 +257,37 @@ def set_of_blocks(stem: str) -> set[int]:
     return {block.start for function in build(load(stem)).functions for block in function.blocks}
 
 
+def test_borders_between_panes_move(visit: Opener) -> None:
+    tab = visit(report("xdp_options"))
+
+    def width() -> float:
+        box = tab.locator("#code-pane").bounding_box()
+        assert box is not None
+        return float(box["width"])
+
+    before, border = width(), tab.locator("#split-code").bounding_box()
+    assert border is not None
+    tab.mouse.move(border["x"] + 5, 300)
+    tab.mouse.down()
+    tab.mouse.move(border["x"] - 100, 300, steps=3)
+    tab.mouse.up()
+    assert 90 < before - width() < 120
+    narrow = width()
+    tab.keyboard.press("ArrowRight")
+    assert width() > narrow
+    assert chosen(tab) == 0  # the arrow was the border's
+
+
+def test_bounds_on_loops_stand_at_their_heads(visit: Opener) -> None:
+    verdict = verify(load("xdp_options"), termination=True)
+    assert verdict.termination is not None
+    (loop,) = verdict.termination.loops
+    tab = visit(explorer("xdp_options.o", [verdict]), f"#xdp_options:{loop.pc}")
+    assert f"at most {loop.turns} turns" in tab.locator("#panel").inner_text()
+    assert f"ends within {verdict.termination.instructions} instructions" in tab.locator("#facts").inner_text()
+    assert f">{loop.turns}</td>" in verdict._repr_html_()
+
+
 def test_search(visit: Opener) -> None:
     tab = visit(report("xdp_parser"))
     tab.keyboard.press("/")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
@@ -122,8 +123,17 @@ def test_data_mean_nothing_to_html() -> None:
     assert json.loads(text) == {HOSTILE: [HOSTILE, "\udcff", 1, None]}
 
 
+def hostile_program() -> Program:
+    return Program(HOSTILE, HOSTILE, "xdp", assemble("r1 = 0\nagain:\nr1 += 1\nif r1 < 9 goto again\nexit").code)
+
+
+def test_without_escapes_they_would(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("prevail_py.report.page._ESCAPES", {})
+    assert "<img" in explorer(HOSTILE, [verify(hostile_program())]).html
+
+
 def test_names_of_objects_cannot_break_out() -> None:
-    program = Program(HOSTILE, HOSTILE, "xdp", assemble("r1 = 0\nagain:\nr1 += 1\nif r1 < 9 goto again\nexit").code)
+    program = hostile_program()
     for page in (explorer(HOSTILE, [verify(program)]), debugger(record(program))):
         assert "<img" not in page.html
         assert page.html.count("<script") == page.html.count("</script>") == 2
@@ -132,6 +142,27 @@ def test_names_of_objects_cannot_break_out() -> None:
         assert HOSTILE in (data.get("object"), data.get("name"))
         assert "default-src 'none'" in page.html
         page.html.encode("utf-8")
+
+
+def _luminance(colour: str) -> float:
+    """Relative luminance, as WCAG 2 defines it."""
+    parts = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+    red, green, blue = (part / 12.92 if part <= 0.03928 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+@pytest.mark.parametrize("theme", [0, 1])
+def test_texts_can_be_read_in_both_themes(theme: int) -> None:
+    css = (files("prevail_py.report") / "assets" / "common.css").read_text(encoding="utf-8")
+    block = re.findall(r":root[^{]*\{([^}]*)\}", css)[theme]
+    colours = dict(re.findall(r"--([a-z-]+): (#[0-9a-f]{6})", block))
+    assert len(colours) > 20
+    pairs = [(ink, "panel") for ink in ("ink", "soft", "faint", "register", "number", "word", "accent", "bad", "good")]
+    pairs += [(ink, paper) for ink in ("ink", "soft", "register", "number", "word") for paper in ("chosen", "slice")]
+    pairs += [(mood, f"{mood}-soft") for mood in ("good", "bad", "unsure", "neutral")]
+    for ink, paper in pairs:
+        light, dark = sorted((_luminance(colours[ink]), _luminance(colours[paper])), reverse=True)
+        assert (light + 0.05) / (dark + 0.05) >= 4.5, (ink, paper)
 
 
 def test_file_names_may_be_any_bytes() -> None:
@@ -167,6 +198,10 @@ def test_the_command_writes_a_page(tmp_path: Path, capsys: pytest.CaptureFixture
     data = data_of(target.read_text(encoding="utf-8"))
     assert isinstance(data, dict)
     assert [program["verdict"] for program in data["programs"]] == ["UNSAFE"]
+    options = str(examples.path("xdp_options"))
+    assert main(["report", options, "--termination", "-o", str(target)]) == 0
+    loops = data_of(target.read_text(encoding="utf-8"))["programs"][0]["loops"]  # type: ignore[index]
+    assert [words.split(":")[0] for _, _, words in loops] == ["at most 39 turns"]
     assert main(["report", scan, "--debugger", "--disjuncts", "2", "-o", str(target)]) == 0
     assert "moments" in str(data_of(target.read_text(encoding="utf-8")))
     capsys.readouterr()

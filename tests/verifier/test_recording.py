@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 
 import pytest
@@ -12,10 +13,12 @@ from prevail_py.objects.program import Program
 from prevail_py.objects.text import assemble
 from prevail_py.platforms import platform
 from prevail_py.research.families import nested_loops
+from prevail_py.verifier.blocks import BudgetExhausted
 from prevail_py.verifier.fixpoint import Fixpoint
 from prevail_py.verifier.merge import subsumes
 from prevail_py.verifier.recording import How, record
 from prevail_py.verifier.setting import Setting
+from prevail_py.verifier.state import State
 
 COUNT = "r1 = 0\nagain:\nr1 += 2\nif r1 < 100 goto again\nr0 = r1\nexit"
 
@@ -41,6 +44,30 @@ def test_watching_changes_nothing(stem: str) -> None:
     for key, states in alone.invariants.items():
         if states and len(set(map(len, (states, last[key].after)))) == 1:
             assert [str(state) for state in last[key].after] == [str(state) for state in states]
+
+
+def test_an_observer_that_changes_something_would_be_noticed() -> None:
+    """What the test above rests on: the states that an observer gets are those of the analysis."""
+
+    class Meddler:
+        def visited(self, calls: object, block: object, states: Sequence[State], final: bool) -> None:
+            for state in states:
+                state.registers[1] = state.registers[10]
+
+        def iterated(self, *what: object) -> None:
+            pass
+
+    counting = assemble(COUNT)
+    meddled = Fixpoint(
+        Setting(counting, platform(), facts(DEFAULT)),
+        1,
+        20_000,
+        lambda *_: None,
+        observer=Meddler(),
+    )
+    with pytest.raises(BudgetExhausted):  # the counter never grows
+        meddled.run()
+    assert plain(counting).steps < 100
 
 
 def test_what_happens_at_the_head_of_a_loop() -> None:

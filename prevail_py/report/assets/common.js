@@ -30,7 +30,7 @@ function draw(tag, attributes = {}, ...children) {
   return element;
 }
 
-const TOKENS = /(\b[rw](?:10|[0-9])\b)|((?<![\w])-?(?:0x[0-9a-f]+|\d+)\b)|(\b(?:if|goto|call|exit|ll|lock|u8|u16|u32|u64|s8|s16|s32|local|map|may_goto)\b)/g;
+const TOKENS = /(\b[rw](?:10|[0-9])\b)|((?<![\w])-?(?:0x[0-9a-f]+|\d+)\b)|(\b(?:if|goto|call|exit|ll|lock|local|map|may_goto)\b|\b[us](?:8|16|32|64)(?= \*\)))/g;
 
 /** The text of an instruction, its registers, numbers and words told apart. */
 function coloured(text, where = "span") {

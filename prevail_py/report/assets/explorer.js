@@ -320,6 +320,9 @@ function stateTab() {
   if (contexts.length > 1) out[0].append(chooser("Calls", contexts.map((each) => [each, callsText(P().contexts[each].calls)]), now.context, (value) => choose({ context: value, state: 0 })));
   if (states.length > 1) out[0].append(chooser("State", states.map((_, each) => [each, `state ${each + 1} of ${context.more[pc] || states.length}`]), now.state, (value) => choose({ state: value })));
   if (context.more[pc]) out.push(make("p", { class: "soft" }, `The page has the first ${states.length} of ${context.more[pc]} states.`));
+  for (const [head, calls, words] of P().loops || []) {
+    if (head === pc && String(calls) === String(context.calls)) out.push(make("p", { class: "bound" }, `A loop: ${words}`));
+  }
   const lines = P().lines(states[Math.min(now.state, states.length - 1)]);
   const before = previous(context, pc);
   out.push(stateTable(lines, before, `what holds before slot ${pc}`));
@@ -486,8 +489,10 @@ function showProgram(number, slot = null) {
   const verdict = byId("verdict");
   verdict.textContent = p.verdict;
   verdict.className = `badge ${p.verdict}`;
-  const facts = [p.type, `${p.code.length} instructions`, p.reason, p.policy === "strict" ? "" : `policy ${p.policy}`, ...p.assumptions.map((each) => `assumed: ${each}`)];
+  const ends = p.loops === null ? "" : p.instructions_bound === null ? "no bound on runs is known" : `ends within ${p.instructions_bound} instructions`;
+  const facts = [p.type, `${p.code.length} instructions`, p.reason, ends, p.policy === "strict" ? "" : `policy ${p.policy}`, ...p.assumptions.map((each) => `assumed: ${each}`)];
   byId("facts").textContent = facts.filter(Boolean).join("  ·  ");
+  byId("facts").title = `${p.steps} abstract steps, ${p.disjuncts} ${p.disjuncts === 1 ? "state" : "states"} kept apart, ${p.seconds} s`;
   byId("main").classList.toggle("no-source", !p.places.length);
   byId("function").replaceChildren(...p.functions.map((fn, each) => make("option", { value: each }, fn.name)));
   byId("function").classList.toggle("single", p.functions.length < 2);
@@ -500,6 +505,55 @@ function showProgram(number, slot = null) {
   else if (p.failures.length) chooseFailure(p.failureOrder[0]);
   else choose({ index: 0 });
 }
+
+/** Borders between panes that can be moved: with the pointer, or with arrow keys when they have the focus. */
+function splitter(id, vertical, name, least, most) {
+  const border = byId(id);
+  const main = byId("main");
+  const put = (share) => {
+    const now = Math.round(Math.min(most, Math.max(least, share)) * 10) / 10;
+    main.style.setProperty(name, `${now}%`);
+    border.setAttribute("aria-valuenow", now);
+    place();
+  };
+  const share = (event) => {
+    const box = main.getBoundingClientRect();
+    return vertical ? ((event.clientX - box.left) / box.width) * 100 : ((event.clientY - box.top) / box.height) * 100;
+  };
+  border.addEventListener("pointerdown", (event) => {
+    border.setPointerCapture(event.pointerId);
+    event.preventDefault();
+    border.focus();
+  });
+  border.addEventListener("pointermove", (event) => border.hasPointerCapture(event.pointerId) && put(share(event)));
+  border.addEventListener("keydown", (event) => {
+    const by = { ArrowLeft: -2, ArrowUp: -2, ArrowRight: 2, ArrowDown: 2 }[event.key];
+    if (!by) return;
+    event.preventDefault();
+    event.stopPropagation();
+    put(Number(border.getAttribute("aria-valuenow")) + by);
+  });
+  Object.entries({ "aria-valuemin": least, "aria-valuemax": most }).forEach(([key, value]) => border.setAttribute(key, value));
+}
+
+/** Put the borders where the panes meet. */
+function place() {
+  const main = byId("main").getBoundingClientRect();
+  const box = (id) => byId(id).getBoundingClientRect();
+  const at = (id, style) => Object.assign(byId(id).style, style);
+  const share = (value, whole) => String(Math.round((value / whole) * 1000) / 10);
+  const [code, graph] = [box("code-pane"), box("graph-pane")];
+  at("split-source", { left: `${code.left - main.left - 10}px` });
+  at("split-code", { left: `${code.right - main.left}px` });
+  at("split-detail", { left: `${graph.left - main.left}px`, width: `${graph.width}px`, top: `${graph.bottom - main.top}px` });
+  byId("split-source").setAttribute("aria-valuenow", share(code.left - main.left, main.width));
+  byId("split-code").setAttribute("aria-valuenow", share(code.right - main.left, main.width));
+  byId("split-detail").setAttribute("aria-valuenow", share(graph.bottom - main.top, main.height));
+}
+splitter("split-source", true, "--source", 10, 45);
+splitter("split-code", true, "--code", 30, 85);
+splitter("split-detail", false, "--graph", 15, 85);
+new ResizeObserver(place).observe(byId("main"));
 
 const KEYS = {
   j: () => choose({ index: Math.min(P().code.length - 1, now.index + 1) }),
