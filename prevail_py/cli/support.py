@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sized
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
@@ -269,9 +269,15 @@ def print_table(table: Table, *, colours: dict[str, str] | None = None) -> None:
     Console().print(shown)
 
 
-def track(items: Sequence[T], label: str) -> Iterator[T]:
-    """``items``; where standard error is a terminal, work of more than a second gets a progress bar there."""
-    if len(items) < 2 or not sys.stderr.isatty():
+def track(items: Iterable[T], label: str, total: int | None = None) -> Iterator[T]:
+    """``items``; where standard error is a terminal, work of more than a second gets a progress bar there.
+
+    ``total`` is how many there are, of items that have no length.
+    """
+    if total is None:
+        assert isinstance(items, Sized)
+        total = len(items)
+    if total < 2 or not sys.stderr.isatty():
         yield from items
         return
     from rich.console import Console
@@ -279,7 +285,7 @@ def track(items: Sequence[T], label: str) -> Iterator[T]:
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     progress = Progress(*columns, console=Console(stderr=True), transient=True)
-    task = progress.add_task(label, total=len(items))
+    task = progress.add_task(label, total=total)
     patience = time.monotonic() + 1
     try:
         for item in items:

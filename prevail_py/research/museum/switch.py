@@ -1,0 +1,80 @@
+"""Putting other functions in the place of shipped ones for a while: how a fault is planted and taken out again."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from types import ModuleType
+from typing import Any, Final
+
+__all__ = ["Switch", "switched"]
+
+_PACKAGE: Final = "prevail_py"
+_COMPILED: Final = (
+    ("prevail_py.vm.source.engine", "_compiled"),
+    ("prevail_py.vm.jit.engine", "_compiled"),
+)
+"""Code that engines keep for each program: what was compiled with a fault is not for anybody else."""
+
+
+class Switch:
+    """Changes the shipped code until the block of :func:`switched` ends."""
+
+    def __init__(self, stack: ExitStack) -> None:
+        self._stack = stack
+
+    def attribute(self, owner: Any, name: str, new: Any) -> None:
+        """Give a class, a module or an object another attribute."""
+        old = vars(owner)[name]
+        setattr(owner, name, new)
+        self._stack.callback(setattr, owner, name, old)
+
+    def entry(self, table: dict[Any, Any], key: Any, new: Any) -> None:
+        """Give a table another entry."""
+        old = table[key]
+        table[key] = new
+        self._stack.callback(table.__setitem__, key, old)
+
+    def function(self, old: Callable[..., Any], new: Callable[..., Any]) -> None:
+        """Put ``new`` wherever a module of the package, or a table in one, has ``old``.
+
+        Whoever imports it in the meantime gets ``new`` and has it taken away, too.  Raises ValueError where no module
+        has ``old``: nothing would be changed.
+        """
+        if not _exchange(old, new):
+            raise ValueError(f"no module has {old.__qualname__}")
+        self._stack.callback(_exchange, new, old)
+
+
+def _exchange(old: Any, new: Any) -> int:
+    """How many names and entries of tables were changed."""
+    places = list(_places(old))
+    for names, name in places:
+        names[name] = new
+    return len(places)
+
+
+def _places(wanted: Any) -> Iterator[tuple[dict[Any, Any], Any]]:
+    for name, module in list(sys.modules.items()):
+        if (name == _PACKAGE or name.startswith(f"{_PACKAGE}.")) and isinstance(module, ModuleType):
+            for key, value in vars(module).items():
+                if value is wanted:
+                    yield vars(module), key
+                elif type(value) is dict and not key.startswith("__"):
+                    yield from ((value, entry) for entry, content in value.items() if content is wanted)
+
+
+@contextmanager
+def switched() -> Iterator[Switch]:
+    """A block of code in which shipped functions can be changed; afterwards all is as it was."""
+    with ExitStack() as stack:
+        _forget_compiled()
+        stack.callback(_forget_compiled)
+        yield Switch(stack)
+
+
+def _forget_compiled() -> None:
+    for name, cache in _COMPILED:
+        if name in sys.modules:
+            getattr(sys.modules[name], cache).clear()
