@@ -14,7 +14,7 @@ __all__ = ["forget", "planting"]
 def planting(name: str | None) -> Iterator[None]:
     """The shipped code with a fault in it, for a ``with`` block; without a name, as it is.
 
-    ``name`` is one of :data:`prevail_py.research.planted.BUGS`, or ``module:attribute`` for a function without
+    ``name`` is one of :data:`prevail_py.research.museum.EXHIBITS`, or ``module:attribute`` for a function without
     arguments that returns a context manager.  Raises ValueError for a name that is neither.  Not for several threads.
     """
     if name is None:
@@ -38,11 +38,11 @@ def _fault(name: str) -> AbstractContextManager[None]:
             raise ValueError(f"no fault {name!r}: {error}") from error
         found: AbstractContextManager[None] = make()
         return found
-    from prevail_py.research.planted import BUGS, planted
+    from prevail_py.research.museum import EXHIBITS, planted
 
-    if name not in BUGS:
-        raise ValueError(f"no fault {name!r} (there are: {', '.join(BUGS)})")
-    return planted(BUGS[name])
+    if name not in EXHIBITS:
+        raise ValueError(f"no fault {name!r} (there are: {', '.join(EXHIBITS)})")
+    return planted(EXHIBITS[name])
 
 
 def forget() -> None:
