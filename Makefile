@@ -87,6 +87,12 @@ soundness: $(TEST_ENV) ## verify random programs for ten minutes and run those t
 	$(PY) -m prevail_py.research.soundness --seconds 300 --out $(OUT)/soundness $(ARGS)
 	$(PY) -m prevail_py.research.soundness --seconds 300 --loops --size 15 --out $(OUT)/soundness $(ARGS)
 
+.PHONY: museum
+museum: $(RESEARCH_ENV) ## plant historic bugs one by one, and ask every oracle about each
+	mkdir -p $(OUT)
+	$(PREVAIL) museum run --seconds 30 --jobs $(JOBS) --json $(ARGS) > $(OUT)/museum.json; test $$? -le 1
+	$(PY) papers/museum/reproduce.py $(OUT)/museum.json
+
 .PHONY: mutants
 mutants: $(TEST_ENV) ## run the tests against 200 mutants of the verifier; goes on where it was interrupted
 	$(PY) -m prevail_py.research.mutants --jobs $(JOBS) --out $(OUT)/mutants --markdown docs/measurements/mutants.md $(ARGS)

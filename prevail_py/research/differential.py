@@ -56,7 +56,7 @@ from prevail_py.words import Comparison, to_signed
 if TYPE_CHECKING:
     from prevail_py.vm.jit.compile import Tier
 
-__all__ = ["PROVED", "Tally", "campaign", "inputs_of", "load_generated", "main", "program_of", "wild"]
+__all__ = ["PROVED", "Tally", "campaign", "inputs_of", "load_generated", "main", "program_of", "single", "wild"]
 
 PROVED: Final[Mapping[str, Tier]] = {"proved": 2, "proved-O0": 0}
 """Native code without checks, by its tier; only programs that are SAFE run as such."""
@@ -122,6 +122,33 @@ def wild(seed: int, size: int = 30) -> Program:
                 code.append(Alu(random.choice(tuple(AluOp)), width, dst, operand))
     code += [Alu(AluOp.AND, 64, Register.R0, Immediate(3))] * (random.random() < 0.5)
     return Program(f"wild_{seed}", "socket", "socket_filter", (*code, Exit()))
+
+
+def single(seed: int) -> Program:
+    """A program that returns what one computing instruction makes of two edge values."""
+    random = Random(f"single/{seed}")
+    code: list[Instruction | None] = []
+    for register in (Register.R0, Register.R2):
+        word = edge_word(random)
+        code += [LoadImmediate64(register, to_signed(word, 32), to_signed(word >> 32, 32)), None]
+    width = random.choice((32, 64))
+    operand: Operand = Register.R2 if random.random() < 0.6 else Immediate(to_signed(edge_word(random), 32))
+    match random.randrange(12):
+        case 0:
+            code.append(Negate(width, Register.R0))
+        case 1:
+            code.append(EndianSwap(random.choice(tuple(ByteOrder)), random.choice((16, 32, 64)), Register.R0))
+        case 2:
+            source = random.choice((8, 16, 32) if width == 64 else (8, 16))
+            code.append(MoveSignExtend(width, Register.R0, Register.R2, source))
+        case 3:
+            code += [
+                Branch(random.choice(_COMPARISONS), width, Register.R0, operand, 1),
+                Alu(AluOp.MOV, 64, Register.R0, Immediate(1)),
+            ]
+        case _:
+            code.append(Alu(random.choice(tuple(AluOp)), width, Register.R0, operand))
+    return Program(f"single_{seed}", "socket", "socket_filter", (*code, Exit()))
 
 
 def program_of(number: int) -> Program:

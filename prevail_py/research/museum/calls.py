@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from prevail_py.domains.lattice import Phi, Range, constant
 from prevail_py.domains.scalar_zones import ScalarZones
-from prevail_py.platforms.model import Platform
+from prevail_py.platforms.model import ArgKind
 from prevail_py.research.museum.exhibit import Exhibit
 from prevail_py.research.museum.fragments import (
     COUNTED,
@@ -88,7 +88,14 @@ def _helper_writes_constants(switch: Switch) -> None:
 
 
 def _any_map_for_any_helper(switch: Switch) -> None:
-    switch.attribute(Platform, "map_accepts", lambda self, map_type, helper: True)
+    original = contracts._argument
+
+    def argument(setting: Any, state: State, prototype: Any, index: int, arg: Any, value: Value) -> Any:
+        if arg.kind is ArgKind.MAP and isinstance(value, Pointer) and value.region.kind is RegionKind.MAP:
+            return None
+        return original(setting, state, prototype, index, arg, value)
+
+    switch.function(original, argument)
 
 
 def _unknown_stack_offset_for_helper(switch: Switch) -> None:

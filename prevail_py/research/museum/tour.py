@@ -37,20 +37,27 @@ class Finding:
 def catches(exhibit: str, oracle: str, seconds: float) -> Finding:
     """Plant a fault and ask one oracle, which may take so many CPU seconds.
 
-    Raises KeyError for a name that is none.
+    Where the code with the fault fails by itself, that is evidence, too.  Raises KeyError for a name that is none.
     """
     shown, asked = EXHIBITS[exhibit], ORACLES[oracle]
+    if asked.prepare is not None:
+        asked.prepare(shown)
     start = process_time()
     with planted(shown):
-        evidence = asked.search(shown, seconds)
+        try:
+            evidence = asked.search(shown, seconds)
+        except Exception as error:  # whatever it is: there is none without the fault, as the control shows
+            evidence = f"{type(error).__name__}: {error}"
     return Finding(exhibit, shown.part.value, oracle, evidence or "", process_time() - start)
 
 
 def control(exhibit: str, oracle: str, seconds: float) -> Finding:
     """The same without the fault: an oracle that finds something here would be wrong."""
-    shown = EXHIBITS[exhibit]
+    shown, asked = EXHIBITS[exhibit], ORACLES[oracle]
+    if asked.prepare is not None:
+        asked.prepare(shown)
     start = process_time()
-    evidence = ORACLES[oracle].search(shown, seconds)
+    evidence = asked.search(shown, seconds)
     return Finding(exhibit, shown.part.value, oracle, evidence or "", process_time() - start)
 
 
