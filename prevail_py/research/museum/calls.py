@@ -28,10 +28,10 @@ from prevail_py.verifier import (
     check,
     contracts,
     fixpoint,
+    helper_effects,
     merge,
     partition,
     regions,
-    termination,
 )
 from prevail_py.verifier.assertions import Mode
 from prevail_py.verifier.merge import Merge
@@ -121,7 +121,7 @@ def _freed_memory(switch: Switch) -> None:
         if isinstance(value, Pointer):
             state.references = tuple(held for held in state.references if held != value.base)
 
-    switch.function(contracts._release, release)
+    switch.function(helper_effects._release, release)
 
 
 def _references_are_not_counted(switch: Switch) -> None:
@@ -211,16 +211,6 @@ def _any_depth(switch: Switch) -> None:
     for module in (check, contracts, fixpoint, callbacks):
         if "MAX_FRAMES" in vars(module):
             switch.attribute(module, "MAX_FRAMES", 64)
-
-
-def _standing_still_is_progress(switch: Switch) -> None:
-    original = termination._step
-
-    def step(state: State, place: Any, region: Any, ghost: Value) -> Range:
-        found = original(state, place, region, ghost)
-        return Range(max(found.lo, 1), found.hi) if found.lo == 0 and found.hi > 0 else found
-
-    switch.function(original, step)
 
 
 EXHIBITS: Final[tuple[Exhibit, ...]] = (

@@ -22,7 +22,7 @@ from prevail_py.research.museum.fragments import (
 from prevail_py.research.museum.switch import Switch
 from prevail_py.verifier import (
     check,
-    contracts,
+    helper_effects,
     merge,
     partition,
     regions,
@@ -49,7 +49,7 @@ def _packet_off_by_one(switch: Switch) -> None:
 
 
 def _stale_packet_pointers(switch: Switch) -> None:
-    switch.function(contracts.packet_moved, lambda setting, state: None)
+    switch.function(helper_effects.packet_moved, lambda setting, state: None)
 
 
 def _unwritten_stack(switch: Switch) -> None:
@@ -121,7 +121,7 @@ def _sign_of_a_pointer(switch: Switch) -> None:
 
 
 def _size_of_another_map(switch: Switch) -> None:
-    original = contracts._looked_up
+    original = helper_effects._looked_up
 
     def looked_up(setting: Any, state: State, prototype: Any, handle: Pointer | None) -> Value:
         found = original(setting, state, prototype, handle)
@@ -146,7 +146,7 @@ def _null_plus_something(switch: Switch) -> None:
 
 
 def _second_lookup_is_not_null(switch: Switch) -> None:
-    original = contracts._looked_up
+    original = helper_effects._looked_up
 
     def looked_up(setting: Any, state: State, prototype: Any, handle: Pointer | None) -> Value:
         found = original(setting, state, prototype, handle)
