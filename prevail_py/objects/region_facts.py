@@ -23,12 +23,14 @@ class Place(Enum):
 
     CONTEXT = "context"
     STACK = "own frame"
+    FRAME = "some frame"
+    """A stack frame, but not always the own one: a caller's, whose depth may differ from call to call."""
     PACKET = "packet"
     MAP_VALUE = "map value"
     MAP = "map"
     FUNCTION = "function"
     ELSEWHERE = "elsewhere"
-    """One of the above, but not always the same, or memory of another kind: a caller's frame, helper memory."""
+    """One of the above, but not always the same, or memory of another kind: helper memory."""
 
 
 @dataclass(frozen=True, slots=True)

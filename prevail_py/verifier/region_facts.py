@@ -120,8 +120,9 @@ def _fact(state: State, register: int) -> RegionFact | None:
     if not isinstance(value, Pointer):
         return None
     region, offset = value.region, _constant(value.offset)
-    if region.kind is RegionKind.STACK and region.index == len(state.frames) - 1:
-        return RegionFact(Place.STACK, 0, offset)
+    if region.kind is RegionKind.STACK:
+        own = region.index == len(state.frames) - 1
+        return RegionFact(Place.STACK, 0, offset) if own else RegionFact(Place.FRAME)
     if region.kind in _PLACES and not region.inner:
         return RegionFact(_PLACES[region.kind], region.index, offset)
     return RegionFact(Place.ELSEWHERE)
@@ -136,6 +137,8 @@ def _join(a: RegionFact, b: RegionFact) -> RegionFact:
         return a
     if (a.place, a.index) == (b.place, b.index):
         return RegionFact(a.place, a.index)
+    if {a.place, b.place} <= {Place.STACK, Place.FRAME}:
+        return RegionFact(Place.FRAME)
     return RegionFact(Place.ELSEWHERE)
 
 

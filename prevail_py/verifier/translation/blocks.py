@@ -62,7 +62,7 @@ from prevail_py.verifier.translation.execute import End, Event, State, Term, cha
 from prevail_py.verifier.translation.loops import validate_loop
 from prevail_py.verifier.translation.reader import Function, IrError, functions
 from prevail_py.vm.jit.proved.emission import MAY_GOTO
-from prevail_py.vm.jit.proved.layout import Field, MapField, Status, block_words, map_field
+from prevail_py.vm.jit.proved.layout import SHADOW_SIZE, Field, MapField, Status, block_words, map_field
 from prevail_py.vm.jit.proved.model import Layout, Variant
 from prevail_py.vm.jit.proved.module import layout_of, module_text
 from prevail_py.vm.jit.proved.plan import Plan, is_static, plan
@@ -309,9 +309,8 @@ class _Checker:
                     r.events.append(Event("fence release", 0, ()))
                 value = z3.Extract(8 * size - 1, 0, self._operand(r, src))
                 r.events.append(Event("store", size, (self._address(r, pc, base, offset), value)))
-                slot = self._slot(pc, base, offset)
-                if pc in self.plan.facts.spills and slot in r.shadows and isinstance(src, Register):
-                    r.shadows[slot] = self._shadow(r, src)
+                if pc in self.plan.facts.spills and isinstance(src, Register):
+                    self._spill(r, pc, base, offset, src)
             case Atomic():
                 self._atomic(r, pc, instruction)
             case LoadImmediate64():
@@ -408,9 +407,35 @@ class _Checker:
         if size < 8:
             value = z3.ZeroExt(WORD_BITS - 8 * size, value)
         op = load_op(size, signed)
-        slot = self._slot(pc, base, offset)
-        shadow = r.shadows.get(slot) if pc in self.plan.facts.fills and slot is not None else None
+        shadow = self._fill(r, pc, base, offset) if pc in self.plan.facts.fills and dst in r.shadows else None
         self._put(r, dst, value if op is None else evaluate(_ALGEBRA, op, (value,)), shadow)
+
+    def _spill(self, r: _Reference, pc: int, base: Register, offset: int, src: Register) -> None:
+        """What is known of a pointer is kept, in a variable or in memory."""
+        if self.plan.keeps_shadows:
+            shadow, at = self._shadow(r, src), self._kept_at(r, base, offset)
+            r.events.append(Event("store", 8, (at, None if shadow is None else shadow.host)))
+            r.events.append(Event("store", 8, (at + 8, None if shadow is None else shadow.base)))
+            return
+        slot = self._slot(pc, base, offset)
+        if slot in r.shadows:
+            r.shadows[slot] = self._shadow(r, src)
+
+    def _fill(self, r: _Reference, pc: int, base: Register, offset: int) -> _Shadow | None:
+        if not self.plan.keeps_shadows:
+            slot = self._slot(pc, base, offset)
+            return None if slot is None else r.shadows.get(slot)
+        number, at = len(r.events), self._kept_at(r, base, offset)
+        r.events += [Event("load", 8, (at,)), Event("load", 8, (at + 8,))]
+        return _Shadow(symbol(f"memory {number}"), symbol(f"memory {number + 1}"))
+
+    def _kept_at(self, r: _Reference, base: Register, offset: int) -> Term:
+        """Beside each of eight frames there is room for the shadow of every eighth byte."""
+        address = self._operand(r, base) + offset
+        number = z3.Extract(2, 0, z3.UDiv(address - STACK_BASE, _word(WINDOW)))
+        within = z3.Extract(8, 3, address)
+        place = z3.Concat(z3.BitVecVal(0, WORD_BITS - 9), number, within) * SHADOW_SIZE
+        return r.cells.get(int(Field.SHADOWS), symbol(f"cell {int(Field.SHADOWS)}")) + place
 
     def _atomic(self, r: _Reference, pc: int, instruction: Atomic) -> None:
         size, op = instruction.size, instruction.op

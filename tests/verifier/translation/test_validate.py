@@ -32,6 +32,7 @@ from prevail_py.vm.jit.proved.plan import Ineligible
 from prevail_py.vm.memory import WINDOW
 from prevail_py.words import Comparison, OpKind, WordOp
 from prevail_py.words import evaluate as evaluate_words
+from tests.vm.jit.test_proved import reaching
 
 EXAMPLES = ("tc_classifier", "xdp_firewall", "xdp_flows", "xdp_globals", "xdp_parser", "xdp_ratelimit", "xdp_rewrite",
             "xdp_subprogram", "xdp_tailcall", "xdp_vlan_pop")  # fmt: skip
@@ -285,6 +286,25 @@ def test_planted_in_callbacks(old: str, new: str) -> None:
     facts, text = verify(program, termination=True).region_facts(), _text(program)
     assert old in text, text
     place = text.rindex(old)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(MODULE_TEXT, lambda *a, **k: text[:place] + new + text[place + len(old) :])
+        assert validate(program, facts)
+
+
+@pytest.mark.parametrize("fuel", [False, True])
+def test_pointers_that_are_kept_in_frames_of_others(fuel: bool) -> None:
+    assert not mistakes(reaching(), Variant(fuel=fuel))
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [("lshr i64", "shl i64"), (", 7\n", ", 3\n"), (", 504\n", ", 496\n"), ("i64 8\n", "i64 0\n")],
+    ids=["shift", "frame", "place", "address"],
+)
+def test_planted_in_kept_shadows(old: str, new: str) -> None:
+    program = reaching()
+    facts, text = verify(program, termination=True).region_facts(), _text(program)
+    place = text.rindex(old, 0, text.index("@loop46(ptr %run, ptr %packet, ptr %context, i64 %fp"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(MODULE_TEXT, lambda *a, **k: text[:place] + new + text[place + len(old) :])
         assert validate(program, facts)

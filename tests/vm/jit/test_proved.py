@@ -198,6 +198,62 @@ def test_fuel_of_callbacks() -> None:
     assert loaded.run(packet=b"", fuel=200).outcome == OutOfFuel(7)
 
 
+# Pointers in frames of others -----------------------------------------------------------------------------------------
+
+
+REACHING = """
+    r2 = *(u32 *)(r1 + 0); r3 = *(u32 *)(r1 + 4); r4 = r2; r4 += 4; if r4 > r3 goto out
+    r6 = *(u8 *)(r2 + 0); r6 &= 3; r7 = *(u8 *)(r2 + 1); r7 &= 3; r9 = *(u8 *)(r2 + 2); r9 &= 7
+    *(u32 *)(r10 - 4) = r6; r1 = map[idx:0] ll; r2 = r10; r2 += -4; call 1; if r0 == 0 goto out; *(u64 *)(r10 - 24) = r0
+    *(u32 *)(r10 - 4) = r7; r1 = map[idx:0] ll; r2 = r10; r2 += -4; call 1; if r0 == 0 goto out; *(u64 *)(r10 - 16) = r0
+    r1 = r9; r2 = subprog[+17] ll; r3 = r10; r3 += -24; r4 = 0; call 181
+    r1 = r10; r1 += -24; call local +19
+    r1 = *(u64 *)(r10 - 24); r2 = *(u64 *)(r1 + 0); r3 = *(u64 *)(r10 - 16); r4 = *(u32 *)(r3 + 4)
+    r2 += r4; r0 = r2; exit
+  out: r0 = 1; exit
+    r3 = *(u64 *)(r2 + 0); r4 = *(u64 *)(r3 + 0); r4 += r1; r4 += 5; *(u64 *)(r3 + 0) = r4
+    r5 = *(u64 *)(r2 + 8); *(u64 *)(r2 + 8) = r3; *(u64 *)(r2 + 0) = r5; r0 = 0; exit
+    *(u64 *)(r10 - 24) = r1; r2 = *(u64 *)(r10 - 24); r3 = *(u64 *)(r2 + 0); r4 = *(u64 *)(r2 + 8)
+    *(u64 *)(r2 + 0) = r4; *(u64 *)(r2 + 8) = r3; r5 = 7; *(u8 *)(r4 + 3) = r5; r0 = 0; exit
+"""
+"""Two pointers to elements in the main program's frame, which a callback and a subprogram exchange."""
+
+
+def reaching() -> Program:
+    return replace(program_from(REACHING, MapSpec("m", 2, 4, 8, 4)), program_type="xdp", section="xdp")
+
+
+INPUTS = [bytes([a, b, turns, 0]) for a in range(3) for b in range(3) for turns in (0, 1, 4, 5)]
+
+
+def test_pointers_that_are_kept_in_frames_of_others() -> None:
+    program = reaching()
+    facts = facts_of(program)
+    assert Place.FRAME in {fact.place for fact in facts.pointers.values()}
+    for mode in MODES:
+        loaded = load(program, facts, mode)
+        assert not [found for packet in INPUTS if (found := compare(program, loaded, Input(packet)))]
+
+
+SHADOW_BUGS: dict[str, tuple[str, Any]] = {
+    "one shadow for all frames": ("SHADOW_FRAMES", 1),
+    "one shadow for two pointers": ("SHADOW_SIZE", 0),
+}
+
+
+@pytest.mark.parametrize("bug", [*SHADOW_BUGS, "no shadow is kept"])
+def test_planted_in_kept_shadows(bug: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In checked mode, where a wrong shadow cannot do harm."""
+    program = reaching()
+    facts = facts_of(program)
+    if bug in SHADOW_BUGS:
+        monkeypatch.setattr(memory, *SHADOW_BUGS[bug])
+    else:
+        monkeypatch.setattr(memory, "_keep_shadow", lambda f, base, offset, shadow: None)
+    loaded = load(program, facts, "O0 checked")
+    assert any(compare(program, loaded, Input(packet)) for packet in INPUTS)
+
+
 # Hash tables --------------------------------------------------------------------------------------------------------
 
 

@@ -15,6 +15,9 @@ __all__ = [
     "MORE_RANDOM",
     "RANDOM_WORDS",
     "READ_CLOCK",
+    "SHADOW_BYTES",
+    "SHADOW_FRAMES",
+    "SHADOW_SIZE",
     "Field",
     "MapField",
     "Status",
@@ -56,7 +59,9 @@ class Field(IntEnum):
     """The address of the stack frame, where helpers in Python may be given pointers into it."""
     MAY_GOTO = 16
     """How often the ``may_goto`` instructions of each call may fall through."""
-    MAPS = 17
+    SHADOWS = 17
+    """The address of :data:`SHADOW_BYTES` for the shadows of pointers in frames, where functions reach into others'."""
+    MAPS = 18
     """The first word about maps: :class:`MapField` for each."""
 
 
@@ -85,6 +90,14 @@ ASK: Final = (1 << 64) - 1
 RANDOM_WORDS: Final = 256
 """How many random numbers are drawn at a time."""
 
+
+SHADOW_FRAMES: Final = 8
+"""As many as calls may nest (``prevail_py.vm.machine.MAX_FRAMES``)."""
+
+SHADOW_SIZE: Final = 32
+"""Bytes that the shadow of a pointer takes: where its region is, the region's address and size, and nothing."""
+
+SHADOW_BYTES: Final = SHADOW_FRAMES * 512 // 8 * SHADOW_SIZE
 
 MORE_RANDOM: Final = (1 << 64) - 1
 READ_CLOCK: Final = (1 << 64) - 2

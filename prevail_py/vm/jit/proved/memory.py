@@ -9,11 +9,11 @@ from prevail_py.isa.instructions import Atomic, AtomicOp, Operand, Register
 from prevail_py.isa.semantics import atomic_op, load_op
 from prevail_py.objects.region_facts import Place, RegionFact
 from prevail_py.vm.jit.proved.emission import PACKET_FIELDS, Emission
-from prevail_py.vm.jit.proved.layout import Status
+from prevail_py.vm.jit.proved.layout import SHADOW_FRAMES, SHADOW_SIZE, Field, Status
 from prevail_py.vm.jit.proved.model import Shadow
 from prevail_py.vm.jit.proved.plan import is_static
 from prevail_py.vm.jit.proved.text import Word, word
-from prevail_py.vm.memory import FRAME_SIZE
+from prevail_py.vm.memory import FRAME_SIZE, STACK_BASE, WINDOW
 from prevail_py.words import WORD_BITS, Comparison, compare, evaluate
 
 __all__ = ["atomic", "load", "place", "store"]
@@ -21,6 +21,9 @@ __all__ = ["atomic", "load", "place", "store"]
 _ATOMICS: Final[Mapping[AtomicOp, str]] = {
     AtomicOp.ADD: "add", AtomicOp.OR: "or", AtomicOp.AND: "and", AtomicOp.XOR: "xor", AtomicOp.XCHG: "xchg",
 }  # fmt: skip
+
+
+_WINDOW_BITS: Final = WINDOW.bit_length() - 1
 
 
 def place(f: Emission, pc: int, register: int, offset: int, size: int | None) -> tuple[str, str]:
@@ -111,12 +114,15 @@ def load(
             return
     pointer, scope = place(f, pc, base, offset, size)
     value = _read(f, pointer, size, scope)
-    if acquire:
-        f.b.line("fence acquire")
     shadow = None
     if pc in f.plan.facts.fills and dst in f.plan.shadowed:
-        assert fact.offset is not None
-        shadow = f.home_shadow(fact.offset + offset - FRAME_SIZE)
+        if f.plan.keeps_shadows:
+            shadow = _kept_shadow(f, base, offset)
+        else:
+            assert fact.offset is not None
+            shadow = f.home_shadow(fact.offset + offset - FRAME_SIZE)
+    if acquire:
+        f.b.line("fence acquire")
     op = load_op(size, signed=True) if signed else None
     f.put(dst, value if op is None else evaluate(f.algebra, op, (value,)), shadow)
 
@@ -136,10 +142,48 @@ def store(f: Emission, pc: int, base: Register, offset: int, size: int, src: Ope
         f.b.line("fence release")
     _write(f, pointer, size, value, scope)
     fact = f.plan.fact(pc, base)
-    if pc in f.plan.facts.spills and fact.offset is not None and isinstance(src, Register):
-        slot = fact.offset + offset - FRAME_SIZE
-        if slot in f.plan.shadowed:
-            f.put_home_shadow(slot, f.shadow(src))
+    if pc not in f.plan.facts.spills or not isinstance(src, Register):
+        return
+    if f.plan.keeps_shadows:
+        _keep_shadow(f, base, offset, f.shadow(src))
+    elif fact.offset is not None and fact.offset + offset - FRAME_SIZE in f.plan.shadowed:
+        f.put_home_shadow(fact.offset + offset - FRAME_SIZE, f.shadow(src))
+
+
+def _kept_at(f: Emission, base: Register, offset: int) -> str:
+    """Where the shadow is of a pointer at ``base + offset``, which is in a frame: by the frame and the place in it.
+
+    Masks keep it within :data:`SHADOW_BYTES` whatever the address is.
+    """
+    b = f.b
+    address = b.add(f.word(base), word(offset))
+    frame = b.and_(b.lshr(b.sub(address, word(STACK_BASE)), word(_WINDOW_BITS)), word(SHADOW_FRAMES - 1))
+    within = b.and_(address, word(FRAME_SIZE - 8))
+    number = b.add(b.mul(frame, word(FRAME_SIZE)), within)
+    distance = b.mul(number, word(SHADOW_SIZE // 8))
+    return b.value(f"getelementptr i8, ptr {f.host_field(Field.SHADOWS)}, i64 {distance.text}")
+
+
+def _keep_shadow(f: Emission, base: Register, offset: int, shadow: Shadow) -> None:
+    b, at = f.b, _kept_at(f, base, offset)
+    b.line(f"store ptr {shadow.host}, ptr {at}, align 1")
+    b.line(f"store i64 {shadow.base.text}, ptr {_further(f, at, 8)}, align 1")
+    if f.variant.checked:
+        b.line(f"store i64 {shadow.size.text}, ptr {_further(f, at, 16)}, align 1")
+
+
+def _kept_shadow(f: Emission, base: Register, offset: int) -> Shadow:
+    b, at = f.b, _kept_at(f, base, offset)
+    host = b.value(f"load ptr, ptr {at}, align 1")
+    start = Word(b.value(f"load i64, ptr {_further(f, at, 8)}, align 1"), 64)
+    size = word(0)
+    if f.variant.checked:
+        size = Word(b.value(f"load i64, ptr {_further(f, at, 16)}, align 1"), 64)
+    return Shadow(host, start, size)
+
+
+def _further(f: Emission, pointer: str, distance: int) -> str:
+    return f.b.value(f"getelementptr i8, ptr {pointer}, i64 {distance}")
 
 
 def _write(f: Emission, pointer: str, size: int, value: Word, scope: str) -> None:

@@ -62,7 +62,8 @@ class Plan:
     """``functions`` are blocks by the entries of their functions.  ``shadowed`` are the registers and the offsets of
     stack slots (negative, from the end of the frame) that need shadows; ``native`` says by slot of which map a helper
     works in place (None: of none), and ``called`` which helpers are called in Python.  ``loops`` has, by slot, the
-    entry of the function that ``bpf_loop`` calls there.  ``stores_context`` says whether the program changes its
+    entry of the function that ``bpf_loop`` calls there.  ``keeps_shadows``: those of pointers in frames are in memory,
+    for functions reach into frames that are not theirs.  ``stores_context`` says whether the program changes its
     context."""
 
     code: Code
@@ -73,6 +74,7 @@ class Plan:
     native: Mapping[int, int | None]
     called: frozenset[int]
     loops: Mapping[int, int]
+    keeps_shadows: bool
     stores_context: bool
 
     def fact(self, pc: int, register: int) -> RegionFact:
@@ -134,10 +136,13 @@ def plan(code: Code, platform: Platform, facts: RegionFacts, maps: tuple[Map, ..
     stores_context = False
     if facts.unclear:
         raise Ineligible(f"slot {min(facts.unclear)}: not one pointer, or none that is known")
+    far = False
     for pc in sorted(facts.reached):
         instruction = code.instructions[pc]
         assert instruction is not None
         _require_simple(code, facts, pc, instruction)
+        if _keeps_pointer(facts, pc):
+            far |= _slot_of(facts, pc, instruction) is None
         if isinstance(instruction, LoadImmediate64) and instruction.pseudo is Pseudo.MAP_INDEX_VALUE:
             data = maps[instruction.low]
             if not isinstance(data, ArrayMap) or data.cpus > 1:
@@ -163,15 +168,17 @@ def plan(code: Code, platform: Platform, facts: RegionFacts, maps: tuple[Map, ..
             else:
                 _require_callable(prototype, found, pc)
                 called.add(pc)
+    shadowed = _closure(code, facts, needs, bool(loops), far)
     return Plan(
         code,
         facts,
         platform,
         found,
-        frozenset(_closure(code, facts, needs, bool(loops))),
+        frozenset(shadowed - {_ANY_SLOT}),
         native,
         frozenset(called),
         loops,
+        _ANY_SLOT in shadowed,
         stores_context,
     )
 
@@ -205,8 +212,16 @@ def _require_simple(code: Code, facts: RegionFacts, pc: int, instruction: Instru
                     raise Ineligible(f"slot {pc}: the context field of kind {kind}")
         case _:
             pass
-    if pc in facts.spills | facts.fills and _slot_of(facts, pc, instruction) is None:
-        raise Ineligible(f"slot {pc}: a pointer is kept outside of the own frame, or at an unknown offset")
+    if _keeps_pointer(facts, pc):
+        through = _base(instruction)
+        assert through is not None
+        if facts.pointers.get((pc, through), _ANYWHERE).place not in (Place.STACK, Place.FRAME):
+            raise Ineligible(f"slot {pc}: a pointer is kept in a frame, or something in other memory")
+
+
+def _keeps_pointer(facts: RegionFacts, pc: int) -> bool:
+    """Whether an instruction stores or loads what may be a pointer."""
+    return pc in facts.spills or pc in facts.fills
 
 
 def _slot_of(facts: RegionFacts, pc: int, instruction: Instruction) -> int | None:
@@ -249,11 +264,15 @@ def _require_callable(prototype: HelperPrototype, found: Mapping[int, Mapping[in
         raise Ineligible(f"slot {pc}: {prototype.name} in a subprogram")
 
 
-def _closure(code: Code, facts: RegionFacts, needs: set[int], loops: bool) -> set[int]:
+_ANY_SLOT: Final = -(1 << 16)
+"""In place of the offset of a stack slot, where slots are not told apart."""
+
+
+def _closure(code: Code, facts: RegionFacts, needs: set[int], loops: bool, far: bool) -> set[int]:
     """Registers, and negative offsets of stack slots, from which a pointer may come that needs a shadow.
 
     It looks at no control flow: a register that needs one anywhere has one everywhere.  ``loops``: what ``bpf_loop``
-    gets as R3 its function has as R2.
+    gets as R3 its function has as R2.  ``far``: some pointer is kept in another frame, or at an unknown offset.
     """
     found = set(needs)
     size = -1
@@ -267,11 +286,11 @@ def _closure(code: Code, facts: RegionFacts, needs: set[int], loops: bool) -> se
                 case Alu(AluOp.MOV | AluOp.ADD | AluOp.SUB, 64, dst, src) if dst in found and isinstance(src, Register):
                     found.add(src)
                 case Load(dst, _, _, 8) | LoadAcquire(dst, _, _, 8) if pc in facts.fills and dst in found:
-                    slot = _slot_of(facts, pc, instruction)
+                    slot = _ANY_SLOT if far else _slot_of(facts, pc, instruction)
                     assert slot is not None
                     found.add(slot)
                 case Store(_, _, 8, src) | StoreRelease(_, _, 8, src) if pc in facts.spills:
-                    slot = _slot_of(facts, pc, instruction)
+                    slot = _ANY_SLOT if far else _slot_of(facts, pc, instruction)
                     if slot in found and isinstance(src, Register):
                         found.add(src)
                 case _:

@@ -17,6 +17,7 @@ from prevail_py.vm.jit.proved.layout import (
     MORE_RANDOM,
     RANDOM_WORDS,
     READ_CLOCK,
+    SHADOW_BYTES,
     Field,
     MapField,
     Status,
@@ -63,8 +64,10 @@ class Block:
         self._kept: Final[list[object]] = []
         self._tables: Final[list[HashMap]] = []
         self._random: Final = bytearray(4 * RANDOM_WORDS)
-        self.words[Field.RANDOM], held = address_of(self._random)
-        self._kept.append(held)
+        self._shadows: Final = bytearray(SHADOW_BYTES)
+        for place, buffer in ((Field.RANDOM, self._random), (Field.SHADOWS, self._shadows)):
+            self.words[place], held = address_of(buffer)
+            self._kept.append(held)
         self._drawn: tuple[Any, tuple[int, ...]] | None = None
         self.environment = Environment()
         self.error: BaseException | None = None
