@@ -65,7 +65,7 @@ TYPE_HELPER_NUMBERS: Final[Mapping[tuple[str, int], str]] = {
 
 _OWN: Final = 0x20000
 _INTEGER: Final = ReturnKind.INTEGER
-_CTX, _ANY, _SCALAR = HelperArg(ArgKind.CTX), HelperArg(ArgKind.ANYTHING), HelperArg(ArgKind.SCALAR)
+_CTX, _SCALAR = HelperArg(ArgKind.CTX), HelperArg(ArgKind.SCALAR)
 _SIZE: Final = HelperArg(ArgKind.SIZE_OR_ZERO)
 _READ: Final = HelperArg(ArgKind.MEM_READ, reads=True)
 _WRITE: Final = HelperArg(ArgKind.MEM_WRITE, writes=True)

@@ -55,6 +55,14 @@ def tail_call_into_another_type(path: Path) -> None:
             me.call("map_update", handle=jumps, key=little(number), value=little(load(me, program)), flags=0)
 
 
+def tail_call_into_another_platform(path: Path) -> None:
+    """What a program may do, and what its result means, is not the same there."""
+    with ExecutionContext(admissions=honest()) as host, host.session() as me:
+        jumps = new_map(me, JUMPS)
+        for number, program in enumerate((PASS, replace(PASS, platform="windows"))):
+            me.call("map_update", handle=jumps, key=little(number), value=little(load(me, program)), flags=0)
+
+
 def wrong_inner_map(path: Path) -> None:
     """The template says that values may be written."""
     with ExecutionContext(admissions=honest()) as host, host.session() as me:
@@ -162,6 +170,7 @@ ATTACKS = (
     Attack(smaller_map, without(admission, "require_maps", nothing)),
     Attack(no_maps, without(admission, "require_maps", nothing)),
     Attack(tail_call_into_another_type, without(ExecutionContext, "own", nothing)),
+    Attack(tail_call_into_another_platform, without(ExecutionContext, "own", nothing)),
     Attack(wrong_inner_map, without(context, "_require_template", nothing)),
     Attack(change_as_a_reader, harmless_creation),
     Attack(replay_a_token, unchecked("replay")),

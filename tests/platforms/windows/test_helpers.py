@@ -8,11 +8,14 @@ from dataclasses import replace
 
 import pytest
 
+from prevail_py.checker.certificate import read
+from prevail_py.checker.check import check
 from prevail_py.host.gate import facts_of
 from prevail_py.isa.assembler import assemble_text
 from prevail_py.objects.program import MapSpec, Program
 from prevail_py.platforms import platform
 from prevail_py.verifier import verify
+from prevail_py.verifier.certificate import document
 from prevail_py.verifier.verdict import VerdictKind
 from prevail_py.vm.engines import Trusting, engine
 from prevail_py.vm.environment import Environment, Socket
@@ -224,6 +227,35 @@ def test_redirection_to_sockets_of_which_there_are_none() -> None:
     assert [
         each.assertion for each in verify(program(TAKE.replace("and_delete_", "") + "r0 = 0\nexit", sockets)).failures
     ]
+
+
+PACKET = "r6 = *(u64 *)(r1 + 0)\nr2 = *(u64 *)(r1 + 8)\nr3 = r6\nr3 += 8\nif r3 > r2 goto out\n"
+OUT = "out: r0 = 1\nexit"
+
+
+def test_memory_of_the_packet() -> None:
+    """Helpers take it within its bounds; the name that ``bind`` programs find there may be read only."""
+    fill = "r1 = r6\nr2 = {}\nr3 = 7\ncall bpf_memset\n"
+    given = program(PACKET + fill.format(8) + OUT)
+    execution = runs(given, packet=bytes(20))
+    assert execution.packet == b"\7" * 8 + bytes(12)
+    beyond = verify(program(PACKET + fill.format(9) + OUT))
+    assert [each.assertion for each in beyond.failures] == ["helper-argument"]
+    assert beyond.kind is VerdictKind.UNSAFE
+    named = verify(program(PACKET + fill.format(8) + OUT, kind="bind", attach="bind"))
+    assert named.kind is VerdictKind.UNSAFE
+    assert [each.assertion for each in named.failures] == ["helper-argument"]
+    read = "r1 = r6\nr2 = 8\ncall bpf_strnlen_s\nexit\n"
+    length = program(PACKET + read + OUT, kind="bind", attach="bind")
+    assert runs(length, packet=b"cmd\0....").outcome == Returned(3)
+
+
+def test_certificates() -> None:
+    """The checker knows the helpers, too: what they return, and what they do to memory."""
+    for text, maps in ((TAKEN, (HASH,)), (PACKET + "r1 = r6\nr2 = 8\nr3 = 7\ncall bpf_memset\n" + OUT, ())):
+        given = program(text, *maps)
+        (certificate,) = read(document([verify(given).certificate()]))
+        assert check(given, certificate).kind == "accepted", check(given, certificate)
 
 
 def test_strings_that_are_not_initialised() -> None:
