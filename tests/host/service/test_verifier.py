@@ -10,6 +10,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -285,6 +286,31 @@ def test_out_of_memory() -> None:
             verifier.verify_object(bytes(31 << 20))
         with pytest.raises(VerifierError, match="died"):  # what ran out of memory is not asked again
             verifier.verify(SAFE)
+
+
+def test_without_limit_and_watchdog(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What ran out of memory above is an answer where there is more, and who asks one that hangs waits for ever."""
+    monkeypatch.setattr(Verifier, "_watchdog", lambda self, seconds: nullcontext())
+    with Verifier(timeout=0.1) as verifier:
+        with pytest.raises(Refused, match="larger than 8 MiB"):
+            verifier.verify_object(bytes(31 << 20))
+        os.kill(verifier.pid, signal.SIGSTOP)
+        failed: list[BaseException] = []
+
+        def ask() -> None:
+            try:
+                verifier.verify(SAFE)
+            except VerifierError as error:
+                failed.append(error)
+
+        thread = threading.Thread(target=ask)
+        thread.start()
+        thread.join(1)
+        assert thread.is_alive()
+        assert not failed
+        os.kill(verifier.pid, signal.SIGKILL)
+        thread.join(20)
+        assert len(failed) == 1
 
 
 def test_out_of_time() -> None:
