@@ -93,6 +93,16 @@ museum: $(RESEARCH_ENV) ## plant historic bugs one by one, and ask every oracle 
 	$(PREVAIL) museum run --seconds 30 --jobs $(JOBS) --json $(ARGS) > $(OUT)/museum.json; test $$? -le 1
 	$(PY) papers/museum/reproduce.py $(OUT)/museum.json
 
+.PHONY: fuzz
+fuzz: $(RESEARCH_ENV) ## a fuzz campaign of twenty minutes with all four oracles: goes on where it was interrupted
+	mkdir -p $(OUT)
+	$(PREVAIL) fuzz --oracles soundness,engines,kernel-verdict,certificate --time 20m --jobs $(JOBS) \
+		--db $(OUT)/fuzz.db --out $(OUT)/fuzz --markdown docs/measurements/fuzz.md $(ARGS)
+
+.PHONY: bench-generator
+bench-generator: $(TEST_ENV) ## measure generated programs: how many are SAFE, how large they are, how many a second
+	$(PY) -m prevail_py.research.bench_generator --out docs/measurements/generator.md $(ARGS)
+
 .PHONY: mutants
 mutants: $(TEST_ENV) ## run the tests against 200 mutants of the verifier; goes on where it was interrupted
 	$(PY) -m prevail_py.research.mutants --jobs $(JOBS) --out $(OUT)/mutants --markdown docs/measurements/mutants.md $(ARGS)

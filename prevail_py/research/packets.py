@@ -12,12 +12,12 @@ pools, so that packets meet each other's entries in maps (and a caller can fill 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from random import Random
 from typing import Final, TypeVar
 
 from prevail_py.research import frames
+from prevail_py.research.choices import Choices, Seeded
 
-__all__ = ["IPV4_POOL", "IPV6_POOL", "MAC_POOL", "MAX_LENGTH", "MTU_LENGTH", "PORT_POOL", "packets"]
+__all__ = ["IPV4_POOL", "IPV6_POOL", "MAC_POOL", "MAX_LENGTH", "MTU_LENGTH", "PORT_POOL", "packet", "packets"]
 
 T = TypeVar("T")
 
@@ -57,12 +57,13 @@ _HEADERS: Final = 90
 
 def packets(seed: int, count: int) -> Iterator[bytes]:
     """``count`` packets that depend on ``seed`` alone; the first ``n`` are the same whatever ``count`` is."""
-    random = Random(seed)
+    random = Seeded(seed)
     for _ in range(count):
-        yield _packet(random)
+        yield packet(random)
 
 
-def _packet(random: Random) -> bytes:
+def packet(random: Choices) -> bytes:
+    """One packet, made of these choices."""
     draw = random.random()
     if draw < 0.01:
         return b""
@@ -70,34 +71,34 @@ def _packet(random: Random) -> bytes:
         return random.randbytes(1)
     if draw < 0.05:
         return random.randbytes(random.randrange(2, 80))
-    packet = _frame(random)
+    made = _frame(random)
     if _chance(random, 0.03):
-        at = random.randrange(min(len(packet), _HEADERS))
-        packet = packet[:at] + random.randbytes(1) + packet[at + 1 :]
+        at = random.randrange(min(len(made), _HEADERS))
+        made = made[:at] + random.randbytes(1) + made[at + 1 :]
     if _chance(random, 0.15):  # cut somewhere in the headers, or anywhere
-        packet = packet[: random.randrange(min(len(packet), _HEADERS) if _chance(random, 0.8) else len(packet))]
+        made = made[: random.randrange(min(len(made), _HEADERS) if _chance(random, 0.8) else len(made))]
     elif _chance(random, 0.15):
-        packet = packet.ljust(60, b"\0")
-    return packet[:MAX_LENGTH]
+        made = made.ljust(60, b"\0")
+    return made[:MAX_LENGTH]
 
 
-def _chance(random: Random, probability: float) -> bool:
+def _chance(random: Choices, probability: float) -> bool:
     return random.random() < probability
 
 
-def _lie(random: Random, bound: int, probability: float = 0.04) -> int | None:
+def _lie(random: Choices, bound: int, probability: float = 0.04) -> int | None:
     """Seldom a wrong value below ``bound`` for a field, often at one end of its range; mostly None, the truth."""
     if not _chance(random, probability):
         return None
     return random.choice((0, 1, bound - 1, random.randrange(bound)))
 
 
-def _pick(random: Random, usual: Sequence[T], make: Callable[[], T], probability: float = 0.1) -> T:
+def _pick(random: Choices, usual: Sequence[T], make: Callable[[], T], probability: float = 0.1) -> T:
     """One of the usual values or, with the given probability, any."""
     return make() if _chance(random, probability) else random.choice(usual)
 
 
-def _payload(random: Random) -> bytes:
+def _payload(random: Choices) -> bytes:
     draw = random.random()
     if draw < 0.25:
         return b""
@@ -108,26 +109,26 @@ def _payload(random: Random) -> bytes:
     return random.randbytes(random.randrange(1400, MAX_LENGTH))
 
 
-def _port(random: Random) -> int:
+def _port(random: Choices) -> int:
     return _pick(random, PORT_POOL, lambda: random.randrange(0x10000))
 
 
-def _mac(random: Random) -> bytes:
+def _mac(random: Choices) -> bytes:
     return _pick(random, MAC_POOL, lambda: random.randbytes(6))
 
 
-def _address4(random: Random) -> bytes:
+def _address4(random: Choices) -> bytes:
     return _pick(random, IPV4_POOL, lambda: random.randbytes(4))
 
 
-def _address6(random: Random) -> bytes:
+def _address6(random: Choices) -> bytes:
     return _pick(random, IPV6_POOL, lambda: random.randbytes(16))
 
 
 # Frames
 
 
-def _frame(random: Random) -> bytes:
+def _frame(random: Choices) -> bytes:
     ether_type, payload = _network(random)
     draw = random.random()
     tags = 0 if draw < 0.75 else 1 if draw < 0.87 else 2 if draw < 0.95 else random.randrange(3, 9)
@@ -138,7 +139,7 @@ def _frame(random: Random) -> bytes:
     return frames.ethernet(ether_type, payload, source=_mac(random), destination=_mac(random))
 
 
-def _network(random: Random) -> tuple[int, bytes]:
+def _network(random: Choices) -> tuple[int, bytes]:
     draw = random.random()
     if draw < 0.52:
         return frames.IPV4, _ipv4(random)
@@ -151,13 +152,13 @@ def _network(random: Random) -> tuple[int, bytes]:
     return _pick(random, _OTHER_TYPES, lambda: random.randrange(0x10000)), _payload(random)
 
 
-def _arp(random: Random) -> bytes:
+def _arp(random: Choices) -> bytes:
     return frames.arp(
         random.choice((1, 2)), sender=_address4(random), target=_address4(random), sender_mac=_mac(random)
     )
 
 
-def _ipv4(random: Random) -> bytes:
+def _ipv4(random: Choices) -> bytes:
     source, destination = _address4(random), _address4(random)
     protocol, payload = _transport(random, source, destination, frames.ICMP)
     fragment = 0x4000 if _chance(random, 0.5) else 0
@@ -179,7 +180,7 @@ def _ipv4(random: Random) -> bytes:
     )
 
 
-def _ipv6(random: Random) -> bytes:
+def _ipv6(random: Choices) -> bytes:
     source, destination = _address6(random), _address6(random)
     following, payload = _transport(random, source, destination, frames.ICMPV6)
     if _chance(random, 0.3):
@@ -204,7 +205,7 @@ def _ipv6(random: Random) -> bytes:
 # Transports
 
 
-def _transport(random: Random, source: bytes, destination: bytes, icmp: int) -> tuple[int, bytes]:
+def _transport(random: Choices, source: bytes, destination: bytes, icmp: int) -> tuple[int, bytes]:
     """The protocol number and the bytes; ``icmp`` is the ICMP of the network protocol."""
     draw = random.random()
     if draw < 0.45:
@@ -242,7 +243,7 @@ def _transport(random: Random, source: bytes, destination: bytes, icmp: int) -> 
     return _pick(random, _OTHER_PROTOCOLS, lambda: random.randrange(256)), _payload(random)
 
 
-def _tcp_options(random: Random) -> bytes:
+def _tcp_options(random: Choices) -> bytes:
     """A list of options of at most 40 bytes; one list in five has an option whose length is wrong."""
     options = b""
     while len(options) < 40 and not _chance(random, 0.2):
@@ -264,7 +265,7 @@ def _tcp_options(random: Random) -> bytes:
     return options[:40]
 
 
-def _ipv4_options(random: Random) -> bytes:
+def _ipv4_options(random: Choices) -> bytes:
     """A list of options of at most 40 bytes; one list in five has an option whose length is wrong."""
     options = b""
     while len(options) < 40 and not _chance(random, 0.4):

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
@@ -117,6 +117,8 @@ def _check(settings: Settings) -> None:
     known("oracle", settings.oracles, ORACLES)
     known("program type", settings.program_types, PROGRAM_TYPES)
     known("engine", settings.engines, ENGINES)
+    if "kernel" in settings.engines:
+        raise ValueError("campaigns run nothing in the kernel (make differential-kernel does)")
     if not settings.oracles or not settings.program_types:
         raise ValueError("a campaign needs an oracle and a program type")
     if "engines" in settings.oracles and len(set(settings.engines)) < 2:
@@ -197,18 +199,24 @@ class _Parallel:
     def __init__(self, jobs: int, backend: str | None) -> None:
         self._jobs, self._backend = jobs, backend
         self._parallel: Any = None
+        self._stack = ExitStack()
 
     def __enter__(self) -> Runner:
         self._start()
         return self._run
 
     def __exit__(self, *exception: object) -> None:
-        self._parallel.__exit__(None, None, None)
+        self._stack.close()
 
     def _start(self) -> None:
         joblib = _joblib()
         try:
-            self._parallel = joblib.Parallel(n_jobs=self._jobs, backend=self._backend, batch_size=1).__enter__()
+            with ExitStack() as stack:
+                if self._backend is not None:
+                    # Backends of other packages are known to this function only.
+                    stack.enter_context(joblib.parallel_config(self._backend, n_jobs=self._jobs))
+                self._parallel = stack.enter_context(joblib.Parallel(n_jobs=self._jobs, batch_size=1))
+                self._stack = stack.pop_all()
         except (ValueError, ImportError) as error:
             raise ValueError(f"backend {self._backend!r}: {error}") from error
 

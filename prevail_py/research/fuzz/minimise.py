@@ -9,6 +9,7 @@ from prevail_py.isa.encode import EncodeError, encode
 from prevail_py.isa.instructions import Immediate, Instruction, Jump
 from prevail_py.isa.rewrite import Code, rewrite
 from prevail_py.objects.program import Program
+from prevail_py.research.generate import used_maps
 
 __all__ = ["minimise"]
 
@@ -52,7 +53,8 @@ def minimise(program: Program, fails: Callable[[Program], bool], tries: int = 25
             smaller = _with_constant(best.code, pc, value)
             if smaller is None or attempt(smaller):
                 break
-    return best
+    without = replace(best, maps=best.maps[: used_maps(best.code)])
+    return without if without != best and fails(without) else best
 
 
 def _without(code: Code, cut: list[int]) -> Code:

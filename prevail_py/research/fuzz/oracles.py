@@ -39,6 +39,7 @@ from prevail_py.vm.outcome import Trapped
 from prevail_py.vm.parting import Input, make_maps
 
 if TYPE_CHECKING:
+    from prevail_py.checker.check import Answer
     from prevail_py.vm.kernel.engine import Session
 
 __all__ = ["ORACLES", "Effort", "Look", "Problem", "kernel_class", "look", "problems", "signature"]
@@ -124,7 +125,8 @@ def signature(program: Program, problem: Problem) -> str:
     """What tells findings apart: oracle, kind, the kind of instruction, and the message without its numbers."""
     instruction = program.code[problem.slot] if problem.slot is not None and problem.slot < len(program.code) else None
     message = _NUMBERS.sub("N", problem.message)
-    message = message.split(": facts exclude")[0] + (" facts exclude" if "facts exclude" in message else "")
+    before, excluded, _ = message.partition("facts exclude")  # what follows are the numbers of that run
+    message = before + excluded
     return f"{problem.oracle}: {problem.kind}: {_kind(instruction)}: {message[:120]}"
 
 
@@ -307,8 +309,29 @@ def _trap_of(program: Program, effort: Effort) -> tuple[int, str] | None:
 
 
 def _certificate(program: Program, verdict: Verdict, effort: Effort, answers: Counter[str]) -> Iterator[Problem]:
+    """Let the checker judge the certificate.
+
+    What it refuses for want of resources says nothing.  Any other refusal is a problem: of the verifier, or of the
+    checker, which may know too little; where some of many more runs goes wrong, it is the verifier's.
+    """
     if not verdict.is_safe:
         return
+    answer = _checked(program, verdict, answers)
+    if answer is None or answer.kind != "refused":
+        return
+    if answer.reason.endswith("not shown within the resources"):
+        answers["certificate: refused for want of resources"] += 1
+        return
+    from prevail_py.research.concolic import steer
+
+    report = examine(program, verdict, _MORE_RUNS, effort.seed, steer, _STEERED)
+    found = list(_violations("certificate", report.violations))
+    yield from found
+    if not found:
+        yield Problem("certificate", "refused, and no run says why", answer.reason, answer.slot)
+
+
+def _checked(program: Program, verdict: Verdict, answers: Counter[str]) -> Answer | None:
     from prevail_py.checker.certificate import read
     from prevail_py.checker.check import check
     from prevail_py.verifier.certificate import document
@@ -317,12 +340,11 @@ def _certificate(program: Program, verdict: Verdict, effort: Effort, answers: Co
         written = document([verdict.certificate()])
     except ValueError as error:
         answers[f"certificate: none: {str(error).split(': ')[-1][:60]}"] += 1
-        return
+        return None
     (certificate,) = read(written)
     answer = check(program, certificate)
     answers[f"certificate: {answer.kind}"] += 1
-    if answer.kind == "refused":
-        yield Problem("certificate", "refused", answer.reason, answer.slot)
+    return answer
 
 
 _Look = Callable[[Program, Verdict, Effort, Counter[str]], Iterator[Problem]]

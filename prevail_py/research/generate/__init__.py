@@ -16,7 +16,7 @@ those of a seed, those of Hypothesis, or those of a tape with some of them chang
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Final, TypeAlias
@@ -43,12 +43,23 @@ from prevail_py.isa.instructions import (
 )
 from prevail_py.isa.rewrite import rewrite
 from prevail_py.objects.program import Program
+from prevail_py.platforms import platform
 from prevail_py.research.choices import Choices, Seeded
 from prevail_py.research.generate import functions, statements
-from prevail_py.research.generate.surface import PROGRAM_TYPES, surface
+from prevail_py.research.generate.surface import PROGRAM_TYPES, Surface, surface
 from prevail_py.research.generate.writer import CTX, FP, MAPS, PKT, R0, R1, R2, R4, R5, R8, Known, Menu, Writer
 
-__all__ = ["FEATURES", "LOOP_FEATURES", "MAPS", "PROGRAM_TYPES", "Shape", "features_of", "program", "write"]
+__all__ = [
+    "FEATURES",
+    "LOOP_FEATURES",
+    "MAPS",
+    "PROGRAM_TYPES",
+    "Shape",
+    "features_of",
+    "program",
+    "used_maps",
+    "write",
+]
 
 
 _Statement: TypeAlias = Callable[[Writer], None]
@@ -200,13 +211,14 @@ def _link(w: Writer, size: int) -> list[tuple[int, int]]:
 class Shape:
     """What programs :func:`write` is to write: at most ``size`` statements in the main function, and what with.
 
-    ``helpers``, ``maps`` and ``calls`` (of subprograms) say whether there are any, ``loops`` whether jumps lead back.
+    ``maps`` and ``calls`` (of subprograms) say whether there are any, ``loops`` whether jumps lead back; ``helpers``
+    whether any are called, or the names of those that may be.
     """
 
     program_type: str = "xdp"
-    size: int = 4
+    size: int = 8
     loops: bool = False
-    helpers: bool = True
+    helpers: bool | frozenset[str] = True
     maps: bool = True
     calls: bool = True
 
@@ -214,14 +226,31 @@ class Shape:
 _PACKET_FEATURES: Final = frozenset({"packet", "variable packet offset", "packet length", "packet metadata",
                                      "moved packet"})  # fmt: skip
 _MAP_FEATURES: Final = frozenset({"map lookup", "map update", "global data", "ring buffer"})
-_HELPER_FEATURES: Final = frozenset({"moved packet", "map lookup", "map update", "ring buffer", "helper",
-                                     "variable size", "helper by prototype"})  # fmt: skip
+
+
+_MAP_HELPERS: Final = {
+    "map lookup": {"bpf_map_lookup_elem"},
+    "map update": {"bpf_map_update_elem", "bpf_map_delete_elem"},
+    "ring buffer": {"bpf_ringbuf_reserve", "bpf_ringbuf_submit", "bpf_ringbuf_discard"},
+}
+"""The helpers that features about maps call."""
+
+
+@cache
+def _surface(shape: Shape) -> Surface:
+    """What the program type offers, without the helpers that the shape does not allow."""
+    on = surface(shape.program_type)
+    if shape.helpers is True:
+        return on
+    allowed = shape.helpers or frozenset()
+    movers = tuple(number for number in on.movers if platform("linux").helper_name(number) in allowed)
+    return replace(on, movers=movers, helpers=tuple(helper for helper in on.helpers if helper.name in allowed))
 
 
 @cache
 def _menu(shape: Shape) -> Menu:
     """The features that a shape allows and its program type has."""
-    on = surface(shape.program_type)
+    on = _surface(shape)
     helpers = {helper.id for helper in on.helpers}
     without = set[str]()
     without |= _PACKET_FEATURES if on.data is None else set()
@@ -232,8 +261,11 @@ def _menu(shape: Shape) -> Menu:
     without |= set() if helpers >= {5, 7, 8} else {"helper"}
     without |= set() if 28 in helpers else {"variable size"}
     without |= set() if shape.maps else _MAP_FEATURES
-    without |= set() if shape.helpers else _HELPER_FEATURES
+    if shape.helpers is not True:
+        allowed = shape.helpers or frozenset()
+        without |= {name for name, needed in _MAP_HELPERS.items() if not needed <= allowed}
     without |= set() if shape.calls else _CALLS
+    without |= set() if on.helpers else {"helper by prototype"}
     kept = [(name, weight) for name, (_, weight) in _ALL.items() if name not in without]
     return Menu(tuple(name for name, _ in kept), tuple(weight for _, weight in kept))
 
@@ -243,7 +275,7 @@ _OF_MAPS: Final = (Pseudo.MAP_INDEX, Pseudo.MAP_INDEX_VALUE)
 
 def write(choices: Choices, shape: Shape, name: str = "generated") -> Program:
     """A program of this shape, made of these choices.  Raises ValueError for a program type that has no surface."""
-    on, menu = surface(shape.program_type), _menu(shape)
+    on, menu = _surface(shape), _menu(shape)
     w = Writer(choices, Known(set()), menu, _statements, careless=choices.random() < 0.3, surface=on)
     w.move(CTX, R1)
     if "helper" in menu.names and w.chance(0.75):
@@ -263,10 +295,13 @@ def write(choices: Choices, shape: Shape, name: str = "generated") -> Program:
     code = _linked(w, shape.size)
     if not any(CTX in (getattr(i, "src", None), getattr(i, "base", None)) for i in code[1:]):
         code = rewrite(code, {0: ()})
-    used = max((i.low for i in code if isinstance(i, LoadImmediate64) and i.pseudo in _OF_MAPS), default=-1)
-    return Program(
-        name, on.section, shape.program_type, code, MAPS[: used + 1], licence="GPL", expected_attach_type=on.attach_type
-    )
+    maps = MAPS[: used_maps(code)]
+    return Program(name, on.section, shape.program_type, code, maps, licence="GPL", expected_attach_type=on.attach_type)
+
+
+def used_maps(code: Sequence[Instruction | None]) -> int:
+    """How many maps a program must have for all the indices in its code."""
+    return max((i.low + 1 for i in code if isinstance(i, LoadImmediate64) and i.pseudo in _OF_MAPS), default=0)
 
 
 def _finish(w: Writer, result: tuple[int, int] | None) -> None:

@@ -1,0 +1,172 @@
+"""Measure the generator: ``python -m prevail_py.research.bench_generator --programs 60 --out FILE``.
+
+For each program type: how many programs are SAFE, how many have a load, a branch and a helper, and their sizes.  Then
+how many programs a second one core generates, verifies, and runs on two engines, in CPU time; and how many Hypothesis
+draws.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from time import process_time
+from typing import Final
+
+from prevail_py.isa.instructions import Branch, Call, Load
+from prevail_py.objects.program import Program
+from prevail_py.platforms import platform
+from prevail_py.research.choices import Seeded
+from prevail_py.research.generate import PROGRAM_TYPES, Shape, write
+from prevail_py.research.oracle_report import commit_text
+from prevail_py.verifier import verify
+from prevail_py.vm.context import takes_packet
+from prevail_py.vm.differential import Input, compare, load
+
+__all__ = ["Rates", "Row", "main", "of_type", "rates"]
+
+_ENGINES: Final = ("interpreter", "source")
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """The programs of one type: shares from 0 to 1, sizes in instructions."""
+
+    program_type: str
+    programs: int
+    safe: float
+    whole: float
+    size: float
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """Programs a second of CPU time: of each step alone and of all together; drawn by Hypothesis, without any step."""
+
+    programs: int
+    generate: float
+    verify: float
+    run: float
+    together: float
+    hypothesis: float
+
+
+def _programs(kind: str, count: int, size: int) -> list[Program]:
+    return [write(Seeded(f"{kind}/{number}"), Shape(kind, size, loops=number % 4 == 0)) for number in range(count)]
+
+
+def of_type(kind: str, count: int, size: int) -> Row:
+    """What the programs of a type are like."""
+    made = _programs(kind, count, size)
+    safe = sum(verify(program, smt=False).is_safe for program in made)
+    whole = sum(all(any(isinstance(i, c) for i in p.code) for c in (Load, Branch, Call)) for p in made)
+    return Row(kind, count, safe / count, whole / count, median(program.instruction_count for program in made))
+
+
+def rates(count: int, size: int) -> Rates:
+    """The rates, over ``count`` programs of types in turn; each runs on one input on two engines."""
+    spent = {"generate": 0.0, "verify": 0.0, "run": 0.0}
+
+    def step(name: str, began: float) -> float:
+        now = process_time()
+        spent[name] += now - began
+        return now
+
+    for number in range(count):
+        kind = PROGRAM_TYPES[number % len(PROGRAM_TYPES)]
+        now = process_time()
+        program = write(Seeded(f"rate/{number}"), Shape(kind, size, loops=number % 4 == 0))
+        now = step("generate", now)
+        verify(program, smt=False)
+        now = step("verify", now)
+        kind_of = platform(program.platform).program_type(program.program_type, program.expected_attach_type)
+        given = Input(bytes(64) if takes_packet(kind_of) else None, fuel=5000)
+        compare(program, given, _ENGINES, load(program, _ENGINES, generated=True))
+        step("run", now)
+    by_step = {name: count / seconds for name, seconds in spent.items()}
+    return Rates(count, **by_step, together=count / sum(spent.values()), hypothesis=_hypothesis(min(count, 200), size))
+
+
+def _hypothesis(count: int, size: int) -> float:
+    from hypothesis import HealthCheck, Phase, given, settings
+
+    from prevail_py.research.strategies import programs
+
+    drawn = 0
+
+    @settings(
+        max_examples=count, database=None, deadline=None, derandomize=True, phases=(Phase.generate,),
+        suppress_health_check=list(HealthCheck),
+    )  # fmt: skip
+    @given(programs(None, size, loops=True))
+    def draw(program: Program) -> None:
+        nonlocal drawn
+        drawn += 1
+
+    began = process_time()
+    draw()
+    return drawn / (process_time() - began)
+
+
+def markdown(rows: Sequence[Row], measured: Rates, command: str) -> str:
+    """The measurement as a document."""
+    lines = [
+        "# Generated programs",
+        "",
+        f"`{command}` at {commit_text()}.",
+        "",
+        "Verdicts are those of the domains alone: the solver is left out (`smt=False`).",
+        "",
+        "On one core, in CPU time, programs of all types in turn, every fourth with loops, each on one input on two "
+        "engines (interpreter and generated source):",
+        "",
+        "| programs a second | |",
+        "| --- | ---: |",
+        f"| generated, verified, and run on two engines | {measured.together:.0f} |",
+        f"| generated alone | {measured.generate:.0f} |",
+        f"| verified alone | {measured.verify:.0f} |",
+        f"| compiled and run on two engines alone | {measured.run:.0f} |",
+        f"| drawn by Hypothesis, and nothing else | {measured.hypothesis:.0f} |",
+        "",
+        f"Of each type {rows[0].programs} programs, every fourth with loops:",
+        "",
+        "| program type | SAFE | with a load, a branch and a helper | instructions (median) |",
+        "| --- | ---: | ---: | ---: |",
+    ]
+    lines += [f"| {row.program_type} | {row.safe:.0%} | {row.whole:.0%} | {row.size:g} |" for row in rows]
+    least = min(rows, key=lambda row: row.safe)
+    lines += [
+        "",
+        f"The least are SAFE of {least.program_type}: {least.safe:.0%}; the median of the medians is "
+        f"{median(row.size for row in rows):g} instructions.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Measure, and print or write the document."""
+    parser = argparse.ArgumentParser(prog="python -m prevail_py.research.bench_generator", description=__doc__)
+    parser.add_argument("--programs", type=int, default=60, metavar="N", help="programs of each type (60)")
+    parser.add_argument("--rate", type=int, default=1000, metavar="N", help="programs to measure the rate with (1000)")
+    parser.add_argument("--size", type=int, default=8, metavar="N", help="statements of each program (8)")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="write the document there")
+    options = parser.parse_args(argv)
+    if min(options.programs, options.rate, options.size) < 1:
+        parser.error("numbers must be positive")
+    rows = [of_type(kind, options.programs, options.size) for kind in PROGRAM_TYPES]
+    given = sys.argv[1:] if argv is None else list(argv)
+    command = shlex.join(["python", "-m", "prevail_py.research.bench_generator", *given])
+    text = markdown(rows, rates(options.rate, options.size), command)
+    if options.out is None:
+        print(text, end="")
+    else:
+        options.out.write_text(text, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
