@@ -30,7 +30,7 @@ from prevail_py.isa.instructions import (
     Register,
     Store,
 )
-from prevail_py.verifier import fixpoint
+from prevail_py.verifier import blocks
 from prevail_py.verifier.functions import Function, Prepared, Step, Way
 from prevail_py.verifier.setting import Setting
 from prevail_py.verifier.state import State
@@ -104,7 +104,7 @@ def observed(seen: set[Feature]) -> Iterator[None]:
             seen.add(("join", how, disjuncts, min(before, 4), added, len(kept) > before))
         return added
 
-    names = vars(fixpoint)
+    names = vars(blocks)
     originals = {name: names[name] for name in ("prepare", "add_state")}
     original_add = originals["add_state"]
     names.update(prepare=prepare, add_state=add_state)
