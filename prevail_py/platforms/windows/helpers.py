@@ -96,6 +96,9 @@ Each returns a number, but for ``bpf_map_lookup_and_delete_elem``: a value, or n
 the run, since memory is reclaimed by epochs there; somebody else may get it before that, as with every map value.
 """
 
+_COPY_LESS: Final = frozenset({"bpf_memcpy_s", "bpf_memmove_s"})
+"""These leave the rest of the memory as it is.  To demand that it is initialised before would refuse what is usual."""
+
 _FOR: Final[Mapping[str, frozenset[str]]] = {
     **{name: frozenset({kind}) for (kind, _), name in TYPE_HELPER_NUMBERS.items()},
     "bpf_get_socket_cookie": frozenset({"cgroup_sock_addr", "sock_ops"}),
@@ -124,7 +127,13 @@ def prototypes() -> dict[str, HelperPrototype]:
         if name in _ONLY_HERE:
             returns = ReturnKind.MAP_VALUE_OR_NULL if name == "bpf_map_lookup_and_delete_elem" else _INTEGER
             found[name] = HelperPrototype(
-                _OWN + place, name, _ONLY_HERE[name], returns, packet_access=True, program_types=callers
+                _OWN + place,
+                name,
+                _ONLY_HERE[name],
+                returns,
+                packet_access=True,
+                program_types=callers,
+                assumes=f"{name} initialises all that it may write" if name in _COPY_LESS else "",
             )
             continue
         known = next(filter(None, (linux.helper_by_name(name, kind) for kind in ("xdp", *callers, None))), None)

@@ -107,6 +107,18 @@ def test_copies(name: str, before: bytes, source: bytes, size: int, value: int, 
     assert result(code + RESULT_AND_MEMORY).to_bytes(8, "little", signed=True) == after
 
 
+@pytest.mark.parametrize("name", ["bpf_memcpy_s", "bpf_memmove_s", "bpf_strncpy_s"])
+def test_what_a_verdict_assumes_of_a_copy(name: str) -> None:
+    """One that may be shorter than its room leaves the rest as it was, which nobody may have written."""
+    given = program(stack(at_16=b"abcdefgh") + call(name, 8, 8, 16, 4) + RESULT_AND_MEMORY)
+    verdict = verify(given)
+    assert verdict.is_safe
+    said = () if name == "bpf_strncpy_s" else (f"{name} initialises all that it may write",)
+    assert verdict.assumptions == said
+    other = verify(program("call bpf_ktime_get_ms\nexit"))
+    assert other.assumptions == ()
+
+
 def test_a_copy_that_does_not_fit() -> None:
     code = stack(at_8=b"........", at_16=b"abcdefgh", at_24=b"ABCDEFGH") + call("bpf_memcpy_s", 8, 8, 24, 16)
     assert result(code + "exit") == -errno.EINVAL
