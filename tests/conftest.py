@@ -27,6 +27,9 @@ settings.register_profile("prevail_py", deadline=None, derandomize=bool(os.envir
 settings.load_profile("prevail_py")
 
 ROOT = Path(__file__).resolve().parents[1]
+
+# Whatever extensions the user has: tests that want some have a store of their own.
+os.environ["PREVAIL_PY_EXTENSIONS"] = os.fspath(ROOT / "tests" / "no extensions")
 RESOURCE = "needs"  # the user property that carries a resource from a test to the summary
 
 
