@@ -194,12 +194,15 @@ class Listener:
 
     def valid(self, notification: Notification) -> bool:
         """Whether the call still waits: then the process of this number was the caller at each look before."""
-        try:
-            fcntl.ioctl(self._descriptor, _VALID, struct.pack("=Q", notification.id))
-        except OSError as error:
-            if error.errno == errno.ENOENT:
+        with self._closing:  # as in answer
+            if self._descriptor < 0:
                 return False
-            raise
+            try:
+                fcntl.ioctl(self._descriptor, _VALID, struct.pack("=Q", notification.id))
+            except OSError as error:
+                if error.errno == errno.ENOENT:
+                    return False
+                raise
         return True
 
     def answer(self, notification: Notification, number: int) -> None:

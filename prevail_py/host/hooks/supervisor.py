@@ -125,7 +125,7 @@ class Supervisor:
                     return errno.EINTR
                 family, address = self._decided(notification, copy, address)
                 if notification.call is Call.BIND:
-                    return self._make(notification, copy, family, address)
+                    return self._make(listener, notification, copy, family, address)
                 kept = self._start(listener, notification, copy, family, address)
                 return None if kept else errno.EAGAIN
             finally:
@@ -164,10 +164,18 @@ class Supervisor:
             require_port(notification.pid, int.from_bytes(address[2:4], "big"))
         return family, address
 
-    def _make(self, notification: Notification, descriptor: int, family: int, address: bytes) -> int:
-        """Make the call: its error number.  Raises OSError where the caller may not."""
+    def _make(
+        self, listener: Listener, notification: Notification, descriptor: int, family: int, address: bytes
+    ) -> int:
+        """Make the call: its error number.  Raises OSError where the caller may not.
+
+        Rights, directory and namespaces were looked up by the caller's number, too, so it is asked for the last time
+        whether the call still waits: then they were the caller's.
+        """
         make = self._libc.bind if notification.call is Call.BIND else self._libc.connect
         with in_the_place_of(notification.pid, family, address):
+            if not listener.valid(notification):
+                return errno.EINTR
             return ctypes.get_errno() if make(descriptor, address, len(address)) else 0
 
     def _start(
@@ -184,10 +192,11 @@ class Supervisor:
         def work() -> None:
             try:
                 signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())  # ours are not the caller's
-                if self._libc.unshare(_CLONE_FS):  # the directory and the mask of this thread are its own from now on
+                # The directory and the mask of this thread are its own from now on, where they matter at all.
+                if not is_ip(family) and self._libc.unshare(_CLONE_FS):
                     number = errno.EACCES
                 else:
-                    number = self._make(notification, descriptor, family, address)
+                    number = self._make(listener, notification, descriptor, family, address)
             except OSError as error:
                 number = error.errno if error.errno in _THEIRS else errno.EACCES
             finally:

@@ -264,7 +264,7 @@ def test_a_supervisor_that_lets_the_caller_connect_is_deceived(tmp_path: Path, m
 
 
 @pytest.mark.parametrize("revalidated", [True, False], ids=["checked", "unchecked"])
-@pytest.mark.parametrize("look", ["memory_of", "descriptor_of"])
+@pytest.mark.parametrize("look", ["memory_of", "descriptor_of", "decision"])
 @pytest.mark.parametrize("call", ["bind", "connect"])
 def test_a_caller_that_is_gone(
     call: str, look: str, revalidated: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -283,6 +283,7 @@ def test_a_caller_that_is_gone(
 
         def memory_of(pid: int, pointer: int, length: int) -> bytes:
             data = original(pid, pointer, length)
+            pids.append(pid)
             if look == "memory_of":
                 end(pid)
             return data
@@ -297,7 +298,14 @@ def test_a_caller_that_is_gone(
         monkeypatch.setattr(supervisor, "descriptor_of", descriptor_of)
         if not revalidated:
             monkeypatch.setattr(notify.Listener, "valid", lambda self, notification: True)
-        guard = Supervisor({f"cgroup_inet4_{call}": decide})
+        pids: list[int] = []
+
+        def decided(context: bytes) -> tuple[int, bytes] | None:
+            if look == "decision":  # and what rights the caller has is looked up after it
+                end(pids[0])
+            return decide(context)
+
+        guard = Supervisor({f"cgroup_inet4_{call}": decided})
         script = f"""
 pid = os.fork()
 if pid == 0:
@@ -313,7 +321,32 @@ say("signal", os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
             assert (innocent.getsockname()[1] == FREE) is not revalidated
         else:
             assert (innocent.getsockname()[0] == "127.0.0.1") is not revalidated  # where it would send from
-        assert guard.counts["permitted"] == int(not revalidated)
+        assert guard.counts["permitted"] == int(not revalidated or look == "decision")
+
+
+def test_where_a_thread_gets_no_directory_of_its_own(tmp_path: Path, servers: None) -> None:
+    """Some containers forbid it: connections of IP need none, and files of Unix sockets are refused."""
+    guard = Supervisor(CONNECTS)
+    libc = guard._libc
+
+    class Confined:
+        def __getattr__(self, name: str) -> object:
+            return (lambda flags: -1) if name == "unshare" else getattr(libc, name)
+
+    guard.__dict__["_libc"] = Confined()
+    said = run(
+        REACH
+        + f"""
+reach("ip", "127.0.0.1", {FREE})
+try:
+    socket.socket(socket.AF_UNIX).connect("nothing.sock")
+except OSError as error:
+    say("file", errno.errorcode[error.errno])
+""",
+        tmp_path,
+        guard,
+    )
+    assert said == {"ip": str(FREE), "file": "EACCES"}
 
 
 def test_unix_sockets(tmp_path: Path) -> None:
