@@ -14,6 +14,7 @@ from prevail_py.isa.instructions import Call, Exit
 from prevail_py.objects.program import Program
 from prevail_py.platforms import Platform, platform
 from prevail_py.platforms.model import HelperPrototype
+from prevail_py.research.support_instructions import instruction_rows, program_type_rows
 from prevail_py.verifier import VerdictKind, verify
 from prevail_py.vm.helpers.support import Level, support_of
 from prevail_py.vm.maps.support import MapSupport, map_support
@@ -26,6 +27,20 @@ _INTRODUCTION: Final = """\
 This page is generated (`python -m prevail_py.research.support --out docs/support.md`, part of `make regenerate`) from
 the tables of the Linux platform, from the machine's table of helpers, and from what the verifier says of a program that
 calls the helper and does nothing else.
+
+## Instructions
+
+A row for each class of `prevail_py.isa.instructions`, as found by trying a small program with it. Empty cells are
+support; the *checker* is that of certificates, the engines say `trap` where they do not model it.
+
+{instructions}
+
+## Program types
+
+*Context* is its size, or `by BTF` where it depends on what the program is attached to. *Helpers* counts those that were
+measured to be available to the type. *Result* are the bounds of R0 at exit, read as a signed number.
+
+{program_types}
 
 ## Helpers
 
@@ -73,13 +88,32 @@ def table(target: Platform | None = None) -> str:
         "| --- | --- | --- | --- | --- | --- | --- | --- |",
         *(_map_row(support) for support in map_support()),
     ]
+    introduction = _INTRODUCTION.format(
+        instructions=_table(
+            ("Instruction", "For example", "Verifier", "Checker", "Interpreter", "Source", "JIT"), instruction_rows()
+        ),
+        program_types=_table(
+            ("Type", "Number", "Context", "Packet", "Sections", "Helpers", "Result"),
+            program_type_rows(target, lambda name: _available(target, name)),
+        ),
+    )
     return (
-        f"{_INTRODUCTION}Of {len(target.helper_ids())} helpers in the machine: {summary}.\n\n"
+        f"{introduction}Of {len(target.helper_ids())} helpers in the machine: {summary}.\n\n"
         + "\n".join(lines)
         + f"\n{_MAPS}"
         + "\n".join(maps)
         + "\n"
     )
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    return "\n".join(_row(*cells) for cells in (header, ["---"] * len(header), *rows))
+
+
+def _available(target: Platform, program_type: str) -> int:
+    """How many helpers were measured to be available to a program type."""
+    found = [target.helper(number) for number in target.helper_ids()]
+    return sum(each is not None and program_type in (each.program_types or ()) for each in found)
 
 
 def _helper_row(target: Platform, number: int) -> str:
