@@ -220,6 +220,12 @@ regenerate: $(TEST_ENV) ## rewrite generated tables (from ../shared/facts), gold
 	PREVAIL_PY_UPDATE_GOLDEN=1 $(PY) -m pytest -q $(PYTEST_ARGS) tests/cli
 	PREVAIL_PY_UPDATE_GOLDEN=1 $(PY) -m pytest -q -n0 tests/domains/test_exhaustive.py
 
+.PHONY: papers
+papers: $(RESEARCH_ENV) ## make the tables and figures of the reproduced papers anew: some twenty minutes
+	$(PY) papers/prevail/experiment.py --fresh
+	$(PY) papers/operator_verification/reproduce.py
+	$(PY) papers/proof_guided_refinement/experiment.py --markdown papers/proof_guided_refinement/table.md
+
 .PHONY: docs
 docs: $(VENV)/.ready-docs ## build the documentation site into out/site; a broken link is an error
 	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict --quiet

@@ -56,6 +56,11 @@ def pages() -> dict[str, str]:
     return found
 
 
+def images() -> dict[str, Path]:
+    """The pictures of the pages that are no files of ``docs``, by address."""
+    return {path.relative_to(ROOT).as_posix(): path for path in sorted((ROOT / "papers").rglob("*.png"))}
+
+
 def sources() -> dict[Path, str]:
     """Which page of the site each file of the repository became."""
     found = {path: path.relative_to(ROOT / "docs").as_posix() for path in (ROOT / "docs").rglob("*")}
@@ -65,6 +70,7 @@ def sources() -> dict[Path, str]:
             found[ROOT / (rest if head == "repository" else uri)] = uri
         elif head == "lessons":
             found[(ROOT / "notebooks" / rest).with_suffix(".ipynb")] = uri
+    found |= {path: uri for uri, path in images().items()}
     found[ROOT / "README.md"] = "README.md"
     return {path.resolve(): uri for path, uri in found.items() if path.is_file() or path.suffix == ".ipynb"}
 
@@ -142,6 +148,8 @@ def on_files(files: Any, config: Any) -> Any:
 
     for uri, text in pages().items():
         files.append(File.generated(config, uri, content=text))
+    for uri, path in images().items():
+        files.append(File.generated(config, uri, abs_src_path=str(path)))
     return files
 
 

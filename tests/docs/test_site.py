@@ -38,6 +38,7 @@ def test_links(hooks: ModuleType) -> None:
     )
     assert linked("![a](images/evolution.png)", "lessons.md") == "![a](images/evolution.png)"
     assert linked("[a](../../docs/smt.md)", "papers/proof_guided_refinement/README.md") == "[a](../../smt.md)"
+    assert linked("![a](scaling.png)", "papers/prevail/README.md") == "![a](scaling.png)"
     assert linked("[the code](../prevail_py/words.py)", "proofs.md") == "the code"
     assert linked("[a](https://b.c/d)", "proofs.md") == "[a](https://b.c/d)"
     assert linked("```\nx[0](safety.md)\n```", "verifier.md") == "```\nx[0](safety.md)\n```"
