@@ -1,7 +1,7 @@
 """What documents show is tried: sessions and blocks of Python run, commands have the options that they are shown with.
 
-Some documents have tests of their own, with the objects that they need; ``ELSEWHERE`` says where.  A document with code
-that is in no list fails, so that none is forgotten.
+Some documents have tests of their own, with the objects that they need; ``ELSEWHERE`` says where.  The code of all others
+runs here, so that none is forgotten.
 """
 
 from __future__ import annotations
@@ -51,9 +51,38 @@ def _python(text: str) -> list[str]:
     return [body for kind, body in _blocks(text) if kind in ("python", "pycon") or body.startswith(">>> ")]
 
 
-def test_no_code_is_forgotten() -> None:
-    with_code = {name for name, text in DOCUMENTS.items() if _python(text)}
-    assert with_code <= {*ELSEWHERE, *IN_CONTEXT}, "give it a test, and say where"
+OTHERS = sorted({name for name, text in DOCUMENTS.items() if _python(text)} - {*ELSEWHERE, *IN_CONTEXT})
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_code_runs(name: str) -> None:
+    """Sessions show what they say; other blocks run in one namespace, from the first to the last."""
+    _run(DOCUMENTS[name], name)
+
+
+def _run(text: str, name: str) -> None:
+    names: dict[str, object] = {"__name__": "document"}
+    for block in _python(text):
+        if ">>> " in block:
+            example = doctest.DocTestParser().get_doctest(block, names, name, name, 0)
+            report: list[str] = []
+            flags = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+            doctest.DocTestRunner(optionflags=flags).run(example, out=report.append, clear_globs=False)
+            assert not report, "".join(report)
+            names.update(example.globs)
+        else:
+            exec(compile(block, name, "exec"), names)
+
+
+def test_code_that_does_not_run_is_noticed() -> None:
+    _run("```python\nx = 1\n```\n```pycon\n>>> x + 1\n2\n```\n", "a.md")
+    with pytest.raises(AssertionError, match="Expected:"):
+        _run("```python\nx = 1\n```\n```pycon\n>>> x + 1\n3\n```\n", "a.md")
+    with pytest.raises(NameError):
+        _run("```python\nx\n```\n", "a.md")
+
+
+def test_tests_elsewhere_are_there() -> None:
     for name, where in ELSEWHERE.items():
         text = (ROOT / where).read_text(encoding="utf-8")
         assert Path(name).name in text or "NOTEBOOKS" in text, f"{where} does not speak of {name}"
