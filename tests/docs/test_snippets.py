@@ -1,7 +1,7 @@
 """What documents show is tried: sessions and blocks of Python run, commands have the options that they are shown with.
 
-Some documents have tests of their own, with the objects that they need; ``ELSEWHERE`` says where.  The code of all others
-runs here, so that none is forgotten.
+Some documents have tests of their own, with the objects that they need; ``ELSEWHERE`` says where.  The code of all
+others runs here, so that none is forgotten.
 """
 
 from __future__ import annotations
