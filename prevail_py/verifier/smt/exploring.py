@@ -177,6 +177,10 @@ class Explorer:
                 self._scopes = len(frame.trail) - 1
                 self._enter(frame)
 
+    def answers(self) -> tuple[bool, ...]:
+        """Those given so far on the current path."""
+        return tuple(d.answer for frame in self._frames for d in frame.trail[: frame.at])
+
     def alone(self, function: Callable[[], Any]) -> Any:
         """The one result of a function without arguments, outside of any path or on the current one.
 

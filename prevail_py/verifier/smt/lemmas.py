@@ -8,14 +8,16 @@ as it is shipped, given the promises of those below it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import cache
-from typing import Any
+from typing import Any, Final
 
 from prevail_py.domains import arithmetic, bounds, halves
 from prevail_py.domains.bounds import Bounds
 from prevail_py.domains.halves import Size, size_of
-from prevail_py.verifier.smt.promises import Promise, both, either, implies
+from prevail_py.verifier.smt.obligations import Obligation, by_known_amounts
+from prevail_py.verifier.smt.promises import Promise, both, either, implies, lemma
 from prevail_py.verifier.smt.sets import (
     arbitrary_bounds,
     arbitrary_pair,
@@ -27,7 +29,7 @@ from prevail_py.verifier.smt.sets import (
 )
 from prevail_py.words import Comparison, OpKind
 
-__all__ = ["bounds_promises", "pair_promises"]
+__all__ = ["bounds_promises", "known_shifts", "pair_promises"]
 
 
 def _not_empty(a: Bounds, half: int) -> Any:
@@ -342,14 +344,56 @@ def _operation(kind: OpKind, half: int) -> Promise:
             both(inside(args[0], fact.first, half), inside(args[1], fact.second, half)),
             inside(result, fact.result, half),
         ),
+        rests_on=(_pieces(kind, half), *basics(half)) if kind in _PIECES else (),
     )
 
 
-def _shift(kind: OpKind, half: int) -> Promise:
-    """Likewise for a shift by ``s0..s1``; the second operand of its facts is the amount."""
+def _pieces(kind: OpKind, half: int) -> Promise:
+    """A bitwise operation on two intervals of one sign each.
+
+    Taken apart by the highest bit in which the ends of one or the other differ: above it all is known, and with that
+    bit the solver knows what is free below.
+    """
+    last = half + half - 1
+
+    def supposes(args: tuple[Any, ...]) -> Any:
+        ends = [both(lo >= 0, lo <= hi, hi <= last, either(hi < half, lo >= half)) for lo, hi in (args[:2], args[2:4])]
+        return both(*ends)
+
+    def relates(args: tuple[Any, ...], result: Any, fact: Any) -> Any:
+        a, b, c, d, _ = args
+        known = both(a <= fact.first, fact.first <= b, c <= fact.second, fact.second <= d)
+        return implies(known, inside(result, fact.result, half))
+
+    def split(args: tuple[Any, ...]) -> tuple[Any, ...]:
+        a, b, c, d, _ = args
+        return (a ^ b, c ^ d) if kind is OpKind.XOR else ((a ^ b) | (c ^ d),)
+
+    return Promise(
+        f"{kind.value} of pieces",
+        _PIECES[kind],
+        half.bit_length(),
+        last,
+        lambda draw: (*(draw(name, 0, last) for name in ("a", "b", "c", "d")), half),
+        lambda draw, args: arbitrary_bounds(draw, half),
+        supposes,
+        lambda args, result: both(canonical(result, half), result[0] <= result[1]),
+        matches=_at(half),
+        kinds=(kind,),
+        relates=relates,
+        split=split,
+        splits=2 if kind is OpKind.XOR else 1,
+    )
+
+
+_PIECES: Final = {OpKind.AND: arithmetic._and, OpKind.OR: arithmetic._or, OpKind.XOR: arithmetic._xor}
+
+
+def _shift(kind: OpKind, half: int, known: bool) -> Promise:
+    """Likewise for a shift by ``s0..s1``, or by one known amount; the second operand of its facts is the amount."""
     bits = half.bit_length()
     return Promise(
-        kind.value,
+        f"{kind.value} by known amounts" if known else kind.value,
         halves._SHIFT[kind.value],
         bits,
         half + half - 1,
@@ -357,13 +401,25 @@ def _shift(kind: OpKind, half: int) -> Promise:
         lambda draw, args: arbitrary_bounds(draw, half),
         lambda args: both(_not_empty(args[0], half), args[1] >= 0, args[1] <= args[2], args[2] < bits),
         lambda args, result: both(canonical(result, half), result[0] <= result[1]),
-        matches=_at(half),
+        matches=lambda args: args[3] == half and known == _is_known(args[1], args[2]),
+        by_parts=known,
         kinds=(kind,),
         relates=lambda args, result, fact: implies(
             both(inside(args[0], fact.first, half), args[1] <= fact.second, fact.second <= args[2]),
             inside(result, fact.result, half),
         ),
     )
+
+
+def _is_known(s0: Any, s1: Any) -> bool:
+    return isinstance(s0, int) and isinstance(s1, int) and s0 == s1
+
+
+def known_shifts(width: int) -> Iterator[Obligation]:
+    """The promises about shifts by one known amount, for each."""
+    for kind in halves._SHIFT:
+        shift = replace(lemma(_shift(OpKind(kind), 1 << (width - 1), True)), operation=kind)
+        yield by_known_amounts(shift, "of.s0", "of.s1")
 
 
 def _amounts(half: int) -> Promise:
@@ -442,8 +498,9 @@ def bounds_promises(width: int) -> tuple[Promise, ...]:
     half = 1 << (width - 1)
     return (
         *basics(half),
+        *(_pieces(kind, half) for kind in _PIECES),
         *(_operation(OpKind(kind), half) for kind in halves._BINARY),
-        *(_shift(OpKind(kind), half) for kind in halves._SHIFT),
+        *(_shift(OpKind(kind), half, known) for kind in halves._SHIFT for known in (True, False)),
         *((_amounts(half),) if width & (width - 1) == 0 else ()),
     )
 

@@ -12,13 +12,15 @@ Next to soundness each operation must give *canonical* elements, as it may suppo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Any, Protocol
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Final, Protocol
 
 from prevail_py.words import Comparison, OpKind, WordOp
 
-__all__ = ["Claim", "Obligation", "Setting", "obligations"]
+__all__ = ["SHIFTS", "Claim", "Obligation", "Setting", "by_highest_bit", "by_known_amounts", "obligations"]
+
+SHIFTS: Final = (OpKind.LSH, OpKind.RSH, OpKind.ARSH)
 
 
 class Setting(Protocol):
@@ -81,6 +83,10 @@ class Obligation:
     claims: Callable[[Setting], list[Claim]]
     op: WordOp | None = None
     rests_on: tuple[Any, ...] = ()  # promises of functions that may stand for them
+    fixed: Mapping[str, int] = field(default_factory=dict)  # words and numbers that are not arbitrary
+    parts: tuple[Obligation, ...] = ()  # what it consists of, in place of a claim of its own
+    split: Callable[[Setting], tuple[Any, ...]] | None = None  # words by whose highest bit it is taken apart
+    splits: int = 1  # how many these are
 
     def __str__(self) -> str:
         return f"{self.operation}{self.bits or ''}"
@@ -106,6 +112,10 @@ def obligations(width: int, low: int) -> Iterator[Obligation]:
         name = op.kind.value + (f"{op.source}to" if op.source else "")
         yield Obligation(name, op.width, _arguments(op), _forward(op), op)
         yield Obligation(f"backward {name}", op.width, _arguments(op, "out"), _backward(op), op)
+        if op.kind in SHIFTS and op.width & (op.width - 1) == 0:
+            yield by_known_amounts(Obligation(name, op.width, _shifted(op), _forward(op, True), op))
+            name = f"backward {name}"
+            yield by_known_amounts(Obligation(name, op.width, _shifted(op, "out"), _backward(op, True), op))
     for comparison in Comparison:
         for bits in (width, low):
             yield Obligation(
@@ -123,6 +133,39 @@ def obligations(width: int, low: int) -> Iterator[Obligation]:
         for signed in (False, True):
             name = f"bounds ({'signed' if signed else 'unsigned'})"
             yield Obligation(name, bits, lambda s: s.contains(s.element("a"), s.word("x")), _bounds(bits, signed))
+
+
+def by_known_amounts(shift: Obligation, *names: str) -> Obligation:
+    """The same for each amount: for the word y, and the numbers ``names``, in place of unknown ones."""
+    parts = [replace(shift, fixed=dict.fromkeys(("y", *names), amount)) for amount in range(shift.bits)]
+    return replace(shift, operation=f"{shift.operation} by known amounts", parts=tuple(parts))
+
+
+def by_highest_bit(whole: Obligation) -> Iterator[Obligation]:
+    """The same for each highest bit in any of the words that it is split by, and each choice of those that have it.
+
+    One of these is the case, whatever the words.
+    """
+    split = whole.split
+    assert split is not None
+
+    def case(length: int, having: frozenset[int]) -> Callable[[Setting], Any]:
+        def suppose(s: Setting) -> Any:
+            conditions = [whole.suppose(s)]
+            for index, word in enumerate(split(s)):
+                if index in having:
+                    conditions.append(word >> (length - 1) == 1)
+                else:
+                    conditions.append(word >> max(length - 1, 0) == 0)
+            return s.all(*conditions)
+
+        return suppose
+
+    words = {1: ({0},), 2: ({0}, {1}, {0, 1})}
+    yield replace(whole, suppose=case(0, frozenset()), split=None)
+    for length in range(1, whole.bits + 1):
+        for having in words[whole.splits]:
+            yield replace(whole, suppose=case(length, frozenset(having)), split=None)
 
 
 # Operations -------------------------------------------------------------------------------------------------------
@@ -145,9 +188,27 @@ def _arguments(op: WordOp, out: str = "") -> Callable[[Setting], Any]:
     return suppose
 
 
-def _forward(op: WordOp) -> Callable[[Setting], list[Claim]]:
+def _shifted(op: WordOp, out: str = "") -> Callable[[Setting], Any]:
+    """Of a shift by one amount: only the word that is shifted is in an arbitrary element."""
+
+    def suppose(s: Setting) -> Any:
+        inside = s.contains(s.element("a"), s.word("x"))
+        if not out:
+            return s.all(inside)
+        return s.all(inside, s.contains(s.element(out), s.evaluate(op, s.word("x"), s.word("y"))))
+
+    return suppose
+
+
+def _elements(s: Setting, op: WordOp, known_amount: bool) -> list[Any]:
+    if known_amount:
+        return [s.element("a"), s.domain.constant(s.word("y"))]
+    return [s.element(element) for element, _ in _names(op)]
+
+
+def _forward(op: WordOp, known_amount: bool = False) -> Callable[[Setting], list[Claim]]:
     def claims(s: Setting) -> list[Claim]:
-        first, *others = [s.element(element) for element, _ in _names(op)]
+        first, *others = _elements(s, op, known_amount)
         result = first.apply(op, *others)
         value = s.evaluate(op, *(s.word(word) for _, word in _names(op)))
         return [Claim("the result lacks op(x, y)", s.contains(result, value)), *_canonical(s, result)]
@@ -155,9 +216,9 @@ def _forward(op: WordOp) -> Callable[[Setting], list[Claim]]:
     return claims
 
 
-def _backward(op: WordOp) -> Callable[[Setting], list[Claim]]:
+def _backward(op: WordOp, known_amount: bool = False) -> Callable[[Setting], list[Claim]]:
     def claims(s: Setting) -> list[Claim]:
-        arguments = [s.element(element) for element, _ in _names(op)]
+        arguments = _elements(s, op, known_amount)
         results = arguments[0].backward(op, s.element("out"), *arguments[1:])
         found = []
         for (element, word), result in zip(_names(op), results, strict=True):

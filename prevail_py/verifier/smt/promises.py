@@ -57,6 +57,9 @@ class Promise:
     kinds: tuple[Any, ...] = ()
     halves: int = 0  # where it is asked about low halves as well, their last word
     relates: Callable[[tuple[Any, ...], Any, Any], Any] = lambda args, result, fact: True
+    by_parts: bool = False  # whether it is proved for one argument after the other, not as a whole
+    split: Callable[[tuple[Any, ...]], tuple[Any, ...]] | None = None  # see :class:`.obligations.Obligation`
+    splits: int = 1
 
 
 def negation(value: Any) -> Any:
@@ -107,7 +110,9 @@ def lemma(promise: Promise) -> Obligation:
         return promise.arguments(lambda name, lo, hi: s.number(f"of.{name}", lo, hi))
 
     def suppose(s: Setting) -> Any:
-        s.number("x", 0, promise.last)
+        x = s.number("x", 0, promise.last)
+        for kind in promise.kinds if promise.rests_on else ():
+            s.fact(kind, promise.bits, x)  # what it rests on speaks of it
         return promise.supposes(arguments(s))
 
     def claims(s: Setting) -> list[Claim]:
@@ -123,7 +128,14 @@ def lemma(promise: Promise) -> Obligation:
             found.append(Claim(f"the promise is broken for {kind.value}", promise.relates(args, result, fact)))
         return found
 
-    return Obligation(promise.name, promise.bits, suppose, claims, rests_on=promise.rests_on)
+    def words(s: Setting) -> tuple[Any, ...]:
+        assert promise.split is not None
+        return promise.split(arguments(s))
+
+    split = None if promise.split is None else words
+    return Obligation(
+        promise.name, promise.bits, suppose, claims, rests_on=promise.rests_on, split=split, splits=promise.splits
+    )
 
 
 def contracts(

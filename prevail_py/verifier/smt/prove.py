@@ -26,10 +26,12 @@ from prevail_py.domains.interval import Interval
 from prevail_py.domains.tnum import Tnum
 from prevail_py.verifier.smt.exploring import Explorer, PathLimitError
 from prevail_py.verifier.smt.integers import Encoding, UnsupportedError, condition
-from prevail_py.verifier.smt.lemmas import bounds_promises, pair_promises
+from prevail_py.verifier.smt.lemmas import bounds_promises, known_shifts, pair_promises
 from prevail_py.verifier.smt.linear import Linear
 from prevail_py.verifier.smt.number_theory import number_theory
-from prevail_py.verifier.smt.obligations import Claim, Obligation, obligations
+from prevail_py.verifier.smt.obligations import Claim, Obligation, by_highest_bit, obligations
+from prevail_py.verifier.smt.polynomials import Polynomials
+from prevail_py.verifier.smt.progressions import Progressions, progression_obligations, promises_of, symbolic_names
 from prevail_py.verifier.smt.promises import Functions, Promise, contracts, lemma
 from prevail_py.verifier.smt.readings import Concrete, Symbolic
 from prevail_py.verifier.smt.relations import fact_obligations
@@ -55,6 +57,7 @@ PROVED: Final = "proved"
 COUNTEREXAMPLE: Final = "counterexample"
 LIMITED: Final = "limited"
 
+_IMPOSSIBLE: Final = "the hypothesis is not satisfiable: there is nothing to prove"
 _VACUOUS: Final = "the hypothesis was not found to be satisfiable: there is nothing to prove"
 
 
@@ -141,10 +144,16 @@ def cells(name: str, width: int = 64, only: Iterable[str] | None = None) -> list
         return _picked(rules, only)
     domain: Any = {"tnum": Tnum, "interval": Interval, "congruence": Congruence}[name]
     found = list(cells_of(domain.at(width, width // 2), name))
-    if name == "interval":  # what its proofs rest on
+    if name == "congruence":  # what its proofs rest on
+        for obligation, by_steps in progression_obligations(width):
+            found.append(
+                Cell(name, domain.at(width, width // 2) if by_steps else Functions.at(width, width // 2), obligation)
+            )
+    if name == "interval":  # likewise
         for bits in (width, width // 2):
             part = Functions.at(bits, bits // 2)
-            found += [Cell("bounds", part, lemma(promise)) for promise in bounds_promises(bits)]
+            found += [Cell("bounds", part, lemma(promise)) for promise in bounds_promises(bits) if not promise.by_parts]
+            found += [Cell("bounds", part, each) for each in known_shifts(bits)]
             found += [Cell("facts", part, obligation) for obligation in fact_obligations(bits)]
         pair = Functions.at(width, width // 2)
         found += [Cell("halves", pair, lemma(promise)) for promise in pair_promises(width, width // 2)]
@@ -179,7 +188,17 @@ def _picked(found: list[Cell], only: Iterable[str] | None) -> list[Cell]:
 def _attempt(
     domain: Any, obligation: Obligation, limits: Limits, asked: list[Query] | None = None
 ) -> tuple[str, int, str]:
-    """The first of the ways to a proof that leads to an answer."""
+    """The first of the ways to a proof that leads to an answer; of parts, the first that is not proved."""
+    paths = 0
+    for part in obligation.parts:
+        outcome, more, why = _attempt(domain, part, limits, asked)
+        paths += more
+        if outcome != PROVED:
+            return outcome, paths, f"{why}: {dict(part.fixed)}" if outcome == LIMITED else why
+    if obligation.parts:
+        return PROVED, paths, ""
+    if obligation.split is not None:
+        return _split(domain, obligation, limits, asked)
     detail = ""
     for way in _ways(domain, obligation):
         try:
@@ -187,10 +206,26 @@ def _attempt(
         except UnsupportedError as error:
             detail = detail or f"unsupported: {error}"
             continue
+        except z3.Z3Exception as error:
+            if "memory" not in str(error):
+                raise
+            detail = detail or f"undecided: {error}"
+            continue
         if result[0] != LIMITED:
             return result
         detail = result[2]
     return LIMITED, 0, detail
+
+
+def _split(domain: Any, obligation: Obligation, limits: Limits, asked: list[Query] | None) -> tuple[str, int, str]:
+    """Bit by bit; some of the cases may be impossible, not all."""
+    paths = 0
+    for case in by_highest_bit(obligation):
+        result, more, detail = _explored(domain, case, limits, _Way(Vectors()), asked)
+        paths += more
+        if result != PROVED and detail != _IMPOSSIBLE:
+            return result, paths, detail
+    return (PROVED, paths, "") if paths else (LIMITED, 0, _VACUOUS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,6 +243,10 @@ _SMALL: Final = 16
 def _ways(domain: Any, obligation: Obligation) -> Iterator[_Way]:
     """Linear arithmetic first, which the operator may turn out not to be in; contracts where there are promises."""
     promises = obligation.rests_on
+    if issubclass(domain, Congruence):
+        yield _Way(Polynomials((domain.WIDTH, domain.LOW)))
+        if domain.WIDTH > _SMALL:
+            return
     if issubclass(domain, Interval):
         promises = (
             *bounds_promises(domain.WIDTH), *bounds_promises(domain.LOW), *pair_promises(domain.WIDTH, domain.LOW)
@@ -216,17 +255,22 @@ def _ways(domain: Any, obligation: Obligation) -> Iterator[_Way]:
         yield _Way(Linear(domain.LOW), promises)
         if domain.WIDTH > _SMALL:
             return
+    by_bits = domain is not ZoneRules
+    if by_bits and obligation.fixed:  # shifts by known amounts only move bits
+        yield _Way(Vectors())
     yield _Way(Linear())
-    if domain is not ZoneRules:
+    if by_bits and not obligation.fixed:
         yield _Way(Vectors())
 
 
 def _explored(
     domain: Any, obligation: Obligation, limits: Limits, way: _Way, asked: list[Query] | None = None
 ) -> tuple[str, int, str]:
+    if isinstance(way.encoding, Polynomials):
+        return _by_polynomials(domain, obligation, limits, way.encoding)
     solver = way.encoding.solver()
     explorer = Explorer(way.encoding, solver, rlimit=limits.feasibility, most=limits.paths)
-    setting = Symbolic(domain, explorer, obligation.op, bool(way.promises))
+    setting = Symbolic(domain, explorer, obligation.op, obligation.fixed, bool(way.promises))
     patches = prepared() | contracts(way.promises, explorer, setting.words, setting.facts)
     paths = 0
     unsure = ""
@@ -234,8 +278,9 @@ def _explored(
         with hooked(), number_theory(explorer), replaced(patches):
             solver.add(condition(obligation.suppose(setting)))
             setting.prepare()
-            if solver.check() != z3.sat:
-                return LIMITED, 0, _VACUOUS
+            possible = solver.check()
+            if possible != z3.sat:
+                return LIMITED, 0, _IMPOSSIBLE if possible == z3.unsat else _VACUOUS
             for path, claims in explorer.paths(lambda: _claims(obligation, setting)):
                 paths += 1
                 for claim in claims:
@@ -244,15 +289,49 @@ def _explored(
                         asked.append(Query(_text(explorer, path, claim), str(answer)))
                     if answer == z3.sat and not way.promises:
                         assert model is not None
-                        values = {name: way.encoding.value(number, model) for name, number in setting.names.items()}
+                        values = {**obligation.fixed} | {
+                            name: way.encoding.value(number, model) for name, number in setting.names.items()
+                        }
                         return COUNTEREXAMPLE, paths, _replayed(domain, obligation, values)
                     if answer != z3.unsat:
                         unsure = f"undecided: {claim.text}"
-                        if way.promises:
-                            return LIMITED, paths, unsure
+                        if way.promises or domain.WIDTH > _SMALL:
+                            return LIMITED, paths, unsure  # at small widths other paths may have a counterexample
     except PathLimitError as error:
         return LIMITED, paths, str(error)
     return (LIMITED if unsure else PROVED), paths, unsure
+
+
+def _by_polynomials(domain: Any, obligation: Obligation, limits: Limits, encoding: Polynomials) -> tuple[str, int, str]:
+    """Hypotheses are explored like claims; a path on which all of it can be must be among them."""
+    explorer = Explorer(encoding, encoding.solver(), rlimit=limits.feasibility, most=limits.paths)
+    setting = Progressions(domain, explorer, obligation.fixed, promised=promises_of(obligation))
+    paths = reached = 0
+    try:
+        with symbolic_names(setting):
+            for path, claims in explorer.paths(lambda: setting.claims(obligation)):
+                paths += 1
+                if claims and not reached:
+                    reached = int(explorer.check(path, rlimit=limits.claim) == z3.sat)
+                for claim in claims:
+                    if _refute(explorer, path, claim, limits.claim)[0] != z3.unsat:
+                        return LIMITED, paths, f"undecided: {claim.text}"
+    except PathLimitError as error:
+        return LIMITED, paths, str(error)
+    return (PROVED, paths, "") if reached and _is_possible(domain, obligation) else (LIMITED, paths, _VACUOUS)
+
+
+def _is_possible(domain: Any, obligation: Obligation) -> bool:
+    """Whether the hypothesis holds of some words in the greatest element: a model of linear arithmetic is none."""
+    last = (1 << domain.WIDTH) - 1
+    ends = {
+        f"{name}{part}": value for name in ("a.", "b.", "out.", "") for part, value in (("hi", last), ("stride", 1))
+    }
+    return any(
+        obligation.suppose(Concrete(domain, {**ends, "x": x, "y": y, **obligation.fixed}))
+        for x in (0, 1)
+        for y in (0, 1)
+    )
 
 
 def _claims(obligation: Obligation, setting: Symbolic) -> list[Claim]:

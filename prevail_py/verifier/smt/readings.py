@@ -12,7 +12,7 @@ from prevail_py.verifier.smt.algebra import Z3Algebra
 from prevail_py.verifier.smt.elements import arbitrary, is_canonical
 from prevail_py.verifier.smt.exploring import Explorer
 from prevail_py.verifier.smt.integers import Bool, Int, condition
-from prevail_py.verifier.smt.relations import OPAQUE, Fact, facts, order
+from prevail_py.verifier.smt.relations import BITWISE, OPAQUE, Fact, facts, order
 from prevail_py.verifier.smt.vectors import VectorInt
 from prevail_py.words import INT, Comparison, OpKind, WordOp, compare, evaluate, to_signed
 
@@ -80,6 +80,7 @@ class Symbolic:
     domain: Any
     explorer: Explorer
     op: WordOp | None = None  # the operation that the obligation is about
+    fixed: Mapping[str, int] = field(default_factory=dict)  # numbers that are not arbitrary
     contracts: bool = False  # whether promises stand for functions; then the operation is known by its facts only
     names: dict[str, Int] = field(default_factory=dict)
     elements: dict[str, Any] = field(default_factory=dict)
@@ -101,10 +102,12 @@ class Symbolic:
             self.explorer.assume(condition(self.canonical(made)))
         return made
 
-    def word(self, name: str) -> Int:
+    def word(self, name: str) -> Any:
         return self.number(name, 0, (1 << self.width) - 1)
 
-    def number(self, name: str, lo: int, hi: int) -> Int:
+    def number(self, name: str, lo: int, hi: int) -> Any:
+        if name in self.fixed:
+            return self.fixed[name]
         if name not in self.names:
             number, assumptions = self.explorer.encoding.number(name, lo, hi)
             self.explorer.solver.add(*assumptions)
@@ -126,6 +129,12 @@ class Symbolic:
         if isinstance(kind, Comparison):
             y = self.number("y", 0, (1 << bits) - 1)
             return Fact(kind, bits, x, y, self.compare(kind, x, y, bits))
+        if self.contracts and kind in BITWISE:
+            y, r = self.number("y", 0, (1 << bits) - 1), self.number("r", 0, (1 << bits) - 1)
+            if not self.known:
+                self.known += [Fact(kind, bits, x, y, r), Fact(kind, bits, y, x, r)]
+                self.explorer.assume(condition(order(WordOp(kind, bits), x, y, r, self.low)))
+            return self.known[0]
         y = self.number("y", 0, (1 << bits) - 1 if kind not in _SHIFTS else bits - 1)
         return Fact(kind, bits, x, y, self.evaluate(WordOp(kind, bits), *(x, y)[: kind.arity]))
 
@@ -155,7 +164,7 @@ class Symbolic:
 
     def _evaluated(self, op: WordOp, args: tuple[Any, ...]) -> Any:
         if isinstance(args[0], VectorInt):
-            terms = tuple(arg.at(self.width) for arg in args)
+            terms = tuple(args[0].lift(arg).at(self.width) for arg in args)
             return VectorInt.unsigned(evaluate(Z3Algebra(), op, terms, self.width))
         return self.explorer.alone(lambda: evaluate(INT, op, args, self.width))
 

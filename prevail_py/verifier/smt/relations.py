@@ -15,12 +15,15 @@ from prevail_py.verifier.smt.obligations import Claim, Obligation, Setting
 from prevail_py.verifier.smt.promises import both, implies
 from prevail_py.words import Comparison, OpKind, WordOp
 
-__all__ = ["LOW_OF_LOWS", "OPAQUE", "Fact", "fact_obligations", "facts", "order"]
+__all__ = ["BITWISE", "LOW_OF_LOWS", "OPAQUE", "Fact", "fact_obligations", "facts", "order"]
 
 LOW_OF_LOWS: Final = (
     OpKind.ADD, OpKind.SUB, OpKind.MUL, OpKind.AND, OpKind.OR, OpKind.XOR, OpKind.NEG,
 )  # fmt: skip
 """Operations of which the low half of the result is the operation on the low halves; it is proved, not read there."""
+
+BITWISE: Final = (OpKind.AND, OpKind.OR, OpKind.XOR)
+"""Operations that no linear term stands for, the same of either order of their operands."""
 
 # Each name stands for a word: the arguments, the result, or zero.
 _FACTS: Final[dict[OpKind, tuple[tuple[OpKind, str, str, str], ...]]] = {
@@ -71,7 +74,12 @@ def order(op: WordOp, x: Any, y: Any, r: Any, low: int) -> Any:
         case OpKind.AND:
             return both(r <= x & last, r <= y & last)
         case OpKind.OR:
-            return both(x & last <= r, y & last <= r)
+            half = 1 << (op.width - 1)
+            a, b = x & last, y & last
+            return both(
+                a <= r, b <= r,
+                implies(both(r >= half, a < half), half + a <= r), implies(both(r >= half, b < half), half + b <= r),
+            )  # fmt: skip
         case OpKind.LSH | OpKind.RSH | OpKind.ARSH if op.width & (op.width - 1) == 0:
             amount = y & (op.width - 1)
             nothing = implies(amount == 0, r == x & last)

@@ -358,6 +358,37 @@ class TestCongruences:
         monkeypatch.setattr(Congruence, "join", careless)
         (cell,) = cells("congruence", 4, ["join"])
         assert cell.prove().result == COUNTEREXAMPLE
+        (cell,) = cells("congruence", 64, ["join"])
+        assert cell.prove(Limits(claim=1_000_000)).result == LIMITED
+
+    @pytest.mark.parametrize(
+        "operation", ["add", "sub", "mul", "and", "neg", "sext8to", "meet", "assume ==", "assume s<", "progressions",
+                      "low bits of xor"]
+    )  # fmt: skip
+    def test_at_64_bits(self, operation: str) -> None:
+        assert {cell.prove().result for cell in cells("congruence", 64, [operation])} == {PROVED}
+
+    @pytest.mark.parametrize(("method", "operation", "wrong"), [
+        ("of", "add", lambda x: type(x)(x.lo, x.hi - x.stride, x.stride)),
+        ("of", "join", lambda x: type(x)(x.lo, x.hi, 2 * x.stride)),
+        ("of", "neg", lambda x: type(x)(x.lo + 1, x.hi + 1, x.stride)),
+        ("_modulo", "and", lambda x: type(x)(x.lo, x.hi, 2 * x.stride)),
+        ("_low_bits", "or", lambda x: type(x)(x.lo, x.hi, 2 * x.stride)),
+        ("_sign_extended", "sext8to", lambda x: type(x)(x.lo, x.hi, 3 * x.stride)),
+        ("meet", "assume ==", lambda x: type(x)(x.lo + x.stride, x.hi, x.stride)),
+        ("_divided", "rsh by known amounts", lambda x: type(x)(x.lo, x.hi, 2 * x.stride)),
+    ])  # fmt: skip
+    def test_what_is_wrong_is_not_proved_at_64_bits(
+        self, monkeypatch: pytest.MonkeyPatch, method: str, operation: str, wrong: Callable[[Any], Any]
+    ) -> None:
+        """The facts about products do not contradict one another, or all of this would be proved."""
+        right = getattr(Congruence, method)
+        if method == "of":
+            monkeypatch.setattr(Congruence, "of", classmethod(lambda cls, *args: wrong(right.__func__(cls, *args))))
+        else:
+            monkeypatch.setattr(Congruence, method, lambda *args: wrong(right(*args)))
+        cell = next(cell for cell in cells("congruence", 64, [operation]) if cell.obligation.bits == 64)
+        assert cell.prove(Limits(claim=1_000_000)).result == LIMITED
 
 
 def test_what_an_expression_returns_stays_the_object_that_it_was() -> None:
