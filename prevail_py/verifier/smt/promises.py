@@ -151,6 +151,27 @@ def contracts(
     return {function: merging_contract(one) for function, one in made.items()}
 
 
+@dataclass(frozen=True, slots=True)
+class _Drawn:
+    """Where a lemma has an arbitrary integer of a range."""
+
+    lo: int
+    hi: int
+
+
+def _among_those_drawn(promise: Promise, args: tuple[Any, ...]) -> Any:
+    """Whether the lemma was about such arguments: whatever ``supposes`` says, of others nothing was proved."""
+
+    def among(drawn: Any, arg: Any) -> Any:
+        if isinstance(drawn, _Drawn):
+            return both(drawn.lo <= arg, arg <= drawn.hi)
+        if isinstance(drawn, tuple | list):
+            return len(drawn) == len(arg) and both(*map(among, drawn, arg))
+        return drawn is arg or (isinstance(arg, int | Int) and drawn == arg)
+
+    return among(promise.arguments(lambda name, lo, hi: _Drawn(lo, hi)), args)
+
+
 @dataclass(slots=True)
 class _Contract:
     promises: list[Promise]
@@ -186,7 +207,8 @@ class _Contract:
         kept += [promise.holds(args, result, word) for word in self._seen(promise)]
         kept += [promise.relates(args, result, fact) for fact in self.facts()
                  if fact.bits == promise.bits and fact.kind in promise.kinds]  # fmt: skip
-        explorer.assume(condition(implies(promise.supposes(args), both(*kept))))
+        supposed = both(_among_those_drawn(promise, args), promise.supposes(args))
+        explorer.assume(condition(implies(supposed, both(*kept))))
         return result
 
     def _seen(self, promise: Promise) -> Iterator[Any]:

@@ -6,6 +6,7 @@ import doctest
 import json
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from typing import Any, Self
@@ -24,10 +25,11 @@ from prevail_py.domains.zones import Zones
 from prevail_py.verifier.smt.exploring import Explorer
 from prevail_py.verifier.smt.lemmas import bounds_promises, pair_promises
 from prevail_py.verifier.smt.linear import Linear
+from prevail_py.verifier.smt.obligations import Claim, Obligation
 from prevail_py.verifier.smt.promises import Draw, Functions, Promise, lemma
 from prevail_py.verifier.smt.prove import COUNTEREXAMPLE, LIMITED, PROVED, Cell, Limits, Row, cells, prove
 from prevail_py.verifier.smt.relations import LOW_OF_LOWS
-from prevail_py.verifier.smt.replacing import replaced
+from prevail_py.verifier.smt.replacing import current_version, replaced
 from prevail_py.verifier.smt.rewriting import HOOKS
 from prevail_py.verifier.smt.sets import canonical, inside
 from prevail_py.words import Comparison, OpKind, WordOp, to_signed
@@ -158,6 +160,31 @@ def test_a_promise_is_not_kept_to_arguments_that_it_was_not_made_for() -> None:
     (cell,) = [cell for cell in cells("interval", 64, ["reduce"]) if cell.name == "halves"]
     with replaced({halves.reduce: careless}):
         assert cell.prove().result == LIMITED
+
+
+def test_a_promise_is_kept_to_the_arguments_that_its_lemma_draws() -> None:
+    """Of a promise that supposes less than its lemma draws, nothing holds beyond what is drawn."""
+    (right,) = [each for each in bounds_promises(4) if each.name == "from_unsigned"]
+    wrong = replace(
+        right,
+        arguments=lambda draw: (draw("lo", 0, 0), draw("hi", 0, 3), 8),
+        keeps=lambda args, result: result[1] <= 3,
+        holds=lambda args, result, word: True,
+    )
+    functions = Functions.at(4, 2)
+    assert Cell("bounds", functions, lemma(wrong)).prove().result == PROVED
+
+    def claims(s: Any) -> list[Claim]:
+        hi = s.number("hi", 0, 15)
+        result = current_version(bounds.from_unsigned)(0, hi, 8)
+        return [Claim("it is more than 3", result[1] <= 3)]
+
+    def rests_on_it(most: int) -> Row:
+        hypothesis = Obligation("hi", 4, lambda s: s.number("hi", 0, 15) <= most, claims, rests_on=(wrong,))
+        return Cell("bounds", functions, hypothesis).prove()
+
+    assert rests_on_it(3).result == PROVED
+    assert rests_on_it(4).result == COUNTEREXAMPLE
 
 
 def test_the_vocabulary_of_promises_means_what_the_code_does() -> None:
