@@ -1,10 +1,11 @@
 """Symbolic integers as polynomials, for code about strides and divisors.
 
 That ``g`` divides ``x + y - lo`` is no matter of linear arithmetic, but it shows where all three are written out:
-``lo + k * s`` with ``s = m * g`` is a polynomial in which ``g`` can be seen.  So an integer here is a polynomial with
-integer coefficients over unknowns, kept in a normal form by *rules*, equations that hold on the current path (an
-unknown is some polynomial).  Products of unknowns are single unknowns for the solver, with facts about sign and size that hold
-for every product.  What divides what is read off the normal form; everything else is linear arithmetic.
+``lo + k * s`` with ``s = m * g`` is a polynomial in which ``g`` can be seen.  So an integer here is a polynomial
+with integer coefficients over unknowns, kept in a normal form by *rules*, equations that hold on the current path
+(an unknown is some polynomial).  Products of unknowns are single unknowns for the solver, with facts about sign and
+size that hold for every product.  What divides what is read off the normal form; everything else is linear
+arithmetic.
 
 All that is told to the solver is true of integers, so a proof is a proof.  A model is none: the solver knows too little
 of products.  Rules, and what was told, hold on one path only: :meth:`Ring.reset` begins the next one.
