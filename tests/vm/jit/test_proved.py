@@ -484,6 +484,16 @@ def test_loops_that_are_not_known_to_end_carry_fuel(tier: Any) -> None:
     assert loaded.run(packet=bytes(64), fuel=50).outcome == OutOfFuel(7)
 
 
+def test_runs_that_are_cut_off_are_not_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The reference stops after so many instructions, native code after so many turns; but nothing cuts off others."""
+    program = loop()
+    loaded = load(program, facts_of(program), "O0 fuel")
+    assert not compare(program, loaded, Input(bytes(64), fuel=100))
+    assert not compare(program, loaded, Input(bytes(64), fuel=10_000))
+    monkeypatch.setattr(proved_engine, "_turns", lambda fuel: 5)
+    assert "OutOfFuel" in compare(program, loaded, Input(bytes(64), fuel=10_000))
+
+
 def test_code_is_kept_per_program() -> None:
     program = loop()
     facts = facts_of(program)
