@@ -32,7 +32,7 @@ REFERENCE = {
     "The machine": ["vm.interpreter", "vm.outcome", "vm.environment", "vm.engines", "vm.differential", "vm.reduction",
                     "vm.trace"],
     "The host": ["host.gate"],
-    "Reports": ["report.pictures"],
+    "Reports": ["report.pictures", "report.explorer", "report.debugger", "report.document"],
     "Research": ["research.corpora", "research.corpora.registry", "research.corpora.runs", "research.corpora.frames",
                  "research.experiment.grid", "research.experiment.tables", "research.experiment.plots",
                  "research.exhaustive", "research.planted", "research.strategies", "research.notebooks"],
