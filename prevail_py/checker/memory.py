@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 from prevail_py.checker.certificate import STACK_SIZE, Bad, Pointer, Region, Value
@@ -147,8 +148,11 @@ class Memory:
 
     def _touched(self, path: Path, start: Word, size: int) -> tuple[int, int]:
         """The bytes of a frame that an allowed access may touch."""
-        lo, hi = path.known.bounds(start)
-        return min(lo, STACK_SIZE), min(hi + size, STACK_SIZE)
+        lo, hi = (min(bound, STACK_SIZE) for bound in path.known.bounds(start))
+        # What the bounds of operations leave open, as below a frame pointer, the solver tells: first the low end.
+        lo += _greatest(hi - lo, lambda n: path.shows(between(start, lo + n, MASK)))
+        hi -= _greatest(hi - lo, lambda n: path.shows(between(start, 0, hi - n)))
+        return lo, min(hi + size, STACK_SIZE)
 
     def store(self, path: Path, at: Pointer, size: int, value: Value) -> None:
         """The effect of an allowed store; only stacks are kept."""
@@ -179,3 +183,15 @@ class Memory:
                 frame.forget(lo, sure, certain=True)
                 lo = sure
         frame.forget(lo, hi)
+
+
+def _greatest(most: int, shown: Callable[[int], bool]) -> int:
+    """The greatest number up to ``most`` that is shown, if all smaller ones are, too; 0 where 1 is not.
+
+    Each number but 0 that is returned was asked about.
+    """
+    found, beyond, n = 0, most + 1, 1
+    while found < n < beyond:
+        found, beyond = (n, beyond) if shown(n) else (found, n)
+        n = (found + beyond) // 2
+    return found

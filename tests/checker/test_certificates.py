@@ -461,3 +461,28 @@ def test_what_is_left_of_a_number_may_have_any_size() -> None:
         program = assemble(text + "f:\nr0 = 0\nexit")
         (certificate,) = read(_certified(program))
         assert check(program, certificate).kind == "accepted"
+
+
+@pytest.mark.parametrize(
+    "index",
+    ["r9 &= 1\nr9 *= -1", "r9 &= 7\nr9 *= -2", "r9 s>>= 0\nr9 &= 3", "w9 s>>= 31\nr9 *= 0"],
+)
+def test_what_a_store_at_a_variable_offset_leaves_alone(index: str) -> None:
+    """How far an offset goes down is told by no bounds of a multiplication: the index at -24 is known to be 0."""
+    text = f"call 7\nr9 = r0\n{index}\n*(u64 *)(r10 - 24) = 0\nr9 += r10\n*(u64 *)(r9 - 56) = 1\n"
+    program = assemble(
+        text + "if r0 != 0 goto +0\nr1 = *(u64 *)(r10 - 24)\nr1 += r10\nr0 = 0\n*(u8 *)(r1 - 1) = r0\nexit"
+    )
+    (certificate,) = read(_certified(program))
+    assert check(program, certificate).kind == "accepted"
+
+
+def test_what_a_store_at_a_variable_offset_may_hit() -> None:
+    """The same, but the offset reaches the index: the claim that it is still 0 is refused."""
+    safe = "call 7\nr9 = r0\nr9 &= 1\nr9 *= -1\n*(u64 *)(r10 - 24) = 0\nr9 += r10\n*(u8 *)(r9 - 25) = 1\n"
+    rest = "if r0 != 0 goto +0\nr1 = *(u64 *)(r10 - 24)\nr1 += r10\nr0 = 0\n*(u8 *)(r1 - 1) = r0\nexit"
+    program, other = assemble(safe + rest), assemble(safe.replace("(r9 - 25)", "(r9 - 24)") + rest)
+    (certificate,) = read(_certified(program))
+    assert check(program, certificate).kind == "accepted"
+    assert not verify(other, smt=False).is_safe
+    assert check(other, certificate._replace(sha256=fingerprint(other))).kind == "refused"
