@@ -96,8 +96,8 @@ class Memory:
 
     def _written(self, path: Path, frame: Frame, start: Word, end: Word) -> None:
         """Require that the bytes between are among those without a gap from the lowest that may be the first."""
-        first = path.known.bounds(start)[0]
-        gap = ~(frame.initialised >> min(first, STACK_SIZE))
+        first = self._touched(path, start, 0)[0]
+        gap = ~(frame.initialised >> first)
         last = first + (gap & -gap).bit_length() - 1
         goals = (*between(start, first, last), *between(end, first, last)) if first < last else (equal(start, end),)
         path.require("the bytes of the stack that are read were written", *goals)

@@ -46,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--inputs", metavar="N", type=positive, default=3, help="runs of each program (3)")
     parser.add_argument("--smt", action="store_true", help="let the verifier ask its solver, which takes long")
     parser.add_argument("--planted", metavar="FAULT", help="plant a fault in the workers, to see whether it is found")
-    parser.add_argument("--first", action="store_true", help="end with the first finding")
+    parser.add_argument("--first", action="store_true", help="end with the first fault")
     parser.add_argument("--db", metavar="FILE", type=Path, help="keep the campaign there; go on with one that is there")
     parser.add_argument("--out", metavar="DIR", type=Path, help="write each finding as a test for pytest there")
     parser.add_argument("--markdown", metavar="FILE", type=Path, help="write the report as a measurement there")
@@ -62,7 +62,7 @@ def duration(text: str) -> float:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run a campaign; 0 where nothing was found, 1 where something was, 2 where an option makes no sense."""
+    """Run a campaign; 0 where no fault was found, 1 where one was, 2 where an option makes no sense."""
     from prevail_py.research.fuzz.batch import Settings
     from prevail_py.research.fuzz.campaign import campaign
     from prevail_py.research.fuzz.cluster import cluster
@@ -105,7 +105,7 @@ def run(arguments: argparse.Namespace) -> int:
     except OSError as error:
         raise InputError(f"{error.filename}: {error.strerror}") from error
     print(json.dumps(document_of(report)) if arguments.json else text_of(report))
-    return EXIT_NOT_SAFE if report.findings else EXIT_OK
+    return EXIT_NOT_SAFE if report.faults else EXIT_OK
 
 
 @contextmanager

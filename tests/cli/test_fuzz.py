@@ -19,7 +19,7 @@ def test_a_finding_becomes_a_test(tmp_path: Path, capsys: pytest.CaptureFixture[
     """The file is a test that fails with the fault, and passes without."""
     assert main([*PLANTED, "--out", str(tmp_path), "--markdown", str(tmp_path / "report.md")]) == 1
     printed = capsys.readouterr().out
-    assert "FINDING soundness: outside of its invariant" in printed
+    assert "FAULT soundness: outside of its invariant" in printed
     assert "## Findings" in (tmp_path / "report.md").read_text()
     (path,) = tmp_path.glob("test_*.py")
     assert "if w1 s>= w8" in path.read_text()

@@ -109,6 +109,11 @@ class Outcome:
     found: list[Found] = field(default_factory=list)
     cpu_seconds: float = 0.0
 
+    @property
+    def has_fault(self) -> bool:
+        """Whether something was found that is no mere doubt."""
+        return any(not found.problem.is_doubt for found in self.found)
+
 
 _one_at_a_time = Lock()
 """What is planted and what is observed concerns the whole process; a cluster's worker may have several threads."""
@@ -150,7 +155,7 @@ def _run(task: Task) -> Outcome:
                 signatures.add(what)
                 smallest = _smallest(made, problem, effort)
             outcome.found.append(Found(position, problem, what, document, effort, smallest))
-        if outcome.found and task.first:
+        if task.first and outcome.has_fault:
             break
     outcome.cpu_seconds = process_time() - began
     return outcome

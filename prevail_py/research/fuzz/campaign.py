@@ -55,9 +55,19 @@ class Report:
     findings: list[Finding]
 
     @property
+    def faults(self) -> list[Finding]:
+        """The findings that are faults of ours."""
+        return [finding for finding in self.findings if not finding.problem.is_doubt]
+
+    @property
+    def doubts(self) -> list[Finding]:
+        """The findings that may be faults (:attr:`Problem.is_doubt <prevail_py.research.fuzz.Problem.is_doubt>`)."""
+        return [finding for finding in self.findings if finding.problem.is_doubt]
+
+    @property
     def first(self) -> Finding | None:
-        """What was found first, if anything was."""
-        return self.findings[0] if self.findings else None
+        """The fault that was found first, if any was."""
+        return next(iter(self.faults), None)
 
 
 Progress = Callable[[Report], None]
@@ -88,14 +98,14 @@ def campaign(
     With a ``db`` it is kept there, and a campaign that was there before goes on: limits count from its beginning.
     ``jobs`` processes work on it, or the workers of the joblib ``backend``.  ``planted`` is a fault to plant in the
     workers (:func:`~prevail_py.research.fuzz.planting.planting`); with ``first`` the campaign ends with the first
-    problem found.  Raises ValueError for settings that make no sense and for a database of something else.
+    fault found.  Raises ValueError for settings that make no sense and for a database of something else.
     """
     settings = settings or Settings()
     if planted is not None:
         settings = replace(settings, planted=planted)
     _check(settings)
     with Store(db, settings) as store, _runner(jobs, backend) as runner:
-        while not _over(store, seconds, programs) and not (first and store.signatures()):
+        while not _over(store, seconds, programs) and not (first and store.has_fault()):
             began = monotonic()
             outcomes = runner(_tasks(store, settings, batches, first))
             if first:
@@ -151,9 +161,9 @@ def _tasks(store: Store, settings: Settings, batches: int, first: bool) -> list[
 
 
 def _up_to_first(outcomes: list[Outcome]) -> list[Outcome]:
-    """The outcomes up to the first with a problem: how many programs that took does not depend on the jobs."""
+    """The outcomes up to the first with a fault: how many programs that took does not depend on the jobs."""
     for index, outcome in enumerate(outcomes):
-        if outcome.found:
+        if outcome.has_fault:
             return outcomes[: index + 1]
     return outcomes
 
@@ -188,7 +198,7 @@ def _here(tasks: Sequence[Task]) -> list[Outcome]:
     found = []
     for task in tasks:
         found.append(run(task))
-        if task.first and found[-1].found:
+        if task.first and found[-1].has_fault:
             break
     return found
 

@@ -75,6 +75,17 @@ class Problem:
     message: str
     slot: int | None = None
 
+    @property
+    def is_doubt(self) -> bool:
+        """Whether it need not be a fault: the checker refused a certificate, and nothing else speaks against it.
+
+        The checker may know too little for what is right.
+        """
+        return self.kind == _DOUBT
+
+
+_DOUBT: Final = "refused, and no run says why"
+
 
 @dataclass(slots=True)
 class Look:
@@ -328,7 +339,7 @@ def _certificate(program: Program, verdict: Verdict, effort: Effort, answers: Co
     found = list(_violations("certificate", report.violations))
     yield from found
     if not found:
-        yield Problem("certificate", "refused, and no run says why", answer.reason, answer.slot)
+        yield Problem("certificate", _DOUBT, answer.reason, answer.slot)
 
 
 def _checked(program: Program, verdict: Verdict, answers: Counter[str]) -> Answer | None:

@@ -20,7 +20,7 @@ def summary_of(report: Report) -> str:
     return (
         f"{report.programs} programs in {report.seconds:.0f} s ({report.programs / max(report.seconds, 1e-9):.0f} a "
         f"second), {safe:.0%} SAFE; {report.branches} branches, {report.kept} programs kept; "
-        f"{len(report.findings)} findings"
+        f"{len(report.faults)} faults, {len(report.doubts)} doubts"
     )
 
 
@@ -32,7 +32,7 @@ def text_of(report: Report) -> str:
     for finding in report.findings:
         lines += [
             "",
-            f"FINDING {finding.signature}",
+            f"{'DOUBT' if finding.problem.is_doubt else 'FAULT'} {finding.signature}",
             f"  {finding.problem.message}",
             f"  first at program {finding.programs}, after {finding.seconds:.0f} s; {finding.count} programs show it; "
             f"the smallest, of type {finding.smallest['program_type']}:",
@@ -83,5 +83,5 @@ def document_of(report: Report) -> dict[str, Any]:
         "answers": dict(sorted(report.answers.items())),
         "branches": report.branches,
         "kept": report.kept,
-        "findings": [asdict(finding) for finding in report.findings],
+        "findings": [{**asdict(finding), "doubt": finding.problem.is_doubt} for finding in report.findings],
     }

@@ -137,6 +137,10 @@ class Store:
         """The signatures of the problems found so far."""
         return frozenset(name for (name,) in self._db.execute("SELECT signature FROM findings"))
 
+    def has_fault(self) -> bool:
+        """Whether something was found that is no mere doubt."""
+        return any(not finding.problem.is_doubt for finding in self.findings())
+
     def size(self) -> int:
         """How many programs are kept."""
         (count,) = self._db.execute("SELECT COUNT(*) FROM corpus").fetchone()

@@ -88,3 +88,27 @@ def test_the_examples(module: str) -> None:
     found = doctest.testmod(importlib.import_module(f"prevail_py.research.fuzz.{module}"))
     assert found.attempted
     assert found.failed == 0
+
+
+def test_a_refusal_without_a_run_is_a_doubt(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A checker that refuses everything, planted, casts doubt on each SAFE program, and ends no campaign."""
+    from prevail_py.checker import check
+    from prevail_py.checker.check import Answer
+
+    monkeypatch.setattr(check, "check", lambda program, certificate: Answer("refused", 0, "nothing is accepted"))
+    settings = Settings(oracles=("certificate",), certificate_every=1, native_every=0, program_types=("kprobe",))
+    report = campaign(settings, programs=16, batches=1, first=True)
+    assert report.programs == 16
+    assert report.first is None
+    assert report.faults == []
+    assert report.doubts
+    assert report.answers["certificate: refused"] == report.verdicts["SAFE"]
+
+
+def test_a_refusal_of_what_goes_wrong_is_a_fault() -> None:
+    """A shift that shifts signed bounds, planted: what the checker refuses is seen to go wrong, too."""
+    settings = Settings(oracles=("certificate",), certificate_every=1, native_every=0)
+    report = campaign(settings, programs=300, planted="CVE-2017-17853", first=True)
+    assert report.first is not None
+    assert report.first.problem.oracle == "certificate"
+    assert report.first.problem.kind != "refused, and no run says why"
