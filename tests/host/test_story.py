@@ -18,7 +18,7 @@ import pytest
 from prevail_py.host.hooks.notify import available
 from prevail_py.include import FOLDER
 from prevail_py.research.namespaces import Namespace, joined, namespace
-from tests.host.network import require
+from tests.host.network import FIRST_PORT, require
 
 LEFT, RIGHT = "10.1.3.1", "10.1.3.2"
 
@@ -136,6 +136,16 @@ int nobody(struct bpf_sock_addr *ctx)
 
 
 HEADERS = {"linux": (), "windows": ("-I", os.fspath(FOLDER / "windows"))}
+
+
+PORT = FIRST_PORT + 100
+"""Of these tests: the sources have 20090 and the two behind it in its place."""
+
+
+def with_ports(source: str) -> str:
+    for place in range(3):
+        source = source.replace(str(20090 + place), str(PORT + place))
+    return source
 
 
 class User:
@@ -291,7 +301,7 @@ def refuses(port: int) -> bool:
 @pytest.mark.parametrize("options", [[], ["--in-process"]], ids=["host", "in-process"])
 def test_binds(user: User, clang: str, options: list[str]) -> None:
     """An unmodified ``python -m http.server``: elsewhere than it asked for, or not at all."""
-    rules = user.compile(clang, "ports", PORTS)
+    rules = user.compile(clang, "ports", with_ports(PORTS))
     (user.directory / "hello.txt").write_text("hello")
 
     def supervised(port: int) -> subprocess.Popen[bytes]:
@@ -303,10 +313,10 @@ def test_binds(user: User, clang: str, options: list[str]) -> None:
         )  # fmt: skip
 
     def elsewhere(check: Callable[[], None]) -> None:
-        process = supervised(20090)
+        process = supervised(PORT)
         try:
-            assert answers(20091)
-            assert refuses(20090)
+            assert answers(PORT + 1)
+            assert refuses(PORT)
             check()
         finally:
             os.killpg(process.pid, signal.SIGTERM)
@@ -325,7 +335,7 @@ def test_binds(user: User, clang: str, options: list[str]) -> None:
             assert "command" in user.ebpf("link show")
 
         elsewhere(check)
-        denied = supervised(20092)
+        denied = supervised(PORT + 2)
         assert b"PermissionError" in denied.communicate(timeout=60)[1]
         assert denied.returncode == 1
         assert user.ebpf("show programs").splitlines()[3:] == []
@@ -359,7 +369,7 @@ def test_programs_of_the_host(user: User, clang: str) -> None:
 
     All of them are the host's: loaded and pinned by commands that have ended, and counting in one map.
     """
-    rules = user.compile(clang, "rules", PORTS.replace("char LICENSE", PEERS + "\nchar LICENSE"))
+    rules = user.compile(clang, "rules", with_ports(PORTS.replace("char LICENSE", PEERS + "\nchar LICENSE")))
     (user.directory / "hello.txt").write_text("hello")
 
     def supervised(program: str, *command: str) -> subprocess.Popen[str]:
@@ -372,15 +382,15 @@ def test_programs_of_the_host(user: User, clang: str) -> None:
     with user.host():
         user.ebpf(f"add program {rules} pinned=all pinpath=/rules")
         assert "no program 99" in user.ebpf("run --program 99 -- true", 1)
-        server = supervised("/rules/ports", "-m", "http.server", "20090", "--bind", "127.0.0.1")
+        server = supervised("/rules/ports", "-m", "http.server", str(PORT), "--bind", "127.0.0.1")
         client = supervised("/rules/peers", "-c", CLIENT)
         try:
-            assert answers(20091)
+            assert answers(PORT + 1)
 
             def fetched() -> str:
                 assert client.stdin is not None
                 assert client.stdout is not None
-                client.stdin.write("http://127.0.0.1:20090/\n")
+                client.stdin.write(f"http://127.0.0.1:{PORT}/\n")
                 client.stdin.flush()
                 return client.stdout.readline().strip()
 

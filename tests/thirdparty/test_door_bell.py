@@ -121,6 +121,9 @@ def test_the_store(package: Path, bell: Path, store: Path, command: Command) -> 
     assert "assumed: what the extension door_bell says of doorbell" in text
     assert "assumed: what the extension door_bell says of visitors" in text
     assert "call 65537" in command("disasm", str(bell))
+    certificate = store.with_name("certificate")
+    command("verify", "--certificate", str(certificate), str(bell))
+    assert "accepted" in command("check-certificate", str(bell), str(certificate))
     assert (store / "door_bell.json").stat().st_mode & 0o777 == 0o644
     command("extension", "remove", "door_bell")
     assert list(store.iterdir()) == []

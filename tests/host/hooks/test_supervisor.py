@@ -18,11 +18,12 @@ from prevail_py.host.hooks import caller, notify, supervisor
 from prevail_py.host.hooks.addresses import Asked, Call, context_of
 from prevail_py.host.hooks.supervisor import Supervisor
 from prevail_py.platforms import platform
+from tests.host.network import FIRST_PORT
 
 reason = notify.available()
 pytestmark = pytest.mark.skipif(reason is not None, reason=f"lockdown: {reason}")
 
-FREE, CLOSED, MOVED, TARGET = 20080, 20081, 20082, 20083
+FREE, CLOSED, MOVED, TARGET = range(FIRST_PORT, FIRST_PORT + 4)
 
 
 def decide(context: bytes) -> tuple[int, bytes] | None:
@@ -119,7 +120,7 @@ def test_wrong_calls_fail_as_they_would(tmp_path: Path) -> None:
         call("long", made.fileno(), address, 4096)
         call("family", made.fileno(), b"\\x0a" + address[1:], 16)
         call("right", made.fileno(), address, 16)
-        """,
+        """.replace("20080", str(FREE)),
         tmp_path,
     )
     assert said["file"] in ("ENOTSOCK", "EBADF")
