@@ -28,7 +28,7 @@ REFERENCE = {
                 "domains.equalities", "domains.product"],
     "The verifier": ["verifier.analysis", "verifier.verdict", "verifier.assertions", "verifier.policy",
                      "verifier.explain", "verifier.witness", "verifier.termination", "verifier.recording",
-                     "verifier.smt.prove"],
+                     "verifier.proofs.prove"],
     "The machine": ["vm.interpreter", "vm.outcome", "vm.environment", "vm.engines", "vm.differential", "vm.reduction",
                     "vm.trace"],
     "The host": ["host.gate"],

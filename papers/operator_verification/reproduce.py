@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from prevail_py.domains import bits
 from prevail_py.research.planted import BUGS, planted
-from prevail_py.verifier.smt.prove import COUNTEREXAMPLE, cells
+from prevail_py.verifier.proofs.prove import COUNTEREXAMPLE, cells
 
 Array = NDArray[np.int32]
 Tnum = tuple[Array, Array]

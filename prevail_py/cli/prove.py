@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Prove; 0 without a counterexample, 1 with one, 2 for names that are none."""
-    from prevail_py.verifier.smt.prove import COUNTEREXAMPLE, Row, cells, provable
+    from prevail_py.verifier.proofs.prove import COUNTEREXAMPLE, Row, cells, provable
 
     known = provable()
     names = arguments.domain or list(known)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from prevail_py.research.oracle_report import commit_text
-from prevail_py.verifier.smt.prove import COUNTEREXAMPLE, LIMITED, PROVED, Cell, Limits, Row, cells, provable
+from prevail_py.verifier.proofs.prove import COUNTEREXAMPLE, LIMITED, PROVED, Cell, Limits, Row, cells, provable
 
 __all__ = ["main", "table"]
 

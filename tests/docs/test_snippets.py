@@ -32,7 +32,7 @@ ELSEWHERE = {
     "docs/jit.md": "tests/vm/jit/test_proved.py",
     "docs/libbpf.md": "tests/libbpf/test_functions.py",
     "docs/pictures.md": "tests/test_readme.py",
-    "docs/proofs.md": "tests/verifier/smt/test_prove.py",
+    "docs/proofs.md": "tests/verifier/proofs/test_prove.py",
     "docs/smt.md": "tests/test_readme.py",
     "docs/vm.md": "tests/vm/test_documentation.py",
     "docs/writing-a-domain.md": "tests/notebooks/test_notebooks.py",

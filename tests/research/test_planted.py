@@ -9,7 +9,7 @@ import pytest
 
 import prevail_py.research.planted
 from prevail_py.research.planted import BUGS, PlantedBug, planted
-from prevail_py.verifier.smt.prove import COUNTEREXAMPLE, Cell, cells
+from prevail_py.verifier.proofs.prove import COUNTEREXAMPLE, Cell, cells
 
 NAMED = {
     "CVE-2020-8835", "CVE-2021-3490", "CVE-2021-31440", "CVE-2017-16995", "CVE-2018-18445", "CVE-2021-3444",

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from prevail_py.research.proofs import campaign, main, table
-from prevail_py.verifier.smt.prove import COUNTEREXAMPLE, LIMITED, PROVED, Row
+from prevail_py.verifier.proofs.prove import COUNTEREXAMPLE, LIMITED, PROVED, Row
 
 
 def test_the_table_says_how_far_a_limited_cell_is_proved() -> None:

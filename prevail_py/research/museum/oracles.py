@@ -43,7 +43,7 @@ class Oracle:
 
 def proofs(exhibit: Exhibit, seconds: float) -> str | None:
     """A counterexample to the obligation that the exhibit names, replayed on ints."""
-    from prevail_py.verifier.smt.prove import COUNTEREXAMPLE, cells
+    from prevail_py.verifier.proofs.prove import COUNTEREXAMPLE, cells
 
     start = process_time()
     for cell in cells("interval", exhibit.width, [exhibit.exposed_by]):

@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from typing import Final
 
 from prevail_py.research.planted.operators import OPERATOR_BUGS, PlantedBug
-from prevail_py.verifier.smt.replacing import replaced
+from prevail_py.verifier.proofs.replacing import replaced
 
 __all__ = ["BUGS", "PlantedBug", "planted"]
 

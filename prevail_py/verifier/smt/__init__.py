@@ -1,1 +1,1 @@
-"""The solver's part: everything that speaks to Z3, loaded only where it is used."""
+"""Programs on terms of the solver: discharge, witnesses, equality.  Z3 is loaded only where it is used."""

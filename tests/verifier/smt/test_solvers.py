@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from prevail_py.domains import bits
-from prevail_py.verifier.smt.prove import PROVED, Cell, cells
-from prevail_py.verifier.smt.replacing import replaced
+from prevail_py.verifier.proofs.prove import PROVED, Cell, cells
+from prevail_py.verifier.proofs.replacing import replaced
 from prevail_py.verifier.smt.solvers import SAT, UNSAT, SolverError, available, decide
 
 SECOND = ["cvc5", "bitwuzla"]

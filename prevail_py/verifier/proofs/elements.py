@@ -22,8 +22,8 @@ from typing import Any, Final
 from prevail_py.domains.congruence import Congruence
 from prevail_py.domains.interval import Interval
 from prevail_py.domains.tnum import Tnum
-from prevail_py.verifier.smt.promises import Draw, both, either
-from prevail_py.verifier.smt.sets import arbitrary_pair, canonical_pair
+from prevail_py.verifier.proofs.promises import Draw, both, either
+from prevail_py.verifier.proofs.sets import arbitrary_pair, canonical_pair
 
 __all__ = ["Draw", "arbitrary", "is_canonical"]
 

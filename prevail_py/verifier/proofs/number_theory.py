@@ -15,9 +15,9 @@ from typing import Any
 import z3
 
 from prevail_py.domains import congruence
-from prevail_py.verifier.smt.exploring import Explorer, current, merging
-from prevail_py.verifier.smt.integers import condition
-from prevail_py.verifier.smt.promises import both, implies, symbolic
+from prevail_py.verifier.proofs.exploring import Explorer, current, merging
+from prevail_py.verifier.proofs.integers import condition
+from prevail_py.verifier.proofs.promises import both, implies, symbolic
 
 __all__ = ["number_theory"]
 

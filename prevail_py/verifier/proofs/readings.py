@@ -8,12 +8,12 @@ from typing import Any
 
 import z3
 
+from prevail_py.verifier.proofs.elements import arbitrary, is_canonical
+from prevail_py.verifier.proofs.exploring import Explorer
+from prevail_py.verifier.proofs.integers import Bool, Int, condition
+from prevail_py.verifier.proofs.relations import BITWISE, OPAQUE, Fact, facts, order
+from prevail_py.verifier.proofs.vectors import VectorInt
 from prevail_py.verifier.smt.algebra import Z3Algebra
-from prevail_py.verifier.smt.elements import arbitrary, is_canonical
-from prevail_py.verifier.smt.exploring import Explorer
-from prevail_py.verifier.smt.integers import Bool, Int, condition
-from prevail_py.verifier.smt.relations import BITWISE, OPAQUE, Fact, facts, order
-from prevail_py.verifier.smt.vectors import VectorInt
 from prevail_py.words import INT, Comparison, OpKind, WordOp, compare, evaluate, to_signed
 
 __all__ = ["Concrete", "Symbolic"]

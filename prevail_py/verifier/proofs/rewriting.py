@@ -18,8 +18,8 @@ from typing import Any, Final
 
 import z3
 
-from prevail_py.verifier.smt.exploring import current, joined, merging
-from prevail_py.verifier.smt.integers import Bool, Int, condition
+from prevail_py.verifier.proofs.exploring import current, joined, merging
+from prevail_py.verifier.proofs.integers import Bool, Int, condition
 
 __all__ = ["HOOKS", "rewritten"]
 

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from types import FunctionType, ModuleType
 from typing import Any, Final
 
-from prevail_py.verifier.smt.exploring import merging
-from prevail_py.verifier.smt.rewriting import HOOKS, rewritten
+from prevail_py.verifier.proofs.exploring import merging
+from prevail_py.verifier.proofs.rewriting import HOOKS, rewritten
 
 __all__ = ["MERGED", "current_version", "helpers", "hooked", "prepared", "replaced"]
 

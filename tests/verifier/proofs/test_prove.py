@@ -22,16 +22,16 @@ from prevail_py.domains.interval import Interval
 from prevail_py.domains.lattice import Range, Term
 from prevail_py.domains.tnum import Tnum
 from prevail_py.domains.zones import Zones
-from prevail_py.verifier.smt.exploring import Explorer
-from prevail_py.verifier.smt.lemmas import bounds_promises, pair_promises
-from prevail_py.verifier.smt.linear import Linear
-from prevail_py.verifier.smt.obligations import Claim, Obligation
-from prevail_py.verifier.smt.promises import Draw, Functions, Promise, lemma
-from prevail_py.verifier.smt.prove import COUNTEREXAMPLE, LIMITED, PROVED, Cell, Limits, Row, cells, prove
-from prevail_py.verifier.smt.relations import LOW_OF_LOWS
-from prevail_py.verifier.smt.replacing import current_version, replaced
-from prevail_py.verifier.smt.rewriting import HOOKS
-from prevail_py.verifier.smt.sets import canonical, inside
+from prevail_py.verifier.proofs.exploring import Explorer
+from prevail_py.verifier.proofs.lemmas import bounds_promises, pair_promises
+from prevail_py.verifier.proofs.linear import Linear
+from prevail_py.verifier.proofs.obligations import Claim, Obligation
+from prevail_py.verifier.proofs.promises import Draw, Functions, Promise, lemma
+from prevail_py.verifier.proofs.prove import COUNTEREXAMPLE, LIMITED, PROVED, Cell, Limits, Row, cells, prove
+from prevail_py.verifier.proofs.relations import LOW_OF_LOWS
+from prevail_py.verifier.proofs.replacing import current_version, replaced
+from prevail_py.verifier.proofs.rewriting import HOOKS
+from prevail_py.verifier.proofs.sets import canonical, inside
 from prevail_py.words import Comparison, OpKind, WordOp, to_signed
 
 

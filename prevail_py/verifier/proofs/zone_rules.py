@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Final
 
 from prevail_py.domains.lattice import Phi, Range, Term
 from prevail_py.domains.zones import Zones
-from prevail_py.verifier.smt.obligations import Claim, Obligation, Setting
+from prevail_py.verifier.proofs.obligations import Claim, Obligation, Setting
 from prevail_py.words import Comparison, OpKind, WordOp
 
 __all__ = ["ZoneRules", "zone_obligations"]

@@ -2,12 +2,12 @@
 
 An abstract operator is Python code over ints: ``+``, ``&``, ``<<``, comparisons, ``min``, ``if``.  Here the same code
 runs on :class:`Int`, which stands for one mathematical integer of a known range.  There are two encodings, each exact:
-:mod:`~prevail_py.verifier.smt.vectors` as bit vectors, for code about bits, and
-:mod:`~prevail_py.verifier.smt.linear` as terms of linear arithmetic, for code about bounds.  (Sums and comparisons of
-64 bits are a long search for a solver that sees bits, and a moment for one that sees integers.)
+:mod:`~prevail_py.verifier.proofs.vectors` as bit vectors, for code about bits, and
+:mod:`~prevail_py.verifier.proofs.linear` as terms of linear arithmetic, for code about bounds.  (Sums and comparisons
+of 64 bits are a long search for a solver that sees bits, and a moment for one that sees integers.)
 
 Comparisons give a :class:`Bool`.  Where Python asks one for its truth (``if``, ``and``, ``while``, ``min``) the run
-*forks*: see :mod:`~prevail_py.verifier.smt.exploring`.
+*forks*: see :mod:`~prevail_py.verifier.proofs.exploring`.
 """
 
 from __future__ import annotations

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
-from prevail_py.verifier.smt.obligations import Claim, Obligation, Setting
-from prevail_py.verifier.smt.promises import both, implies
+from prevail_py.verifier.proofs.obligations import Claim, Obligation, Setting
+from prevail_py.verifier.proofs.promises import both, implies
 from prevail_py.words import Comparison, OpKind, WordOp
 
 __all__ = ["BITWISE", "LOW_OF_LOWS", "OPAQUE", "Fact", "fact_obligations", "facts", "order"]

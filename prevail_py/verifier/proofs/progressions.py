@@ -1,7 +1,7 @@
 """The reading of obligations for congruences: elements are ``lo, lo + s, ..., lo + n * s``, and words are some of them.
 
 A hypothesis ``x is in a`` is the equation ``x = lo + k * s`` with ``0 <= k <= n``, which becomes a rule of the
-:class:`~prevail_py.verifier.smt.polynomials.Ring`.  That this is what ``contains`` means is an obligation of its own
+:class:`~prevail_py.verifier.proofs.polynomials.Ring`.  That this is what ``contains`` means is an obligation of its own
 (``progressions``), over unknowns that are no progressions.  Claims are made with the shipped methods.
 
 Everything is explored path by path, hypotheses too: nothing is merged.
@@ -17,11 +17,11 @@ from typing import Any
 import z3
 
 from prevail_py.domains import congruence
-from prevail_py.verifier.smt.elements import is_canonical
-from prevail_py.verifier.smt.exploring import Explorer
-from prevail_py.verifier.smt.integers import Bool, Int, condition
-from prevail_py.verifier.smt.obligations import SHIFTS, Claim, Obligation, Setting
-from prevail_py.verifier.smt.polynomials import Polynomial, Polynomials, Ring
+from prevail_py.verifier.proofs.elements import is_canonical
+from prevail_py.verifier.proofs.exploring import Explorer
+from prevail_py.verifier.proofs.integers import Bool, Int, condition
+from prevail_py.verifier.proofs.obligations import SHIFTS, Claim, Obligation, Setting
+from prevail_py.verifier.proofs.polynomials import Polynomial, Polynomials, Ring
 from prevail_py.words import INT, Comparison, IntAlgebra, OpKind, WordOp, compare, evaluate, to_signed
 
 __all__ = ["Progressions", "progression_obligations", "promises_of", "symbolic_names"]
@@ -52,7 +52,7 @@ class _Any:
 
 @dataclass(slots=True)
 class Progressions:
-    """A :class:`~prevail_py.verifier.smt.obligations.Setting` over polynomials."""
+    """A :class:`~prevail_py.verifier.proofs.obligations.Setting` over polynomials."""
 
     domain: Any
     explorer: Explorer

@@ -16,9 +16,9 @@ from typing import Any, Final
 from prevail_py.domains import arithmetic, bounds, halves
 from prevail_py.domains.bounds import Bounds
 from prevail_py.domains.halves import Size, size_of
-from prevail_py.verifier.smt.obligations import Obligation, by_known_amounts
-from prevail_py.verifier.smt.promises import Promise, both, either, implies, lemma
-from prevail_py.verifier.smt.sets import (
+from prevail_py.verifier.proofs.obligations import Obligation, by_known_amounts
+from prevail_py.verifier.proofs.promises import Promise, both, either, implies, lemma
+from prevail_py.verifier.proofs.sets import (
     arbitrary_bounds,
     arbitrary_pair,
     canonical,

@@ -18,11 +18,11 @@ from typing import Any, ClassVar, Self
 
 import z3
 
-from prevail_py.verifier.smt.exploring import Explorer, current, merging
-from prevail_py.verifier.smt.integers import Bool, Int, condition
-from prevail_py.verifier.smt.obligations import Claim, Obligation, Setting
-from prevail_py.verifier.smt.replacing import current_version
-from prevail_py.verifier.smt.rewriting import rewritten
+from prevail_py.verifier.proofs.exploring import Explorer, current, merging
+from prevail_py.verifier.proofs.integers import Bool, Int, condition
+from prevail_py.verifier.proofs.obligations import Claim, Obligation, Setting
+from prevail_py.verifier.proofs.replacing import current_version
+from prevail_py.verifier.proofs.rewriting import rewritten
 
 __all__ = ["Draw", "Functions", "Promise", "both", "contracts", "either", "implies", "lemma", "negation", "symbolic"]
 
@@ -36,7 +36,7 @@ class Promise:
 
     ``arguments`` makes arbitrary ones and ``result`` an arbitrary result of such arguments.  Under ``supposes(args)``,
     ``keeps(args, result)``; for every word of ``0..last`` ``holds(args, result, word)``; and for every fact of a kind
-    among ``kinds`` at ``bits`` bits (:mod:`prevail_py.verifier.smt.relations`) ``relates(args, result, fact)``.
+    among ``kinds`` at ``bits`` bits (:mod:`prevail_py.verifier.proofs.relations`) ``relates(args, result, fact)``.
     ``same`` are the arguments that the function may return as the very objects that they are, which the code above asks
     for (``is``).  ``matches(args)`` tells calls that the promise is about from others of the same function.
     ``rests_on`` are promises that its own proof uses.

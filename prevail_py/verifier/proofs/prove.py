@@ -1,15 +1,15 @@
 """Prove the operators of a word domain: the shipped code, run on Z3 terms, against the one semantics.
 
 >>> from prevail_py.domains.tnum import Tnum
->>> from prevail_py.verifier.smt.prove import prove
+>>> from prevail_py.verifier.proofs.prove import prove
 >>> [row.result for row in prove(Tnum.at(8, 4), only=["add"])]
 ['proved', 'proved']
 
-Each obligation (:mod:`prevail_py.verifier.smt.obligations`) is explored path by path
-(:mod:`prevail_py.verifier.smt.exploring`).  The hypothesis is checked to be satisfiable first, for a vacuous proof is a
-bug.  A model against a claim is turned into ints and run again in the same code; only if it fails there, too, is it
-reported as a counterexample.  What the solver cannot decide within its resources is ``limited``: such a cell says how
-far it was proved, nothing more.
+Each obligation (:mod:`prevail_py.verifier.proofs.obligations`) is explored path by path
+(:mod:`prevail_py.verifier.proofs.exploring`).  The hypothesis is checked to be satisfiable first, for a vacuous proof
+is a bug.  A model against a claim is turned into ints and run again in the same code; only if it fails there, too, is
+it reported as a counterexample.  What the solver cannot decide within its resources is ``limited``: such a cell says
+how far it was proved, nothing more.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ import z3
 from prevail_py.domains.congruence import Congruence
 from prevail_py.domains.interval import Interval
 from prevail_py.domains.tnum import Tnum
-from prevail_py.verifier.smt.exploring import Explorer, PathLimitError
-from prevail_py.verifier.smt.integers import Encoding, UnsupportedError, condition
-from prevail_py.verifier.smt.lemmas import bounds_promises, known_shifts, pair_promises
-from prevail_py.verifier.smt.linear import Linear
-from prevail_py.verifier.smt.number_theory import number_theory
-from prevail_py.verifier.smt.obligations import Claim, Obligation, by_highest_bit, obligations
-from prevail_py.verifier.smt.polynomials import Polynomials
-from prevail_py.verifier.smt.progressions import Progressions, progression_obligations, promises_of, symbolic_names
-from prevail_py.verifier.smt.promises import Functions, Promise, contracts, lemma
-from prevail_py.verifier.smt.readings import Concrete, Symbolic
-from prevail_py.verifier.smt.relations import fact_obligations
-from prevail_py.verifier.smt.replacing import hooked, prepared, replaced
-from prevail_py.verifier.smt.vectors import Vectors
-from prevail_py.verifier.smt.zone_rules import ZoneRules, zone_obligations
+from prevail_py.verifier.proofs.exploring import Explorer, PathLimitError
+from prevail_py.verifier.proofs.integers import Encoding, UnsupportedError, condition
+from prevail_py.verifier.proofs.lemmas import bounds_promises, known_shifts, pair_promises
+from prevail_py.verifier.proofs.linear import Linear
+from prevail_py.verifier.proofs.number_theory import number_theory
+from prevail_py.verifier.proofs.obligations import Claim, Obligation, by_highest_bit, obligations
+from prevail_py.verifier.proofs.polynomials import Polynomials
+from prevail_py.verifier.proofs.progressions import Progressions, progression_obligations, promises_of, symbolic_names
+from prevail_py.verifier.proofs.promises import Functions, Promise, contracts, lemma
+from prevail_py.verifier.proofs.readings import Concrete, Symbolic
+from prevail_py.verifier.proofs.relations import fact_obligations
+from prevail_py.verifier.proofs.replacing import hooked, prepared, replaced
+from prevail_py.verifier.proofs.vectors import Vectors
+from prevail_py.verifier.proofs.zone_rules import ZoneRules, zone_obligations
 
 __all__ = [
     "COUNTEREXAMPLE",
@@ -168,7 +168,7 @@ def cells_of(domain: Any, name: str | None = None) -> list[Cell]:
 def prove(domain: Any, *, only: Iterable[str] | None = None, limits: Limits = Limits()) -> Iterator[Row]:
     """Prove a domain that may be the reader's own, cell by cell.
 
-    Raises TypeError where it does not say how its elements are made (:mod:`prevail_py.verifier.smt.elements`), and
+    Raises TypeError where it does not say how its elements are made (:mod:`prevail_py.verifier.proofs.elements`), and
     ValueError for a name in ``only`` that is no operation.
     """
     for cell in _picked(cells_of(domain), only):

@@ -7,7 +7,7 @@ An :class:`Obligation` is a text over elements and words that reads the same on 
 
 so that a counterexample which the solver finds is run again on plain ints, in the shipped code, before it is believed.
 Next to soundness each operation must give *canonical* elements, as it may suppose its arguments to be: see
-:mod:`prevail_py.verifier.smt.elements`.
+:mod:`prevail_py.verifier.proofs.elements`.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Setting(Protocol):
 
     def compare(self, comparison: Comparison, a: Any, b: Any, width: int) -> Any: ...
     def fact(self, kind: Any, bits: int, x: Any) -> Any:
-        """A :class:`~prevail_py.verifier.smt.relations.Fact`: what ``kind`` of ``x`` and an unknown word is."""
+        """A :class:`~prevail_py.verifier.proofs.relations.Fact`: what ``kind`` of ``x`` and an unknown word is."""
         ...
 
     def read(self, word: Any, width: int, signed: bool) -> Any:

@@ -11,7 +11,7 @@ from typing import Any
 
 import z3
 
-from prevail_py.verifier.smt.integers import Bool, Int, UnsupportedError, Value, condition
+from prevail_py.verifier.proofs.integers import Bool, Int, UnsupportedError, Value, condition
 
 __all__ = ["Linear", "LinearInt"]
 

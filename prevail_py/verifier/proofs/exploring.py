@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 
 import z3
 
-from prevail_py.verifier.smt.integers import Bool, Encoding, Int, UnsupportedError, condition, decider, set_decider
+from prevail_py.verifier.proofs.integers import Bool, Encoding, Int, UnsupportedError, condition, decider, set_decider
 
 __all__ = ["Explorer", "PathLimitError", "current", "joined", "merging"]
 

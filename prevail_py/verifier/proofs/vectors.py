@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import z3
 
-from prevail_py.verifier.smt.integers import Int, UnsupportedError, Value
+from prevail_py.verifier.proofs.integers import Int, UnsupportedError, Value
 
 __all__ = ["VectorInt", "Vectors"]
 

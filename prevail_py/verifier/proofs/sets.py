@@ -9,7 +9,7 @@ from typing import Any
 
 from prevail_py.domains.bounds import Bounds
 from prevail_py.domains.halves import Halves
-from prevail_py.verifier.smt.promises import Draw, both, either
+from prevail_py.verifier.proofs.promises import Draw, both, either
 
 __all__ = [
     "arbitrary_bounds",

@@ -18,8 +18,8 @@ from typing import Any, Final, TypeAlias
 
 import z3
 
-from prevail_py.verifier.smt.exploring import Explorer
-from prevail_py.verifier.smt.integers import Bool, Int, UnsupportedError, Value
+from prevail_py.verifier.proofs.exploring import Explorer
+from prevail_py.verifier.proofs.integers import Bool, Int, UnsupportedError, Value
 
 __all__ = ["Polynomial", "Polynomials", "Ring"]
 
