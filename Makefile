@@ -223,6 +223,7 @@ regenerate: $(TEST_ENV) ## rewrite generated tables (from ../shared/facts), gold
 .PHONY: papers
 papers: $(RESEARCH_ENV) ## make the tables and figures of the reproduced papers anew: some twenty minutes
 	$(PY) papers/prevail/experiment.py --fresh
+	$(PY) papers/fuzz_oracles/experiment.py
 	$(PY) papers/operator_verification/reproduce.py
 	$(PY) papers/proof_guided_refinement/experiment.py --markdown papers/proof_guided_refinement/table.md
 
