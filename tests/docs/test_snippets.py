@@ -28,6 +28,7 @@ ELSEWHERE = {
     "README.md": "tests/test_readme.py",
     "docs/experiments.md": "tests/test_readme.py",
     "docs/functional.md": "tests/verifier/test_user_assertions.py",
+    "docs/fuzzing.md": "tests/research/fuzz/test_documentation.py",
     "docs/host.md": "tests/host/context/test_documentation.py",
     "docs/jit.md": "tests/vm/jit/test_proved.py",
     "docs/libbpf.md": "tests/libbpf/test_functions.py",
