@@ -22,7 +22,7 @@ from prevail_py.research.fuzz.case import digest, to_document
 from prevail_py.research.fuzz.coverage import Feature, number, observed
 from prevail_py.research.fuzz.minimise import minimise
 from prevail_py.research.fuzz.mutation import changed_choices, damaged
-from prevail_py.research.fuzz.oracles import Effort, Look, Problem, look, problems, signature
+from prevail_py.research.fuzz.oracles import Effort, Look, Problem, look, problems, refused, signature
 from prevail_py.research.fuzz.planting import planting
 from prevail_py.research.generate import PROGRAM_TYPES, Shape, write
 
@@ -201,6 +201,8 @@ def _make(task: Task, random: Random) -> tuple[Program, tuple[int, ...], Mapping
 
 def _smallest(made: Program, problem: Problem, effort: Effort) -> Mapping[str, Any]:
     def fails(candidate: Program) -> bool:
+        if problem.is_doubt:
+            return refused(candidate, effort)
         return any(each.kind == problem.kind for each in problems(candidate, problem.oracle, effort))
 
     if not fails(made):

@@ -21,12 +21,13 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import TYPE_CHECKING, Final
 
-from prevail_py.isa.instructions import CallLocal, Instruction
+from prevail_py.isa.flow import target
+from prevail_py.isa.instructions import Branch, CallLocal, Instruction, Jump
 from prevail_py.isa.rewrite import reachable, rewrite
 from prevail_py.objects.program import Program
 from prevail_py.platforms import platform
 from prevail_py.research.kernel_programs import elements_for
-from prevail_py.research.oracle import examine
+from prevail_py.research.oracle import Report, examine
 from prevail_py.research.packets import packets
 from prevail_py.verifier import verify
 from prevail_py.verifier.verdict import Verdict
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
     from prevail_py.checker.check import Answer
     from prevail_py.vm.kernel.engine import Session
 
-__all__ = ["ORACLES", "Effort", "Look", "Problem", "kernel_class", "look", "problems", "signature"]
+__all__ = ["ORACLES", "Effort", "Look", "Problem", "kernel_class", "look", "problems", "refused", "signature"]
 
 ORACLES: Final = ("soundness", "engines", "kernel-verdict", "certificate")
 """The names of the oracles."""
@@ -282,9 +283,7 @@ def _kernel_verdict(program: Program, verdict: Verdict, effort: Effort, answers:
         if trap is not None:
             yield Problem("kernel-verdict", "the kernel accepts what traps", trap[1], None)
     if verdict.is_safe and answer.kind is AnswerKind.REJECT and kernel_class(answer.reason) in ("memory", "other"):
-        from prevail_py.research.concolic import steer
-
-        report = examine(program, verdict, _MORE_RUNS, effort.seed, steer, _STEERED)
+        report = _examined_more(program, verdict, effort)
         answers["kernel-verdict: runs because it rejects"] += report.runs
         yield from _violations("kernel-verdict", report.violations)
 
@@ -333,13 +332,27 @@ def _certificate(program: Program, verdict: Verdict, effort: Effort, answers: Co
     if answer.reason.endswith("not shown within the resources"):
         answers["certificate: refused for want of resources"] += 1
         return
-    from prevail_py.research.concolic import steer
-
-    report = examine(program, verdict, _MORE_RUNS, effort.seed, steer, _STEERED)
+    report = _examined_more(program, verdict, effort)
     found = list(_violations("certificate", report.violations))
     yield from found
     if not found:
         yield Problem("certificate", _DOUBT, answer.reason, answer.slot)
+
+
+def refused(program: Program, effort: Effort) -> bool:
+    """Whether the checker refuses the certificate of a SAFE program, whatever runs say: quick, for the minimiser."""
+    verdict = verify(program, smt=effort.smt)
+    answer = _checked(program, verdict, Counter()) if verdict.is_safe else None
+    return answer is not None and answer.kind == "refused"
+
+
+def _examined_more(program: Program, verdict: Verdict, effort: Effort) -> Report:
+    """Many runs, some on inputs that the solver chooses; few of a program with loops, which need not end."""
+    if any(isinstance(i, Branch | Jump) and target(pc, i) <= pc for pc, i in enumerate(program.code)):
+        return examine(program, verdict, effort.inputs, effort.seed)
+    from prevail_py.research.concolic import steer
+
+    return examine(program, verdict, _MORE_RUNS, effort.seed, steer, _STEERED)
 
 
 def _checked(program: Program, verdict: Verdict, answers: Counter[str]) -> Answer | None:
