@@ -33,6 +33,7 @@ BATCH: Final = 16
 
 _MUTANTS: Final = 0.5
 _DAMAGED: Final = 0.25
+_TRIES_OF_DOUBTS: Final = 20
 _SIZES: Final = (1, 2, 4, 6, 8, 12, 20)
 
 
@@ -207,7 +208,8 @@ def _smallest(made: Program, problem: Problem, effort: Effort) -> Mapping[str, A
 
     if not fails(made):
         return to_document(made)  # it takes what other oracles did before
-    best = minimise(made, fails)
+    # What the checker refuses takes its solver long, over and over.
+    best = minimise(made, fails, _TRIES_OF_DOUBTS) if problem.is_doubt else minimise(made, fails)
     with suppress(EncodeError):
         return to_document(best)
     return to_document(made)
