@@ -153,14 +153,14 @@ for each in kept[1:3]:
     threading.Thread(target=wait, args=(each,), daemon=True).start()
 began = time.monotonic()
 answers = []
-while errno.EAGAIN not in answers and time.monotonic() - began < 20:  # until both wait
+while errno.EAGAIN not in answers and time.monotonic() - began < 60:  # until both wait
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as made:
         answers.append(made.connect_ex(free))
     time.sleep(0.02)
 attempt("bind", 0)
 say("last", errno.errorcode[answers[-1]])
 say("before", set(answers[:-1]) <= {{0}})
-say("quick", time.monotonic() - began < 20)
+say("quick", time.monotonic() - began < 60)
 os._exit(0)  # while two still wait
 """,
             tmp_path,
