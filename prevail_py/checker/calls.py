@@ -71,7 +71,12 @@ class HelperCall:
         for index, arg in enumerate(self.args):
             value = self.given[index]
             if isinstance(value, Pointer) and arg.writes:
-                self.memory.overwrite(path, value, self._extent(index), all_of_it=not arg.reads)
+                size = self._extent(index)
+                if self.prototype.copies:
+                    # As many bytes as the source has, and none where there may be no room for them.
+                    (room, most), copied = path.known.bounds(size), self._extent(2)
+                    size = copied if path.known.bounds(copied)[1] <= room else path.known.unknown(0, most)
+                self.memory.overwrite(path, value, size, all_of_it=not arg.reads)
             if isinstance(value, Pointer) and arg.releases:
                 path.release(value)
         if self.prototype.name not in CALLING_BACK:
@@ -82,10 +87,9 @@ class HelperCall:
 
     def _argument(self, index: int, arg: HelperArg, what: str) -> None:
         path, value, kind, name = self.path, self.given[index], arg.kind, self.prototype.name
-        flags = kind is ArgKind.ANYTHING and name == "bpf_get_local_storage"
-        if kind is ArgKind.ANYTHING and not flags:
+        if kind is ArgKind.ANYTHING and name != "bpf_get_local_storage":
             return
-        if kind in _NUMBERS or flags or (arg.nullable and isinstance(value, Word)):
+        if kind in _NUMBERS or kind is ArgKind.ANYTHING or (arg.nullable and isinstance(value, Word)):
             path.require(what, *between(path.number(value, what), *_NUMBERS.get(kind, (0, 0))))
             if arg.is_sized_memory:
                 path.require(f"{what}, null", equal(self._extent(index), ZERO))
@@ -120,11 +124,10 @@ class HelperCall:
         map_type, name = self.memory.map_type(self.path, region), self.prototype.name
         own = self.memory.program.program_type
         changes, sockets = name in _CHANGE_MAPS, map_type.name in _SOCKET_MAPS
-        deletes = own == "sock_ops" and name == "bpf_map_delete_elem"
+        allowed = not sockets or own in _CHANGE_SOCKET_MAPS or (own == "sock_ops" and name == "bpf_map_delete_elem")
         return (
             self.memory.platform.map_accepts(map_type.number, name)
-            and (not changes or self.memory.may_change(self.path, region))
-            and (not changes or not sockets or own in _CHANGE_SOCKET_MAPS or deletes)
+            and (not changes or (allowed and self.memory.may_change(self.path, region)))
             and (name != "bpf_for_each_map_elem" or map_type.name in _WITH_ELEMENTS)
         )
 

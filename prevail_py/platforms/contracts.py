@@ -131,8 +131,8 @@ class HelperPrototype:
     ``changes_packet``: packet pointers are stale after the call.  ``packet_access``: memory arguments may point into
     the packet.  ``acquires``: R0, when not null, is a reference that must be released.  ``program_types`` lists who
     may call it, None when that was not measured; program types that were never measured (fentry, lsm, ...) are in
-    no list: ask :meth:`Platform.helper`.  ``assumes`` is what a verdict takes for granted of a call beyond the rest, in
-    words; it says so then.
+    no list: ask :meth:`Platform.helper`.  ``copies``: the first argument is given what the third holds, as many bytes
+    as the fourth says, or nothing where there is no room for them; the rest of it stays as it was.
     """
 
     id: int
@@ -146,4 +146,4 @@ class HelperPrototype:
     might_sleep: bool = False
     program_types: frozenset[str] | None = None
     structure: str = ""
-    assumes: str = ""
+    copies: bool = False

@@ -378,10 +378,6 @@ class _Attempt:
         found: dict[str, None] = {}
         if any(each.__class__ is Call and each.helper == _TAIL_CALL for each in program.code):
             found["programs reached by tail calls are verified"] = None
-        for each in program.code:
-            prototype = host.helper(each.helper, program.program_type) if each.__class__ is Call else None
-            if prototype is not None and prototype.assumes:
-                found[prototype.assumes] = None
         if host.extensions:
             kinds = [host.map_type(spec.type) for spec in program.maps]
             for name in (program.program_type, *(kind.name for kind in kinds if kind is not None)):

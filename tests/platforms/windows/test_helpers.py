@@ -14,7 +14,7 @@ from prevail_py.host.gate import facts_of
 from prevail_py.isa.assembler import assemble_text
 from prevail_py.objects.program import MapSpec, Program
 from prevail_py.platforms import platform
-from prevail_py.verifier import verify
+from prevail_py.verifier import helper_effects, verify
 from prevail_py.verifier.certificate import document
 from prevail_py.verifier.verdict import VerdictKind
 from prevail_py.vm.engines import Trusting, engine
@@ -108,15 +108,26 @@ def test_copies(name: str, before: bytes, source: bytes, size: int, value: int, 
 
 
 @pytest.mark.parametrize("name", ["bpf_memcpy_s", "bpf_memmove_s", "bpf_strncpy_s"])
-def test_what_a_verdict_assumes_of_a_copy(name: str) -> None:
-    """One that may be shorter than its room leaves the rest as it was, which nobody may have written."""
-    given = program(stack(at_16=b"abcdefgh") + call(name, 8, 8, 16, 4) + RESULT_AND_MEMORY)
+@pytest.mark.parametrize(("room", "size"), [(8, 8), (8, 4), (4, 8)])
+def test_what_a_copy_leaves_unwritten(name: str, room: int, size: int) -> None:
+    """The rest of its room, and all of it where the copy does not fit; what it fills is another helper's business."""
+    given = program(stack(at_16=b"abcdefgh") + call(name, 8, room, 16, size) + RESULT_AND_MEMORY)
+    verdict = verify(given)
+    fills = room == 8 if name == "bpf_strncpy_s" else room == size == 8
+    assert verdict.is_safe is fills
+    assert verdict.assumptions == ()
+    if fills:
+        (certificate,) = read(document([verdict.certificate()]))
+        assert check(given, certificate).kind == "accepted"
+
+
+def test_the_checker_knows_what_a_copy_leaves_unwritten(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = program(stack(at_16=b"abcdefgh") + call("bpf_memcpy_s", 8, 8, 16, 4) + RESULT_AND_MEMORY)
+    monkeypatch.setattr(helper_effects, "_copied", lambda setting, state, prototype, room: room.lo)
     verdict = verify(given)
     assert verdict.is_safe
-    said = () if name == "bpf_strncpy_s" else (f"{name} initialises all that it may write",)
-    assert verdict.assumptions == said
-    other = verify(program("call bpf_ktime_get_ms\nexit"))
-    assert other.assumptions == ()
+    (certificate,) = read(document([verdict.certificate()]))
+    assert check(given, certificate).kind == "refused"
 
 
 def test_a_copy_that_does_not_fit() -> None:
