@@ -61,12 +61,12 @@ class Knowledge:
 
     def compute(self, op: WordOp, args: tuple[Word, ...]) -> Word:
         """``op(*args)``: the same word for the same arguments, an argument itself where nothing changes it."""
+        if op.kind is OpKind.ZEXT and self.bounds(args[0])[1] < 1 << op.width:
+            return args[0]
         args = tuple([self.resolved(word) for word in args])
         folded = fold(op, args)
         if folded is not None:
             return folded
-        if op.kind is OpKind.ZEXT and self.bounds(args[0])[1] < 1 << op.width:
-            return args[0]
         known = self._nodes.get((op, args))
         return self._add(Node(self.last + 1, op, args)) if known is None else self.resolved(Word(known, 0))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Final
 
 from prevail_py.checker.certificate import STACK_SIZE, Bad, Pointer, Region, Value
@@ -69,7 +68,7 @@ class Memory:
             case "packet":
                 allowed = not write or self.type.read_write_packet
                 packet_size, meta = path.packet
-                first = ZERO if path.known.bounds(start)[1] <= MASK >> 1 else meta
+                first = ZERO if path.shows(between(start, 0, MASK >> 1)) else meta
                 within = AtMost((first,), (start,), 0), AtMost((end,), (packet_size,), 0)
                 near = signed_between(start, -(1 << 62), 1 << 62)  # so that the end does not wrap
                 path.require("the packet holds the access", *within, *near)
@@ -96,7 +95,7 @@ class Memory:
 
     def _written(self, path: Path, frame: Frame, start: Word, end: Word) -> None:
         """Require that the bytes between are among those without a gap from the lowest that may be the first."""
-        first = self._touched(path, start, 0)[0]
+        first, _ = path.extent(start, STACK_SIZE)
         gap = ~(frame.initialised >> first)
         last = first + (gap & -gap).bit_length() - 1
         goals = (*between(start, first, last), *between(end, first, last)) if first < last else (equal(start, end),)
@@ -120,10 +119,10 @@ class Memory:
         """What an allowed load yields: memory that others can change holds some number."""
         offset = path.constant(at.offset)
         if at.region.kind == "stack":
-            frame, (lo, hi) = path.frames[at.region.number], self._touched(path, at.offset, size)
-            if hi - lo == size:
+            frame, (lo, hi) = path.frames[at.region.number], path.extent(at.offset, STACK_SIZE - size)
+            if lo == hi:
                 return path.read_stack(frame, lo, size)
-            if size == 8 and any(frame.pointer_at(slot) is not None for slot in range(lo & ~7, hi, 8)):
+            if size == 8 and any(frame.pointer_at(slot) is not None for slot in range(lo & ~7, hi + size, 8)):
                 return Bad.UNUSABLE
         elif at.region.kind == "map value" and offset is not None:
             spec = self.spec(path, at.region)
@@ -146,27 +145,19 @@ class Memory:
         base = NEVER_NULL if name == kind.value else path.known.unknown()
         return Pointer(Region("kernel object", name=name), base, ZERO)
 
-    def _touched(self, path: Path, start: Word, size: int) -> tuple[int, int]:
-        """The bytes of a frame that an allowed access may touch."""
-        lo, hi = (min(bound, STACK_SIZE) for bound in path.known.bounds(start))
-        # What the bounds of operations leave open, as below a frame pointer, the solver tells: first the low end.
-        lo += _greatest(hi - lo, lambda n: path.shows(between(start, lo + n, MASK)))
-        hi -= _greatest(hi - lo, lambda n: path.shows(between(start, 0, hi - n)))
-        return lo, min(hi + size, STACK_SIZE)
-
     def store(self, path: Path, at: Pointer, size: int, value: Value) -> None:
         """The effect of an allowed store; only stacks are kept."""
         if at.region.kind != "stack":
             return
         frame = path.frames[at.region.number]
-        lo, hi = self._touched(path, at.offset, size)
-        if hi - lo == size:
+        lo, hi = path.extent(at.offset, STACK_SIZE - size)
+        if lo == hi:
             frame.put(lo, size, value)
             frame.initialised |= ((1 << size) - 1) << lo
             return
-        frame.forget(lo, hi)
+        frame.forget(lo, hi + size)
         if not isinstance(value, Word):
-            for slot in range(-(-lo // 8) * 8, hi - 7, 8):
+            for slot in range(-(-lo // 8) * 8, hi + 1, 8):
                 frame.bytes |= dict.fromkeys(range(slot, slot + 8), (Bad.UNUSABLE, 0))
 
     def overwrite(self, path: Path, at: Pointer, size: Word, all_of_it: bool) -> None:
@@ -174,24 +165,10 @@ class Memory:
         if at.region.kind != "stack":
             return
         frame = path.frames[at.region.number]
-        least, most = path.known.bounds(size)
-        lo, hi = self._touched(path, at.offset, min(most, MAX_SIZE))
-        if path.constant(at.offset) is not None:
-            sure = min(lo + least, STACK_SIZE)
-            frame.initialised |= (1 << sure) - (1 << lo)
+        (lo, hi), (least, most) = path.extent(at.offset, STACK_SIZE), path.extent(size, STACK_SIZE)
+        if lo == hi:
+            frame.initialised |= (1 << lo + least) - (1 << lo)
             if all_of_it:
-                frame.forget(lo, sure, certain=True)
-                lo = sure
-        frame.forget(lo, hi)
-
-
-def _greatest(most: int, shown: Callable[[int], bool]) -> int:
-    """The greatest number up to ``most`` that is shown, if all smaller ones are, too; 0 where 1 is not.
-
-    Each number but 0 that is returned was asked about.
-    """
-    found, beyond, n = 0, most + 1, 1
-    while found < n < beyond:
-        found, beyond = (n, beyond) if shown(n) else (found, n)
-        n = (found + beyond) // 2
-    return found
+                frame.forget(lo, lo + least, certain=True)
+                lo += least
+        frame.forget(lo, hi + most)

@@ -6,13 +6,14 @@ meaning only as the eight bytes of an aligned slot.  ``Bad.UNUSABLE`` in a byte 
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final, TypeAlias
 
 from prevail_py.checker.certificate import STACK_SIZE, Bad, Claim, Pointer, Region, Value
 from prevail_py.checker.knowledge import Dead, Knowledge
 from prevail_py.checker.solver import Solver
-from prevail_py.checker.words import NEVER, ZERO, Formula, Word, between, number, signed_between
+from prevail_py.checker.words import MASK, NEVER, ZERO, Formula, Word, between, number, signed_between
 from prevail_py.words import OpKind, WordOp
 
 __all__ = ["NEVER_NULL", "Dead", "Frame", "NotSupported", "Path", "Refused", "frame_pointer", "of_claim"]
@@ -161,6 +162,18 @@ class Path:
         """The number that a word is known to be."""
         word = self.known.resolved(word)
         return word.offset if word.node is None else None
+
+    def extent(self, word: Word, most: int) -> tuple[int, int]:
+        """The narrowest bounds of a word that are shown; what is required so far lets it be at most ``most``."""
+        lo, hi = (min(bound, most) for bound in self.known.bounds(word))
+        if lo < hi:
+            self.settle()
+            if self.shows(between(word, 0, hi - 1)):
+                hi = lo + bisect_left(range(lo, hi), True, key=lambda n: self.shows(between(word, 0, n)))
+            if self.shows(between(word, lo + 1, MASK)):
+                lo += bisect_left(range(lo + 1, hi + 1), True, key=lambda n: not self.shows(between(word, n, MASK)))
+            self.learn(*between(word, lo, hi))
+        return lo, hi
 
     def value(self, held: Value) -> Value:
         """A value, with a pointer that is known to be null as the number it is."""
