@@ -77,10 +77,14 @@ class Matching:
 
     def _operands(self, node: Node, op: WordOp) -> None:
         """Choose words for the operands of a node that stands somewhere."""
-        word, known = self.words[node], self.words[node].node
-        args = known.args if known is not None and known.op is not None and known.op.kind is op.kind else ()
-        if not args:
-            args = (self.path.compute(OpKind.ZEXT, word, width=op.source) if op.source else word,) * 2
+        word = self.words[node]
+        args: Sequence[Word] = [self.path.compute(OpKind.ZEXT, word, width=op.source) if op.source else word] * 2
+        below = () if word.node is None else sorted(word.node.below, key=lambda each: -each.number)
+        for each in below:  # a path may have got to the same word in more steps
+            same = each.op is not None and each.op.kind is op.kind
+            if same and (each is word.node or self.path.shows([equal(Word(each, 0), word)])):
+                args = each.args
+                break
         for wanted, arg in zip(node.args, args, strict=False):
             if wanted.node is not None:
                 self.words.setdefault(wanted.node, arg.plus(-wanted.offset))

@@ -213,7 +213,8 @@ class Path:
             part = self.compute(OpKind.RSH, word, number(8 * k)) if k else word
             part = self.compute(OpKind.ZEXT, part, width=8 * count)
             shifted = self.compute(OpKind.LSH, part, number(8 * at)) if at else part
-            result = self.compute(OpKind.OR, result, shifted) if at else shifted
+            if shifted != ZERO:
+                result = self.compute(OpKind.OR, result, shifted) if result != ZERO else shifted
             at += count
         return result
 

@@ -51,11 +51,13 @@ def certificate(fixpoint: Fixpoint, discharged: Sequence[Discharged] = (), faith
 
     What the solver found out it found on whole paths from the heads of loops.  So there the certificate leaves out the
     places where paths join, and the checker goes along these paths itself.  Where the fixpoint is not ``faithful``
-    (:mod:`prevail_py.verifier.smt.discharge`), nothing but such heads is left.
+    (:mod:`prevail_py.verifier.smt.discharge`), nothing but such heads is left.  Likewise in a loop whose invariant
+    follows from itself along whole paths only (:meth:`Fixpoint.is_inductive`).
     """
     program = fixpoint.setting.program
     open_ahead = _Ahead(fixpoint, {(each.calls, each.pc) for each in discharged})
     rows: list[tuple[CallString, int, bool, list[State]]] = []
+    along_paths = _along_whole_paths(fixpoint)
     ways: dict[int, Counter[int]] = {}  # by function: how many edges lead to each block
     for (calls, slot), states in fixpoint.invariants.items():
         graph = fixpoint.graph.function_at(slot)
@@ -63,7 +65,9 @@ def certificate(fixpoint: Fixpoint, discharged: Sequence[Discharged] = (), faith
         if graph.index not in ways:
             ways[graph.index] = Counter(edge.target for other in graph.blocks for edge in other.edges)
         kept = block.id == 0 or ways[graph.index][block.id] > 1
-        if discharged and kept and not _is_head(fixpoint, calls, graph, block):
+        if (calls, slot) in along_paths:
+            kept = False
+        elif discharged and kept and not _is_head(fixpoint, calls, graph, block):
             kept = faithful and not open_ahead.from_block(calls, graph, block)
         if kept:
             rows.append((calls, slot, False, states))
@@ -81,6 +85,19 @@ def certificate(fixpoint: Fixpoint, discharged: Sequence[Discharged] = (), faith
             for calls, slot, after, states in sorted(rows, key=lambda row: row[:3])
         ],
     }
+
+
+def _along_whole_paths(fixpoint: Fixpoint) -> set[tuple[CallString, int]]:
+    """The places in loops, apart from heads, where what joins says too little for the head's invariant to follow."""
+    found: set[tuple[CallString, int]] = set()
+    for calls, slot in fixpoint.invariants:
+        graph = fixpoint.graph.function_at(slot)
+        block, order = fixpoint.graph.block_of(slot), fixpoint.order_of(graph)
+        start = order.order.index(block.id)
+        if order.ends[start] > start and not fixpoint.is_inductive(calls, graph, block):
+            inside = range(start + 1, order.ends[start])
+            found |= {(calls, graph.blocks[order.order[i]].start) for i in inside if order.ends[i] <= i}
+    return found
 
 
 def _is_head(fixpoint: Fixpoint, calls: CallString, graph: FunctionGraph, block: Block) -> bool:

@@ -163,6 +163,27 @@ class Fixpoint(Blocks):
             state.packet_meta = unknown(setting, state, *METADATA_OFFSETS)
         return state
 
+    def is_inductive(self, calls: CallString, graph: FunctionGraph, block: Block) -> bool:
+        """Whether what the blocks in front of it make of their invariants is in the invariant of ``block``.
+
+        At the head of a loop it need not be: descending iteration ends with states that hold of all runs, which may
+        not follow from themselves once paths have joined, for what is merged depends on what came first.
+        """
+        function = self._function(graph)
+        kept = self.invariants.get((calls, block.start), [])
+        steps, self.budget = self.steps, self.steps + self.budget
+        try:
+            return all(
+                any(subsumes(wide, new) for wide in kept)
+                for source, edge in function.incoming[block.id]
+                for state in self.invariants.get((calls, graph.blocks[source].start), ())
+                for new in self._pass(calls, function.block(source), state, final=False).edges[edge]
+            )
+        except BudgetExhausted:
+            return False
+        finally:
+            self.steps, self.budget = steps, self.budget - steps
+
     def order_of(self, graph: FunctionGraph) -> Wto:
         """The weak topological order in which a function was solved."""
         return self._function(graph).order
