@@ -78,13 +78,12 @@ class Matching:
     def _operands(self, node: Node, op: WordOp) -> None:
         """Choose words for the operands of a node that stands somewhere."""
         word = self.words[node]
-        args: Sequence[Word] = [self.path.compute(OpKind.ZEXT, word, width=op.source) if op.source else word] * 2
         below = () if word.node is None else sorted(word.node.below, key=lambda each: -each.number)
-        for each in below:  # a path may have got to the same word in more steps
-            same = each.op is not None and each.op.kind is op.kind
-            if same and (each is word.node or self.path.shows([equal(Word(each, 0), word)])):
-                args = each.args
-                break
+        same = [each for each in below if each.op is not None and each.op.kind is op.kind]
+        # A path may have got to the same word in more steps.
+        known = next((one for one in same if one is word.node or self.path.shows([equal(Word(one, 0), word)])), None)
+        guess = self.path.compute(OpKind.ZEXT, word, width=op.source) if op.source else word
+        args = (guess, guess) if known is None else known.args
         for wanted, arg in zip(node.args, args, strict=False):
             if wanted.node is not None:
                 self.words.setdefault(wanted.node, arg.plus(-wanted.offset))
