@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from pathlib import Path
+from random import Random
 from statistics import median
 from typing import Any
 
+import hypothesis
 import pytest
-from hypothesis import HealthCheck, find, given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from prevail_py.domains import WORDS
@@ -29,7 +31,12 @@ from prevail_py.verifier import verify
 QUICK = settings(
     max_examples=15, database=None, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
 )
-SEARCH = settings(max_examples=3000, database=None, deadline=None, derandomize=True)
+SEARCH = settings(max_examples=3000, database=None, deadline=None)
+
+
+def find(strategy: st.SearchStrategy[Any], condition: Callable[[Any], bool], **options: Any) -> Any:
+    """The smallest example that is found, the same one every time."""
+    return hypothesis.find(strategy, condition, random=Random(1), **options)
 
 
 # What is drawn -------------------------------------------------------------------------------------------------------

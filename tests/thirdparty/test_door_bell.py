@@ -86,13 +86,17 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 @pytest.fixture
 def package(installed: Path, store: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The package is installed for this process, too."""
+
+    def forget() -> None:
+        of_packages.cache_clear()
+        for name in [name for name in sys.modules if name.partition(".")[0] == "door_bell"]:
+            del sys.modules[name]
+
+    forget()
     monkeypatch.syspath_prepend(installed)
-    of_packages.cache_clear()
     yield installed
     monkeypatch.undo()
-    of_packages.cache_clear()
-    for name in [name for name in sys.modules if name.partition(".")[0] == "door_bell"]:
-        del sys.modules[name]
+    forget()
 
 
 Command = Callable[..., str]
