@@ -45,11 +45,16 @@ def _fault(name: str) -> AbstractContextManager[None]:
     return planted(EXHIBITS[name])
 
 
+_PROOFS = "prevail_py.verifier.proofs"
+"""What is remembered there are obligations and compiled functions, which stand for each other by identity."""
+
+
 def forget() -> None:
     """Empty the caches of functions of this package: they would remember the answers of other code than runs now."""
     for module_name, module in list(sys.modules.items()):
         if module_name.startswith("prevail_py."):
             for value in list(vars(module).values()):
                 clear = getattr(value, "cache_clear", None)
-                if clear is not None and getattr(value, "__module__", "").startswith("prevail_py."):
+                where = getattr(value, "__module__", "")
+                if clear is not None and where.startswith("prevail_py.") and not where.startswith(_PROOFS):
                     clear()

@@ -112,3 +112,13 @@ def test_a_refusal_of_what_goes_wrong_is_a_fault() -> None:
     assert report.first is not None
     assert report.first.problem.oracle == "certificate"
     assert report.first.problem.kind != "refused, and no run says why"
+
+
+def test_planting_leaves_proofs_as_they_were() -> None:
+    """Obligations and compiled functions stand for each other by identity: they are not made anew."""
+    from prevail_py.verifier.proofs.lemmas import bounds_promises
+
+    before = bounds_promises(8)
+    with planting("CVE-2017-17853"):
+        pass
+    assert bounds_promises(8) is before
