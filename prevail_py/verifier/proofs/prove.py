@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
@@ -115,8 +114,7 @@ class Cell:
     def prove(self, limits: Limits = Limits()) -> Row:
         """Explore it: some milliseconds to some minutes of CPU time."""
         start = time.process_time()
-        with _own_context():
-            result, paths, detail = _attempt(self.domain, self.obligation, limits)
+        result, paths, detail = _attempt(self.domain, self.obligation, limits)
         seconds = round(time.process_time() - start, 3)
         obligation = self.obligation
         return Row(self.name, obligation.operation, self.domain.WIDTH, obligation.bits, result, seconds, paths, detail)
@@ -126,23 +124,8 @@ class Cell:
         by itself, such as conditions that are plain truths, are not among them.
         """
         asked: list[Query] = []
-        with _own_context():
-            _attempt(self.domain, self.obligation, limits, asked)
+        _attempt(self.domain, self.obligation, limits, asked)
         return asked
-
-
-@contextmanager
-def _own_context() -> Iterator[None]:
-    """A main context of Z3 for one cell.
-
-    In a context that has seen other terms the solver takes other ways, some of them a hundred times as long: what
-    becomes of a cell should not depend on what this process did before.  Z3's Python has no function for it.
-    """
-    before, z3.z3._main_ctx = z3.z3._main_ctx, None
-    try:
-        yield
-    finally:
-        z3.z3._main_ctx = before
 
 
 def provable() -> tuple[str, ...]:
