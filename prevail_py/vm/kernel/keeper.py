@@ -215,14 +215,19 @@ class Keeper:
 
     # Programs ----------
 
-    def program_run(self, number: int, packet: str, context: str, repeat: int) -> dict[str, Any]:
-        """A test run."""
+    def _harmless(self, number: int, use: str) -> int:
+        """The descriptor of a program whose effects were checked; otherwise it is not ``use``."""
         descriptor, program_type, code = self._programs[number]
         if code is None:
-            raise Refused(errno.EOPNOTSUPP, "only programs that were loaded here are run")
+            raise Refused(errno.EOPNOTSUPP, f"only programs that were loaded here are {use}")
         reason = escape(code, program_type)
         if reason is not None:
             raise Refused(errno.EPERM, reason)
+        return descriptor
+
+    def program_run(self, number: int, packet: str, context: str, repeat: int) -> dict[str, Any]:
+        """A test run."""
+        descriptor = self._harmless(number, "run")
         with one_cpu(min(os.sched_getaffinity(0))):
             run = syscalls.run_program(descriptor, bytes.fromhex(packet), bytes.fromhex(context), repeat)
         return {
@@ -234,12 +239,7 @@ class Keeper:
 
     def attach_xdp(self, number: int, ifindex: int) -> dict[str, Any]:
         """Attach a program to an interface of a private network namespace."""
-        descriptor, program_type, code = self._programs[number]
-        if code is None:
-            raise Refused(errno.EOPNOTSUPP, "only programs that were loaded here are attached")
-        reason = escape(code, program_type)
-        if reason is not None:
-            raise Refused(errno.EPERM, reason)
+        descriptor = self._harmless(number, "attached")
         link = syscalls.attach_xdp(descriptor, ifindex)
         made = self._new()
         self._links[made] = link
