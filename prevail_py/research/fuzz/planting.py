@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from importlib import import_module
 
-__all__ = ["forget", "planting"]
+from prevail_py.research.museum.switch import switched
+
+__all__ = ["planting"]
 
 
 @contextmanager
@@ -21,12 +22,8 @@ def planting(name: str | None) -> Iterator[None]:
         yield
         return
     fault = _fault(name)
-    forget()
-    try:
-        with fault:
-            yield
-    finally:
-        forget()
+    with switched(), fault:
+        yield
 
 
 def _fault(name: str) -> AbstractContextManager[None]:
@@ -43,18 +40,3 @@ def _fault(name: str) -> AbstractContextManager[None]:
     if name not in EXHIBITS:
         raise ValueError(f"no fault {name!r} (there are: {', '.join(EXHIBITS)})")
     return planted(EXHIBITS[name])
-
-
-_PROOFS = "prevail_py.verifier.proofs"
-"""What is remembered there are obligations and compiled functions, which stand for each other by identity."""
-
-
-def forget() -> None:
-    """Empty the caches of functions of this package: they would remember the answers of other code than runs now."""
-    for module_name, module in list(sys.modules.items()):
-        if module_name.startswith("prevail_py."):
-            for value in list(vars(module).values()):
-                clear = getattr(value, "cache_clear", None)
-                where = getattr(value, "__module__", "")
-                if clear is not None and where.startswith("prevail_py.") and not where.startswith(_PROOFS):
-                    clear()

@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 from types import ModuleType
 from typing import Any, Final
 
-__all__ = ["Switch", "switched"]
+__all__ = ["Switch", "forget", "switched"]
 
 _PACKAGE: Final = "prevail_py"
 _FAULTS: Final = ("prevail_py.research.museum", "prevail_py.research.planted")
@@ -18,7 +18,7 @@ _COMPILED: Final = (
     ("prevail_py.vm.source.engine", "_compiled"),
     ("prevail_py.vm.jit.engine", "_compiled"),
 )
-"""Code that engines keep for each program: what was compiled with a fault is not for anybody else."""
+"""Code that engines keep for each program."""
 
 
 class Switch:
@@ -73,12 +73,24 @@ def _places(wanted: Any) -> Iterator[tuple[dict[Any, Any], Any]]:
 def switched() -> Iterator[Switch]:
     """A block of code in which shipped functions can be changed; afterwards all is as it was."""
     with ExitStack() as stack:
-        _forget_compiled()
-        stack.callback(_forget_compiled)
+        forget()
+        stack.callback(forget)
         yield Switch(stack)
 
 
-def _forget_compiled() -> None:
+def forget() -> None:
+    """Empty what has the answers of other code than runs now: caches of functions of this package, and compiled code.
+
+    Caches without a bound stay.  They hold the one object of its kind: sizes and obligations that are told apart by
+    identity, sessions with the kernel, the platform.
+    """
+    for module_name, module in list(sys.modules.items()):
+        if module_name.startswith(f"{_PACKAGE}."):
+            for value in list(vars(module).values()):
+                parameters = getattr(value, "cache_parameters", None)
+                ours = parameters is not None and (value.__module__ or "").startswith(f"{_PACKAGE}.")
+                if ours and parameters()["maxsize"] is not None:
+                    value.cache_clear()
     for name, cache in _COMPILED:
         if name in sys.modules:
             getattr(sys.modules[name], cache).clear()

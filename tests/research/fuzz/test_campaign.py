@@ -11,6 +11,7 @@ import pytest
 from prevail_py.research.fuzz import Report, Settings, StoreError, campaign, problems
 from prevail_py.research.fuzz.case import from_document
 from prevail_py.research.fuzz.planting import planting
+from prevail_py.words import OpKind, WordOp
 
 QUICK = Settings(oracles=("soundness",), inputs=2, native_every=0)
 
@@ -114,11 +115,17 @@ def test_a_refusal_of_what_goes_wrong_is_a_fault() -> None:
     assert report.first.problem.kind != "refused, and no run says why"
 
 
-def test_planting_leaves_proofs_as_they_were() -> None:
-    """Obligations and compiled functions stand for each other by identity: they are not made anew."""
+def test_planting_leaves_what_there_is_one_of() -> None:
+    """Sizes and obligations stand for each other by identity; answers are forgotten."""
+    from prevail_py.domains.halves import size_of
+    from prevail_py.platforms import platform
     from prevail_py.verifier.proofs.lemmas import bounds_promises
+    from prevail_py.verifier.scalars import _folded
 
-    before = bounds_promises(8)
+    before = bounds_promises(8), size_of(64, 32), platform()
+    _folded(WordOp(OpKind.NEG), 1)
     with planting("CVE-2017-17853"):
-        pass
-    assert bounds_promises(8) is before
+        assert _folded.cache_info().currsize == 0
+        _folded(WordOp(OpKind.NEG), 1)
+    assert _folded.cache_info().currsize == 0
+    assert all(a is b for a, b in zip(before, (bounds_promises(8), size_of(64, 32), platform()), strict=True))
