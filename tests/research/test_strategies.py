@@ -34,9 +34,21 @@ QUICK = settings(
 SEARCH = settings(max_examples=3000, database=None, deadline=None)
 
 
-def find(strategy: st.SearchStrategy[Any], condition: Callable[[Any], bool], **options: Any) -> Any:
-    """The smallest example that is found; the same one where the same modules are loaded, whose constants are drawn."""
-    return hypothesis.find(strategy, condition, random=Random(1), **options)
+def find(strategy: st.SearchStrategy[Any], condition: Callable[[Any], bool], seed: int = 1, **options: Any) -> Any:
+    """The smallest example of one search."""
+    return hypothesis.find(strategy, condition, random=Random(seed), **options)
+
+
+def find_small(strategy: st.SearchStrategy[Any], condition: Callable[[Any], bool], most: int) -> Program:
+    """A program of at most so many instructions, or the last that was found.
+
+    Constants of all modules that are loaded are drawn, too: a seed finds another program where other tests ran before.
+    """
+    for seed in range(1, 5):
+        program: Program = find(strategy, condition, seed, settings=SEARCH)
+        if program.instruction_count <= most:
+            break
+    return program
 
 
 # What is drawn -------------------------------------------------------------------------------------------------------
@@ -150,12 +162,12 @@ def _has(test: Callable[[Any], bool]) -> Callable[[Program], bool]:
     [
         (lambda i: isinstance(i, Alu) and i.op is AluOp.DIV, 4),
         (lambda i: isinstance(i, Branch), 10),
-        (lambda i: isinstance(i, Call) and i.helper == 1, 24),
+        (lambda i: isinstance(i, Call) and i.helper == 1, 14),
     ],
     ids=["division", "branch", "look-up"],
 )
 def test_programs_shrink(what: Callable[[Any], bool], most: int) -> None:
-    program = find(programs("xdp", size=3), _has(what), settings=SEARCH)
+    program = find_small(programs("xdp", size=3), _has(what), most)
     assert program.instruction_count <= most, program
 
 
@@ -168,12 +180,12 @@ def test_a_planted_fault_shrinks() -> None:
     from prevail_py.research.fuzz import Effort, problems
 
     with planting("CVE-2017-17853"):
-        found = find(
+        found = find_small(
             programs("kprobe", size=3, maps=False),
             lambda program: bool(problems(program, "soundness", Effort(inputs=1))),
-            settings=SEARCH,
+            12,
         )
-    assert found.instruction_count <= 40  # a search that met others first ends in another small one
+    assert found.instruction_count <= 12
     assert any(isinstance(i, Alu) and i.op is AluOp.RSH for i in found.code)
 
 
