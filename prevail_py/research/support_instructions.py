@@ -84,9 +84,7 @@ def instruction_rows() -> list[tuple[str, ...]]:
         why = verdict.reason or (verdict.failures[0].message if verdict.failures else "")
         says = "" if verdict.is_safe else f"{verdict.kind}: {why}"
         engines = [_engine(name, program) for name in _ENGINES]
-        rows.append(
-            (f"`{kind.__name__}`", f"`{disassemble(instruction, pc)}`", says, _checker(program, verdict), *engines)
-        )
+        rows.append((f"`{kind.__name__}`", f"`{disassemble(instruction, pc)}`", says, _checker(verdict), *engines))
     return rows
 
 
@@ -100,18 +98,15 @@ def _program(kind: type) -> Program:
     return Program("example", "socket", "socket_filter", tuple(code))
 
 
-def _checker(program: Program, verdict: Verdict) -> str:
-    from prevail_py.checker.certificate import read
-    from prevail_py.checker.check import check
-    from prevail_py.verifier.certificate import document
+def _checker(verdict: Verdict) -> str:
+    from prevail_py.research.certified import judged
 
     if not verdict.is_safe:
         return "-"
     try:
-        (certificate,) = read(document([verdict.certificate()]))
+        answer = judged(verdict)
     except ValueError as error:
         return str(error)
-    answer = check(program, certificate)
     return "" if answer.kind == "accepted" else f"{answer.kind}: {answer.reason}"
 
 

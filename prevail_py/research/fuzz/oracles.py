@@ -326,7 +326,7 @@ def _certificate(program: Program, verdict: Verdict, effort: Effort, answers: Co
     """
     if not verdict.is_safe:
         return
-    answer = _checked(program, verdict, answers)
+    answer = _checked(verdict, answers)
     if answer is None or answer.kind != "refused":
         return
     if answer.reason.endswith("not shown within the resources"):
@@ -342,7 +342,7 @@ def _certificate(program: Program, verdict: Verdict, effort: Effort, answers: Co
 def refused(program: Program, effort: Effort) -> bool:
     """Whether the checker refuses the certificate of a SAFE program, whatever runs say: quick, for the minimiser."""
     verdict = verify(program, smt=effort.smt)
-    answer = _checked(program, verdict, Counter()) if verdict.is_safe else None
+    answer = _checked(verdict, Counter()) if verdict.is_safe else None
     return answer is not None and answer.kind == "refused"
 
 
@@ -355,18 +355,17 @@ def _examined_more(program: Program, verdict: Verdict, effort: Effort) -> Report
     return examine(program, verdict, _MORE_RUNS, effort.seed, steer, _STEERED)
 
 
-def _checked(program: Program, verdict: Verdict, answers: Counter[str]) -> Answer | None:
-    from prevail_py.checker.certificate import read
-    from prevail_py.checker.check import check
-    from prevail_py.verifier.certificate import document
+def _checked(verdict: Verdict, answers: Counter[str]) -> Answer | None:
+    from prevail_py.checker.certificate import CertificateError
+    from prevail_py.research.certified import judged
 
     try:
-        written = document([verdict.certificate()])
+        answer = judged(verdict)
+    except CertificateError:
+        raise  # one that cannot be read is a fault
     except ValueError as error:
         answers[f"certificate: none: {str(error).split(': ')[-1][:60]}"] += 1
         return None
-    (certificate,) = read(written)
-    answer = check(program, certificate)
     answers[f"certificate: {answer.kind}"] += 1
     return answer
 

@@ -110,18 +110,16 @@ def certify(exhibit: Exhibit) -> None:
 
 def _refusal(program: Program) -> str | None:
     """Why the certificate of a program is refused, empty if it is not; None for a program that is not SAFE."""
-    from prevail_py.checker.certificate import CertificateError, read
-    from prevail_py.checker.check import check
-    from prevail_py.verifier.certificate import document
+    from prevail_py.checker.certificate import CertificateError
+    from prevail_py.research.certified import judged
 
     verdict = _believed(program)
     if verdict is None:
         return None
     try:
-        (certificate,) = read(document([verdict.certificate()]))
+        answer = judged(verdict)
     except CertificateError as error:
         return str(error)
-    answer = check(program, certificate)
     return "" if answer.kind == "accepted" else f"slot {answer.slot}: {answer.reason}"
 
 

@@ -88,8 +88,9 @@ def forget() -> None:
         if module_name.startswith(f"{_PACKAGE}."):
             for value in list(vars(module).values()):
                 parameters = getattr(value, "cache_parameters", None)
-                ours = parameters is not None and (value.__module__ or "").startswith(f"{_PACKAGE}.")
-                if ours and parameters()["maxsize"] is not None:
+                if parameters is None or not (value.__module__ or "").startswith(f"{_PACKAGE}."):
+                    continue
+                if parameters()["maxsize"] is not None:
                     value.cache_clear()
     for name, cache in _COMPILED:
         if name in sys.modules:
