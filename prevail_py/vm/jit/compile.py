@@ -23,7 +23,7 @@ from prevail_py.platforms import Platform
 from prevail_py.vm.jit.lower import ENTRY, lower
 from prevail_py.vm.machine import Code
 
-__all__ = ["SHORT", "Native", "Tier", "compile_code", "optimise"]
+__all__ = ["SHORT", "Native", "Tier", "compile_code", "executable", "optimise"]
 
 Tier: TypeAlias = Literal[0, 2]
 
@@ -59,30 +59,39 @@ def _machine(tier: Tier) -> Any:
     )
 
 
-def optimise(text: str, tier: Tier, passes: tuple[str, ...] | None = None) -> tuple[Any, Any]:
-    """The verified and optimised module of this IR, and the target machine for it.
+def _run_passes(module: Any, tier: Tier, passes: tuple[str, ...] | None) -> None:
+    builder = binding.create_pass_builder(_machine(tier), binding.create_pipeline_tuning_options(speed_level=tier))
+    if passes is None:
+        manager = builder.getModulePassManager()
+    else:
+        manager = binding.create_new_module_pass_manager()
+        for name in passes:
+            getattr(manager, f"add_{name}_pass")()
+    manager.run(module, builder)
+    # What llvmlite 0.50 has for this is hidden by a method of another base that does nothing: 200 KB a pipeline.
+    binding.newpassmanagers.NewPassManager._dispose(manager)
+    manager.detach()
+
+
+def optimise(text: str, tier: Tier, passes: tuple[str, ...] | None = None) -> Any:
+    """The verified and optimised module of this IR.
 
     ``passes`` are those of tier 2, None for LLVM's pipeline.  Raises RuntimeError for bad IR.
     """
-    machine = _machine(tier)
     module = binding.parse_assembly(text)
     module.verify()
     if tier:
-        options = binding.create_pipeline_tuning_options(speed_level=tier)
-        builder = binding.create_pass_builder(machine, options)
-        if passes is None:
-            builder.getModulePassManager().run(module, builder)
-        else:
-            manager = binding.create_new_module_pass_manager()
-            for name in passes:
-                getattr(manager, f"add_{name}_pass")()
-            manager.run(module, builder)
-    return module, machine
+        _run_passes(module, tier, passes)
+    return module
+
+
+def executable(text: str, tier: Tier, passes: tuple[str, ...] | None = None) -> Any:
+    """The optimised module of this IR as native code of this machine, which lives as long as what is returned."""
+    engine = binding.create_mcjit_compiler(optimise(text, tier, passes), _machine(tier))
+    engine.finalize_object()
+    return engine
 
 
 def compile_code(code: Code, platform: Platform, tier: Tier, *, native: bool) -> Native:
     """Compile a program for this machine."""
-    module, machine = optimise(str(lower(code, platform, promoted=tier > 0, native=native)), tier, SHORT)
-    engine = binding.create_mcjit_compiler(module, machine)
-    engine.finalize_object()
-    return Native(engine)
+    return Native(executable(str(lower(code, platform, promoted=tier > 0, native=native)), tier, SHORT))

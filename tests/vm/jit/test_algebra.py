@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator, Sequence
 from ctypes import CFUNCTYPE, c_uint64
 
 import pytest
-from llvmlite import binding, ir
+from llvmlite import ir
 
 from prevail_py.vm.jit.algebra import LlvmAlgebra
-from prevail_py.vm.jit.compile import Tier, optimise
+from prevail_py.vm.jit.compile import Tier, executable
 from prevail_py.words import INT, Comparison, OpKind, WordOp, compare, evaluate
 
 I64 = ir.IntType(64)
@@ -48,9 +48,7 @@ def compiled(
         is_bit = result.type == ir.IntType(1)  # type: ignore[attr-defined]
         builder.ret(builder.zext(result, I64) if is_bit or bits < 64 else result)
         kinds.append(is_bit)
-    optimised, machine = optimise(str(module), tier)
-    engine = binding.create_mcjit_compiler(optimised, machine)
-    engine.finalize_object()
+    engine = executable(str(module), tier)
     for number in range(len(bodies)):
         call = CFUNCTYPE(c_uint64, c_uint64, c_uint64)(engine.get_function_address(f"f{number}"))
         call.engine = engine  # type: ignore[attr-defined]

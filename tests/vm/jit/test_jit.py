@@ -5,14 +5,17 @@ Traps, fuel, calls, tail calls, examples and families: ``tests/vm/source/test_en
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import os
+import platform
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from llvmlite.binding import newpassmanagers
 
 from prevail_py import words
 from prevail_py.isa.decode import decode
@@ -51,6 +54,12 @@ def _fresh() -> Iterator[None]:
     jit._compiled.clear()
     yield
     jit._compiled.clear()
+
+
+def resident() -> int:
+    """Bytes of memory that this process needs now."""
+    ctypes.CDLL(None).malloc_trim(0)
+    return int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def from_memory(case: Case) -> tuple[tuple[Instruction | None, ...], bytes]:
@@ -165,6 +174,22 @@ def test_code_that_leaves_memory_to_the_reference() -> None:
             optimise(text, 0)  # LLVM's verifier
         assert "align 1" in texts[0]
         assert "align 1" not in texts[1]
+
+
+def _grown() -> int:
+    """Bytes by which this process grows as LLVM's pipeline runs a hundred times."""
+    before = resident()
+    for _ in range(100):
+        optimise("define i64 @f(i64 %x) {\n ret i64 %x\n}", 2)
+    return resident() - before
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="asks glibc how much memory is in use")
+def test_pipelines_are_freed(monkeypatch: pytest.MonkeyPatch) -> None:
+    _grown()
+    assert _grown() < 1 << 20
+    monkeypatch.setattr(newpassmanagers.NewPassManager, "_dispose", lambda self: None)
+    assert _grown() > 2 << 20
 
 
 def test_ir_is_verified() -> None:

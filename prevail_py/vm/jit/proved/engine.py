@@ -7,7 +7,7 @@ from array import array
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from threading import Lock
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 from weakref import finalize
 
 from prevail_py.objects.program import Program
@@ -61,13 +61,9 @@ _compiled: dict[tuple[object, ...], _Native] = {}  # by the identity of the prog
 
 
 def _compile(planned: Plan, maps: tuple[Map, ...], variant: Variant, tier: Tier, batch: bool) -> _Native:
-    from llvmlite import binding
+    from prevail_py.vm.jit.compile import executable
 
-    from prevail_py.vm.jit.compile import optimise
-
-    module, machine = optimise(module_text(planned, maps, variant, batch=batch), tier)
-    engine: Any = binding.create_mcjit_compiler(module, machine)
-    engine.finalize_object()
+    engine = executable(module_text(planned, maps, variant, batch=batch), tier)
     if batch:
         return _Native(None, _Batch(engine.get_function_address(BATCH)), engine)
     return _Native(_Run(engine.get_function_address(RUN)), None, engine)
