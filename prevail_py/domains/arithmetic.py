@@ -297,26 +297,29 @@ def _xor(alo: int, ahi: int, blo: int, bhi: int, half: int) -> Bounds:
 
 def lsh(a: Bounds, s0: int, s1: int, half: int) -> Bounds:
     """``a << s``; the best bounds for a constant amount, or where nothing is shifted out."""
-    size = half + half
-    umin, umax, smin, _ = a
+    umin, umax, smin, smax = a
     if umin == smin and umax << s1 < half:
         lo, hi = umin << s0, umax << s1
         return (lo, hi, lo, hi)
-    ones = (1 << s0) - 1
-    result = empty(half)
+    # All results are multiples of 2**s0: what by, is a word of s0 bits less.
+    umin, umax, smin, smax = _low_bits(a, s1 - s0, half, half >> s0)
+    return (umin << s0, umax << s0, smin << s0, smax << s0)
+
+
+def _low_bits(a: Bounds, more: int, half: int, to_half: int) -> Bounds:
+    """Bounds of the low bits (of the size that ``to_half`` stands for) of ``x << s``, ``0 <= s <= more``."""
+    result = empty(to_half)
     for lo, hi in pieces(a, half):
-        if s0 == s1:
-            one = wrap(lo << s0, hi << s0, half)
+        if more == 0:
+            one = wrap(lo, hi, to_half)
         elif lo >= half:
-            lo, hi = (lo - size) << s1, (hi - size) << s0
-            one = wrap(lo, hi, half) if lo >= -half else top(half)
+            lo, hi = (lo - half - half) << more, hi - half - half
+            one = wrap(lo, hi, to_half) if lo >= -to_half else top(to_half)
         else:
-            lo, hi = lo << s0, hi << s1
-            one = wrap(lo, hi, half) if hi < size else top(half)
+            hi <<= more
+            one = wrap(lo, hi, to_half) if hi < to_half + to_half else top(to_half)
         result = join(result, one)
-    # All results are multiples of 2**s0; ends of pieces that wrap left at an extreme are moved to one.
-    umin, umax, smin, smax = result
-    return (umin, umax & ~ones, smin, smax & ~ones)
+    return result
 
 
 def rsh(a: Bounds, s0: int, s1: int, half: int) -> Bounds:

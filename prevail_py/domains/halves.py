@@ -550,20 +550,36 @@ def _disjoint(a: Bounds, b: Bounds, half: int) -> Bounds:
 
 def _overlapping(a: Bounds, b: Bounds, half: int) -> Bounds:
     """The words of ``a`` that may have a one in common with a word of ``b``."""
-    value, mask = bounds.common_bits(b)
-    possible = value | mask
+    possible = _possible_bits(b)
     if possible == 0:
         return bounds.empty(half)
-    least = possible & -possible
     parts = []
     for lo, hi in bounds.pieces(a, half):
         if lo & possible == 0:
-            lo = (lo | least) & -least
+            lo = _next_with(lo, possible)
         if hi & possible == 0:
-            # Borrow from the lowest one of hi above the least possible bit; all below it becomes ones.
-            higher = hi & ~(least + least - 1)
-            borrow = higher & -higher
-            hi = (hi & ~(borrow + borrow - 1)) | (borrow - 1) if borrow else -1
+            hi = _previous_with(hi, possible)
         if lo <= hi:
             parts.append((lo, hi))
     return _hull(parts, half)
+
+
+def _possible_bits(a: Bounds) -> int:
+    """The bits that are ones in some word of ``a``, by what its words have in common."""
+    value, mask = bounds.common_bits(a)
+    return value | mask
+
+
+def _next_with(x: int, possible: int) -> int:
+    """The least word above ``x`` that has a one in common with ``possible``, which is not 0; ``x`` has none."""
+    least = possible & -possible
+    return (x | least) & -least
+
+
+def _previous_with(x: int, possible: int) -> int:
+    """The greatest such word below ``x``; negative if there is none."""
+    least = possible & -possible
+    # Borrow from the lowest one of x above the least possible bit; all below it becomes ones.
+    higher = x & ~(least + least - 1)
+    borrow = higher & -higher
+    return (x & ~(borrow + borrow - 1)) | (borrow - 1) if borrow else -1

@@ -10,11 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from typing import Any, Final
 
 from prevail_py.domains import arithmetic, bounds, halves
-from prevail_py.domains.bounds import Bounds
 from prevail_py.domains.halves import Size, size_of
 from prevail_py.verifier.proofs.obligations import Obligation, by_known_amounts
 from prevail_py.verifier.proofs.promises import Promise, both, either, implies, lemma
@@ -26,14 +25,11 @@ from prevail_py.verifier.proofs.sets import (
     inside,
     inside_pair,
     low_of,
+    not_empty,
 )
-from prevail_py.words import Comparison, OpKind
+from prevail_py.words import WORD_BITS, OpKind
 
-__all__ = ["bounds_promises", "known_shifts", "pair_promises"]
-
-
-def _not_empty(a: Bounds, half: int) -> Any:
-    return both(canonical(a, half), a[0] <= a[1])
+__all__ = ["basics", "bounds_promises", "known_shifts", "pair_promises"]
 
 
 def _at(half: int) -> Callable[[tuple[Any, ...]], bool]:
@@ -209,6 +205,26 @@ def _wrap(half: int, last: int) -> Promise:
     )
 
 
+def _wrap_integers(half: int) -> Promise:
+    """Of any integers that operations on words compute: each is within by its remainder."""
+    most = 1 << 4 * WORD_BITS
+    return Promise(
+        "wrap of integers",
+        bounds.wrap,
+        half.bit_length(),
+        most,
+        lambda draw: (draw("lo", -most, most), draw("hi", -most, most), half),
+        lambda draw, args: arbitrary_bounds(draw, half),
+        lambda args: args[0] <= args[1],
+        lambda args, result: both(canonical(result, half), result[0] <= result[1]),
+        lambda args, result, number: implies(
+            both(args[0] <= number, number <= args[1]), inside(result, low_of(number, half), half)
+        ),
+        _at(half),
+        about_integers=True,
+    )
+
+
 def _end(name: str, function: Any, half: int, last: int, up: bool) -> Promise:
     """``_up`` and ``_down``: the nearest word with a low part within bounds."""
     size = half + half
@@ -227,7 +243,7 @@ def _end(name: str, function: Any, half: int, last: int, up: bool) -> Promise:
         last,
         lambda draw: (draw("x", 0, last), arbitrary_bounds(draw, half), half),
         lambda draw, args: draw("y", 0, last + size) if up else draw("y", -size, last),
-        lambda args: both(args[0] >= 0, args[0] <= last, _not_empty(args[1], half)),
+        lambda args: both(args[0] >= 0, args[0] <= last, not_empty(args[1], half)),
         lambda args, result: (args[0] <= result) if up else (result <= args[0]),
         holds,
         _at(half),
@@ -336,7 +352,7 @@ def _operation(kind: OpKind, half: int) -> Promise:
         half + half - 1,
         lambda draw: (arbitrary_bounds(draw, half, "0."), arbitrary_bounds(draw, half, "1."), half),
         lambda draw, args: arbitrary_bounds(draw, half),
-        lambda args: both(_not_empty(args[0], half), _not_empty(args[1], half)),
+        lambda args: both(not_empty(args[0], half), not_empty(args[1], half)),
         lambda args, result: both(canonical(result, half), result[0] <= result[1]),
         matches=_at(half),
         kinds=(kind,),
@@ -399,10 +415,11 @@ def _shift(kind: OpKind, half: int, known: bool) -> Promise:
         half + half - 1,
         lambda draw: (arbitrary_bounds(draw, half), draw("s0", 0, bits - 1), draw("s1", 0, bits - 1), half),
         lambda draw, args: arbitrary_bounds(draw, half),
-        lambda args: both(_not_empty(args[0], half), args[1] >= 0, args[1] <= args[2], args[2] < bits),
+        lambda args: both(not_empty(args[0], half), args[1] >= 0, args[1] <= args[2], args[2] < bits),
         lambda args, result: both(canonical(result, half), result[0] <= result[1]),
         matches=lambda args: args[3] == half and known == _is_known(args[1], args[2]),
         by_parts=known,
+        rests_on=tuple(_low_bits(half, half >> amount) for amount in range(bits)) if kind is OpKind.LSH else (),
         kinds=(kind,),
         relates=lambda args, result, fact: implies(
             both(inside(args[0], fact.first, half), args[1] <= fact.second, fact.second <= args[2]),
@@ -411,15 +428,37 @@ def _shift(kind: OpKind, half: int, known: bool) -> Promise:
     )
 
 
+def _low_bits(half: int, to_half: int) -> Promise:
+    """Of words that are not shifted."""
+    return Promise(
+        "low bits",
+        arithmetic._low_bits,
+        half.bit_length(),
+        half + half - 1,
+        lambda draw: (arbitrary_bounds(draw, half), 0, half, to_half),
+        lambda draw, args: arbitrary_bounds(draw, to_half),
+        lambda args: not_empty(args[0], half),
+        lambda args, result: both(canonical(result, to_half), result[0] <= result[1]),
+        lambda args, result, word: implies(inside(args[0], word, half), inside(result, low_of(word, to_half), to_half)),
+        lambda args: args[1:] == (0, half, to_half),
+        (),
+        (_wrap_integers(to_half),),
+    )
+
+
 def _is_known(s0: Any, s1: Any) -> bool:
     return isinstance(s0, int) and isinstance(s1, int) and s0 == s1
 
 
 def known_shifts(width: int) -> Iterator[Obligation]:
-    """The promises about shifts by one known amount, for each."""
+    """The promises about shifts by one known amount, for each, and what these rest on."""
+    half = 1 << (width - 1)
     for kind in halves._SHIFT:
-        shift = replace(lemma(_shift(OpKind(kind), 1 << (width - 1), True)), operation=kind)
+        shift = replace(lemma(_shift(OpKind(kind), half, True)), operation=kind)
         yield by_known_amounts(shift, "of.s0", "of.s1")
+    for name, promise in (("wrap of integers", _wrap_integers), ("low bits", partial(_low_bits, half))):
+        parts = [lemma(promise(half >> amount)) for amount in range(width)]
+        yield replace(parts[0], operation=name, parts=tuple(parts))
 
 
 def _amounts(half: int) -> Promise:
@@ -432,48 +471,13 @@ def _amounts(half: int) -> Promise:
         half + half - 1,
         lambda draw: (arbitrary_bounds(draw, half), half, bits),
         lambda draw, args: (draw("s0", 0, bits - 1), draw("s1", 0, bits - 1)),
-        lambda args: _not_empty(args[0], half),
+        lambda args: not_empty(args[0], half),
         lambda args, result: both(result[0] >= 0, result[0] <= result[1], result[1] < bits),
         matches=lambda args: args[1:] == (half, bits),
         holds=lambda args, result, word: implies(
             inside(args[0], word, half), both(result[0] <= word & (bits - 1), word & (bits - 1) <= result[1])
         ),
     )
-
-
-def _bitwise(name: str, function: Any, kind: Comparison, half: int) -> Promise:
-    """The words of the first bounds for which a bitwise comparison may hold with one of the second."""
-
-    def relates(args: tuple[Any, ...], result: Any, fact: Any) -> Any:
-        known = both(inside(args[0], fact.first, half), inside(args[1], fact.second, half), fact.result)
-        mirrored = both(inside(args[0], fact.second, half), inside(args[1], fact.first, half), fact.result)
-        return both(
-            implies(known, inside(result, fact.first, half)), implies(mirrored, inside(result, fact.second, half))
-        )
-
-    return Promise(
-        name,
-        function,
-        half.bit_length(),
-        half + half - 1,
-        lambda draw: (arbitrary_bounds(draw, half, "0."), arbitrary_bounds(draw, half, "1."), half),
-        lambda draw, args: arbitrary_bounds(draw, half),
-        lambda args: both(_not_empty(args[0], half), _not_empty(args[1], half)),
-        lambda args, result: canonical(result, half),
-        lambda args, result, word: implies(inside(result, word, half), inside(args[0], word, half)),
-        _at(half),
-        (0,),
-        kinds=(kind,),
-        relates=relates,
-    )
-
-
-def _overlapping(half: int) -> Promise:
-    return _bitwise("words with a common one", halves._overlapping, Comparison.SET, half)
-
-
-def _disjoint(half: int) -> Promise:
-    return _bitwise("words without a common one", halves._disjoint, Comparison.NOT_SET, half)
 
 
 def _byte_swap(bits: int) -> Promise:
@@ -516,6 +520,5 @@ def pair_promises(width: int, low: int) -> tuple[Promise, ...]:
     wraps = [_wrap(to, size.last) for to in narrow if to != size.low_half]
     ends = [_end(name, function, to, size.last, up) for to in narrow if to != size.low_half
             for name, function, up in (("up", halves._up, True), ("down", halves._down, False))]  # fmt: skip
-    bits = [each for half in (size.half, size.low_half) for each in (_overlapping(half), _disjoint(half))]
     swaps = [_byte_swap(bits) for bits in (8, 16, 32, 64) if bits <= width]
-    return (*swaps, *own, *wraps, *ends, *views, *bits, reduce)
+    return (*swaps, *own, *wraps, *ends, *views, reduce)

@@ -7,33 +7,53 @@ of two unknowns, other masks and shifts by unknown amounts have no linear term: 
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeAlias
 
 import z3
 
 from prevail_py.verifier.proofs.integers import Bool, Int, UnsupportedError, Value, condition
 
-__all__ = ["Linear", "LinearInt"]
+__all__ = ["Beyond", "Linear", "LinearInt", "beyond", "set_beyond"]
 
 _FEW = 4
+
+Beyond: TypeAlias = Callable[[str, "LinearInt", "LinearInt"], Value]
+"""Makes something that stands for an operation that is not linear."""
+
+_beyond: Beyond | None = None
+
+
+def beyond() -> Beyond | None:
+    """What does so at the moment."""
+    return _beyond
+
+
+def set_beyond(operation: Beyond | None) -> None:
+    """Have this do so."""
+    global _beyond
+    _beyond = operation
 
 
 class LinearInt(Int):
     """The integer that the term stands for.
 
     ``parts`` is None, or ``(k, high, low)`` with ``high * 2**k + low`` the integer and ``low`` in ``0..2**k-1``.
+    ``shifted`` is None, or ``(base, k)`` with ``base * 2**k`` the integer.
     """
 
-    __slots__ = ("parts",)
+    __slots__ = ("parts", "shifted")
 
     term: z3.ArithRef
     parts: tuple[int, Value, Value] | None
+    shifted: tuple[LinearInt, int] | None
 
     def __init__(self, term: z3.ArithRef, lo: int, hi: int, parts: tuple[int, Value, Value] | None = None) -> None:
         self.term = term
         self.lo = lo
         self.hi = hi
         self.parts = parts
+        self.shifted = None
 
     def lift(self, value: Value) -> LinearInt:
         return _lift(value)
@@ -65,7 +85,10 @@ class LinearInt(Int):
         if self.lo != self.hi and o.lo != o.hi:
             raise UnsupportedError("a product of two unknowns is not linear")
         corners = [a * b for a in (self.lo, self.hi) for b in (o.lo, o.hi)]
-        return LinearInt(self.term * o.term, min(corners), max(corners))
+        result = LinearInt(self.term * o.term, min(corners), max(corners))
+        if o.lo == o.hi and o.lo > 1 and o.lo & (o.lo - 1) == 0:
+            result.shifted = self, o.lo.bit_length() - 1
+        return result
 
     def __lt__(self, other: Value) -> bool | Bool:
         o = _lift(other)
@@ -105,6 +128,8 @@ class LinearInt(Int):
         first, last = self.lo // divisor, self.hi // divisor
         if first == last:
             return first
+        if self.shifted is not None and divisor & ((1 << self.shifted[1]) - 1) == 0:
+            return self.shifted[0]._quotient(divisor >> self.shifted[1])
         if self.parts is not None and divisor & (divisor - 1) == 0 and divisor >> self.parts[0]:
             return self.parts[1] // (divisor >> self.parts[0])
         if last - first >= _FEW:
@@ -118,6 +143,9 @@ class LinearInt(Int):
         """``self % 2**k``."""
         if self.lo >= 0 and self.hi >> k == 0:
             return self
+        if self.shifted is not None:
+            base, at = self.shifted
+            return base._remainder(k - at) << at if k > at else 0
         if self.parts is None or k < self.parts[0]:
             low = self if self.parts is None else self.parts[2]
             if low is not self:
@@ -131,20 +159,20 @@ class LinearInt(Int):
         o = _lift(other)
         if o.lo != o.hi:
             if self.lo != self.hi:
-                raise UnsupportedError("bits of two unknowns are not linear")
+                return _unknown("and", self, o, "bits of two unknowns are not linear")
             return o & self.lo
         mask = o.lo
         if mask < 0:  # clears low bits, if it is -2**k
             return self - (self & ~mask)
         if mask & (mask + 1):
-            raise UnsupportedError(f"the bits {mask:#x} of an unknown are not linear")
+            return _unknown("and", self, o, f"the bits {mask:#x} of an unknown are not linear")
         return self._remainder(mask.bit_length())
 
     def __or__(self, other: Value) -> Value:
-        raise UnsupportedError("a bitwise or is not linear")
+        return _unknown("or", self, _lift(other), "a bitwise or is not linear")
 
     def __xor__(self, other: Value) -> Value:
-        raise UnsupportedError("a bitwise exclusive or is not linear")
+        return _unknown("xor", self, _lift(other), "a bitwise exclusive or is not linear")
 
     def __lshift__(self, other: Value) -> Value:
         return self * (1 << _constant(other))
@@ -194,6 +222,13 @@ def _before(a: LinearInt, b: LinearInt, strict: bool) -> bool | Bool:
     (_, high, low), (_, high_, low_) = both
     less = condition(low < low_ if strict else low <= low_)
     return Bool(z3.Or(condition(high < high_), z3.And(condition(high == high_), less)))
+
+
+def _unknown(operation: str, a: LinearInt, b: LinearInt, why: str) -> Value:
+    """What stands for an operation that is not linear, if anything does."""
+    if _beyond is None:
+        raise UnsupportedError(why)
+    return _beyond(operation, a, b)
 
 
 def _constant(amount: Value) -> int:

@@ -53,6 +53,10 @@ class Setting(Protocol):
         """A :class:`~prevail_py.verifier.proofs.relations.Fact`: what ``kind`` of ``x`` and an unknown word is."""
         ...
 
+    def speak_of(self, *integers: Any) -> None:
+        """Have promises that are about integers speak of these."""
+        ...
+
     def read(self, word: Any, width: int, signed: bool) -> Any:
         """The low ``width`` bits of a word as an integer."""
         ...

@@ -194,6 +194,9 @@ class Progressions:
         """Congruences rest on no facts."""
         raise NotImplementedError
 
+    def speak_of(self, *integers: Any) -> None:
+        """Nothing here rests on promises about integers."""
+
     def read(self, word: Any, width: int, signed: bool) -> Any:
         low = self.low_bits_of(word, width)
         return to_signed(low, width) if signed else low

@@ -39,7 +39,9 @@ class Promise:
     among ``kinds`` at ``bits`` bits (:mod:`prevail_py.verifier.proofs.relations`) ``relates(args, result, fact)``.
     ``same`` are the arguments that the function may return as the very objects that they are, which the code above asks
     for (``is``).  ``matches(args)`` tells calls that the promise is about from others of the same function.
-    ``rests_on`` are promises that its own proof uses.
+    ``rests_on`` are promises that its own proof uses.  They are asked about words, and about what ``integers(args,
+    seen)`` makes of the word, and of each fact: such as a product before it is taken modulo the size of a word, of
+    which only promises speak that are ``about_integers``; others speak of its low bits.
     """
 
     name: str
@@ -57,6 +59,8 @@ class Promise:
     kinds: tuple[Any, ...] = ()
     halves: int = 0  # where it is asked about low halves as well, their last word
     relates: Callable[[tuple[Any, ...], Any, Any], Any] = lambda args, result, fact: True
+    integers: Callable[[tuple[Any, ...], Any], tuple[Any, ...]] = lambda args, seen: ()
+    about_integers: bool = False
     by_parts: bool = False  # whether it is proved for one argument after the other, not as a whole
     split: Callable[[tuple[Any, ...]], tuple[Any, ...]] | None = None  # see :class:`.obligations.Obligation`
     splits: int = 1
@@ -109,16 +113,21 @@ def lemma(promise: Promise) -> Obligation:
     def arguments(s: Setting) -> tuple[Any, ...]:
         return promise.arguments(lambda name, lo, hi: s.number(f"of.{name}", lo, hi))
 
+    def unknown(s: Setting) -> Any:
+        return s.number("x", -promise.last if promise.about_integers else 0, promise.last)
+
     def suppose(s: Setting) -> Any:
-        x = s.number("x", 0, promise.last)
-        for kind in promise.kinds if promise.rests_on else ():
-            s.fact(kind, promise.bits, x)  # what it rests on speaks of it
-        return promise.supposes(arguments(s))
+        x = unknown(s)
+        args = arguments(s)
+        if promise.rests_on:  # what it rests on speaks of them
+            for seen in (x, *(s.fact(kind, promise.bits, x) for kind in promise.kinds)):
+                s.speak_of(*promise.integers(args, seen))
+        return promise.supposes(args)
 
     def claims(s: Setting) -> list[Claim]:
         args = arguments(s)
         result = current_version(promise.function)(*args)
-        x = s.number("x", 0, promise.last)
+        x = unknown(s)
         found = [
             Claim("the result is not as promised", promise.keeps(args, result)),
             Claim("the promise is broken for x", promise.holds(args, result, x)),
@@ -139,15 +148,19 @@ def lemma(promise: Promise) -> Obligation:
 
 
 def contracts(
-    promises: Iterable[Promise], explorer: Explorer, words: Callable[[], list[Any]], facts: Callable[[], list[Any]]
+    promises: Iterable[Promise],
+    explorer: Explorer,
+    words: Callable[[], list[Any]],
+    facts: Callable[[], list[Any]],
+    integers: Callable[[], list[Any]],
 ) -> dict[Any, Any]:
-    """In place of each function any result of which the promise holds, for these words and facts."""
+    """In place of each function any result of which the promise holds, for these words, facts and integers."""
     by_function: dict[int, list[Promise]] = {}
     for promise in promises:
         known = by_function.setdefault(id(promise.function), [])
         if promise not in known:
             known.append(promise)
-    made = {each[0].function: _Contract(each, explorer, words, facts) for each in by_function.values()}
+    made = {each[0].function: _Contract(each, explorer, words, facts, integers) for each in by_function.values()}
     return {function: merging_contract(one) for function, one in made.items()}
 
 
@@ -178,6 +191,7 @@ class _Contract:
     explorer: Explorer
     words: Callable[[], list[Any]]
     facts: Callable[[], list[Any]]
+    integers: Callable[[], list[Any]]
     made: int = 0
 
     def __call__(self, args: tuple[Any, ...]) -> Any:
@@ -213,7 +227,10 @@ class _Contract:
 
     def _seen(self, promise: Promise) -> Iterator[Any]:
         """The words that the promise speaks of: the low bits of the obligation's, and of their low halves."""
-        for word in self.words():
+        if promise.about_integers:
+            yield from (*self.words(), *self.integers())
+            return
+        for word in (*self.words(), *self.integers()):
             yield word & promise.last
             if promise.halves:
                 yield word & promise.halves

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
@@ -24,6 +25,7 @@ import z3
 from prevail_py.domains.congruence import Congruence
 from prevail_py.domains.interval import Interval
 from prevail_py.domains.tnum import Tnum
+from prevail_py.verifier.proofs.beyond import beyond
 from prevail_py.verifier.proofs.exploring import Explorer, PathLimitError
 from prevail_py.verifier.proofs.integers import Encoding, UnsupportedError, condition
 from prevail_py.verifier.proofs.lemmas import bounds_promises, known_shifts, pair_promises
@@ -36,6 +38,7 @@ from prevail_py.verifier.proofs.promises import Functions, Promise, contracts, l
 from prevail_py.verifier.proofs.readings import Concrete, Symbolic
 from prevail_py.verifier.proofs.relations import fact_obligations
 from prevail_py.verifier.proofs.replacing import hooked, prepared, replaced
+from prevail_py.verifier.proofs.search_lemmas import search_promises
 from prevail_py.verifier.proofs.vectors import Vectors
 from prevail_py.verifier.proofs.zone_rules import ZoneRules, zone_obligations
 
@@ -154,6 +157,7 @@ def cells(name: str, width: int = 64, only: Iterable[str] | None = None) -> list
             part = Functions.at(bits, bits // 2)
             found += [Cell("bounds", part, lemma(promise)) for promise in bounds_promises(bits) if not promise.by_parts]
             found += [Cell("bounds", part, each) for each in known_shifts(bits)]
+            found += [Cell("bounds", part, lemma(promise)) for promise in search_promises(bits)]
             found += [Cell("facts", part, obligation) for obligation in fact_obligations(bits)]
         pair = Functions.at(width, width // 2)
         found += [Cell("halves", pair, lemma(promise)) for promise in pair_promises(width, width // 2)]
@@ -248,15 +252,19 @@ def _ways(domain: Any, obligation: Obligation) -> Iterator[_Way]:
         if domain.WIDTH > _SMALL:
             return
     if issubclass(domain, Interval):
+        widths = (domain.WIDTH, domain.LOW)
         promises = (
-            *bounds_promises(domain.WIDTH), *bounds_promises(domain.LOW), *pair_promises(domain.WIDTH, domain.LOW)
-        )  # fmt: skip
+            *(promise for width in widths for promise in (*bounds_promises(width), *search_promises(width))),
+            *pair_promises(*widths),
+        )
     if promises:
         yield _Way(Linear(domain.LOW), promises)
+        if issubclass(domain, Functions):
+            yield _Way(Vectors(), promises)
         if domain.WIDTH > _SMALL:
             return
     by_bits = domain is not ZoneRules
-    if by_bits and obligation.fixed:  # shifts by known amounts only move bits
+    if by_bits and obligation.fixed and not issubclass(domain, Functions):  # shifts by known amounts only move bits
         yield _Way(Vectors())
     yield _Way(Linear())
     if by_bits and not obligation.fixed:
@@ -271,11 +279,11 @@ def _explored(
     solver = way.encoding.solver()
     explorer = Explorer(way.encoding, solver, rlimit=limits.feasibility, most=limits.paths)
     setting = Symbolic(domain, explorer, obligation.op, obligation.fixed, bool(way.promises))
-    patches = prepared() | contracts(way.promises, explorer, setting.words, setting.facts)
+    patches = prepared() | contracts(way.promises, explorer, setting.words, setting.facts, lambda: setting.integers)
     paths = 0
     unsure = ""
     try:
-        with hooked(), number_theory(explorer), replaced(patches):
+        with hooked(), number_theory(explorer), _beyond(explorer, way), replaced(patches):
             solver.add(condition(obligation.suppose(setting)))
             setting.prepare()
             possible = solver.check()
@@ -300,6 +308,11 @@ def _explored(
     except PathLimitError as error:
         return LIMITED, paths, str(error)
     return (LIMITED if unsure else PROVED), paths, unsure
+
+
+def _beyond(explorer: Explorer, way: _Way) -> AbstractContextManager[None]:
+    """Where models are no counterexamples, more stands for terms than there is in the encoding."""
+    return beyond(explorer.assume) if way.promises else nullcontext()
 
 
 def _by_polynomials(domain: Any, obligation: Obligation, limits: Limits, encoding: Polynomials) -> tuple[str, int, str]:

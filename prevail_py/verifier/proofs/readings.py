@@ -45,6 +45,9 @@ class Concrete:
     def compare(self, comparison: Comparison, a: int, b: int, width: int) -> bool:
         return compare(INT, comparison, a, b, width, self.width)
 
+    def speak_of(self, *integers: int) -> None:
+        pass
+
     def fact(self, kind: OpKind | Comparison, bits: int, x: int) -> Fact:
         y = self.number("y", 0, (1 << bits) - 1)
         if isinstance(kind, Comparison):
@@ -85,6 +88,7 @@ class Symbolic:
     names: dict[str, Int] = field(default_factory=dict)
     elements: dict[str, Any] = field(default_factory=dict)
     known: list[Fact] = field(default_factory=list)
+    integers: list[Any] = field(default_factory=list)  # of which contracts may speak that are not about words
 
     @property
     def width(self) -> int:
@@ -124,12 +128,16 @@ class Symbolic:
         """What is known of them together."""
         return self.known
 
+    def speak_of(self, *integers: Any) -> None:
+        """Have contracts speak of these."""
+        self.integers += integers
+
     def fact(self, kind: OpKind | Comparison, bits: int, x: Any) -> Fact:
         """That an unknown word is ``kind`` of ``x`` and an unknown ``y``, or whether it holds of them."""
         if isinstance(kind, Comparison):
             y = self.number("y", 0, (1 << bits) - 1)
             return Fact(kind, bits, x, y, self.compare(kind, x, y, bits))
-        if self.contracts and kind in BITWISE:
+        if self.contracts and kind in BITWISE and not isinstance(x, VectorInt):
             y, r = self.number("y", 0, (1 << bits) - 1), self.number("r", 0, (1 << bits) - 1)
             if not self.known:
                 self.known += [Fact(kind, bits, x, y, r), Fact(kind, bits, y, x, r)]
@@ -169,7 +177,7 @@ class Symbolic:
         return self.explorer.alone(lambda: evaluate(INT, op, args, self.width))
 
     def compare(self, comparison: Comparison, a: Any, b: Any, width: int) -> Any:
-        if self.contracts and comparison in (Comparison.SET, Comparison.NOT_SET):
+        if self.contracts and comparison in (Comparison.SET, Comparison.NOT_SET) and not isinstance(a, VectorInt):
             holds, last = Bool(z3.Bool("the comparison")), (1 << width) - 1
             self.known.append(Fact(comparison, width, a & last, b & last, holds))
             return holds

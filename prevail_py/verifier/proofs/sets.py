@@ -20,6 +20,7 @@ __all__ = [
     "inside",
     "inside_pair",
     "low_of",
+    "not_empty",
 ]
 
 
@@ -53,6 +54,11 @@ def canonical(a: Bounds, half: int) -> Any:
     negative = both(half <= umin, umin <= umax, umax < size, smin == umin - size, smax == umax - size)
     of_both_signs = both(umin >= 0, umin <= smax, smax < half, -half <= smin, smin <= umax - size, umax < size)
     return either(positive, negative, of_both_signs, empty(a, half))
+
+
+def not_empty(a: Bounds, half: int) -> Any:
+    """Whether these are canonical bounds of some words."""
+    return both(canonical(a, half), a[0] <= a[1])
 
 
 def inside(a: Bounds, word: Any, half: int) -> Any:

@@ -142,6 +142,99 @@ def test_planted_mistakes_are_refuted(
     )
 
 
+def without_the_wrap(a: Bounds, more: int, half: int, to_half: int) -> Bounds:
+    last = to_half + to_half - 1
+    return from_unsigned(a[0] & last, max(a[0] & last, a[1] & last), to_half)
+
+
+def common_bits_of_ends(a: Bounds) -> tuple[int, int]:
+    return a[0] & a[1], a[0] ^ a[1]
+
+
+def next_without_carry(x: int, value: int, mask: int, last: int) -> int:
+    return (x & mask) | value
+
+
+def previous_without_borrow(x: int, value: int, mask: int, last: int) -> int:
+    return min(x, (x & mask) | value)
+
+
+def restricted_ends(a: Bounds, value: int, mask: int, half: int) -> Bounds:
+    return bounds.sync(max(a[0], value), min(a[1], value), a[2], a[3], half)
+
+
+def next_with_the_least_bit(x: int, possible: int) -> int:
+    return x + (possible & -possible)  # the bits below stay what they were
+
+
+def previous_with_a_shorter_borrow(x: int, possible: int) -> int:
+    least = possible & -possible
+    higher = x & ~(least + least - 1)
+    return (x & ~(higher & -higher)) | least if higher else -1
+
+
+def possible_bits_of_the_greatest(a: Bounds) -> int:
+    return a[1]
+
+
+def overlapping_where_the_ends_do(a: Bounds, b: Bounds, half: int) -> Bounds:
+    return a if a[0] & b[1] or a[1] & b[1] else bounds.empty(half)
+
+
+def disjoint_from_possible_bits(a: Bounds, b: Bounds, half: int) -> Bounds:
+    return bounds.restrict_bits(a, 0, (half + half - 1) & ~b[1], half)
+
+
+BROKEN_PROMISES: list[tuple[str, Any, Callable[..., Any]]] = [
+    ("low bits", arithmetic._low_bits, without_the_wrap),
+    ("common bits", bounds.common_bits, common_bits_of_ends),
+    ("next member", bounds.next_member, next_without_carry),
+    ("previous member", bounds.previous_member, previous_without_borrow),
+    ("restrict bits", bounds.restrict_bits, restricted_ends),
+    ("next with a common one", halves._next_with, next_with_the_least_bit),
+    ("previous with a common one", halves._previous_with, previous_with_a_shorter_borrow),
+    ("possible bits", halves._possible_bits, possible_bits_of_the_greatest),
+    ("words with a common one", halves._overlapping, overlapping_where_the_ends_do),
+    ("words without a common one", halves._disjoint, disjoint_from_possible_bits),
+]
+
+
+@pytest.mark.parametrize(("promise", "function", "planted"), BROKEN_PROMISES, ids=[each[0] for each in BROKEN_PROMISES])
+def test_a_promise_that_is_broken_is_refuted(promise: str, function: Any, planted: Callable[..., Any]) -> None:
+    """By a counterexample, which was run again on ints; and what is shipped keeps it."""
+    (cell,) = [each for each in cells("interval", 8, [promise]) if each.domain.WIDTH == 8]
+    assert cell.prove().result == PROVED
+    with replaced({function: planted}):
+        assert cell.prove().result == COUNTEREXAMPLE
+
+
+@pytest.mark.parametrize(
+    "promise",
+    ["previous member", "restrict bits", "possible bits", "words with a common one", "words without a common one"],
+)
+def test_promises_at_64_bits(promise: str) -> None:
+    (cell,) = [each for each in cells("interval", 64, [promise]) if each.domain.WIDTH == 64]
+    assert cell.prove().result == PROVED
+
+
+def test_unknown_functions_stand_for_bits_only_where_models_are_no_counterexamples() -> None:
+    """Of ``x & y`` in linear arithmetic little is known: it proves what follows from that, and refutes nothing."""
+
+    def row(claim: Callable[[Any, Any], Any], rests_on: tuple[Promise, ...]) -> Row:
+        def claims(s: Any) -> list[Claim]:
+            return [Claim("no", claim(s.number("x", 0, 2**32 - 1), s.number("y", 0, 2**32 - 1)))]
+
+        return Cell(
+            "bounds", Functions.at(32, 16), Obligation("bits", 32, lambda s: s.all(), claims, rests_on=rests_on)
+        ).prove()
+
+    known = bounds_promises(32)[:1]
+    assert row(lambda x, y: (x & y) <= x, known).result == PROVED
+    assert row(lambda x, y: (x & y) == (y & x), known).result == PROVED
+    assert row(lambda x, y: (x & y) == 0, known).result == LIMITED
+    assert row(lambda x, y: (x & y) == 0, ()).result == COUNTEREXAMPLE
+
+
 def test_a_contract_is_not_used_where_it_does_not_hold() -> None:
     """The low half of a quotient is not the quotient of the low halves, whatever a table of the domain says."""
     (cell, *_) = cells("interval", 64, ["udiv"])
