@@ -82,7 +82,7 @@ class HelperCall:
         if self.prototype.name not in CALLING_BACK:
             result = self._result()
             if self.prototype.changes_packet:
-                path.move_packet()
+                self.memory.new_packet(path)
             path.registers[:6] = [result] + [Bad.UNWRITTEN] * 5
 
     def _argument(self, index: int, arg: HelperArg, what: str) -> None:

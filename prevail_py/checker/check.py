@@ -27,7 +27,6 @@ from prevail_py.isa import instructions as isa
 from prevail_py.isa.flow import successors, target
 from prevail_py.objects.program import Program
 from prevail_py.platforms import platform
-from prevail_py.platforms.model import FieldKind
 from prevail_py.words import Comparison
 
 __all__ = ["Answer", "check"]
@@ -82,8 +81,7 @@ class _Checker:
         path = Path(Knowledge(), self.solver)
         path.frames = [Frame()]
         path.registers[1], path.registers[10] = Pointer(Region("context"), NEVER_NULL, ZERO), frame_pointer(0)
-        fields = {field.kind for field in self.type.pointer_fields}
-        path.set_packet(FieldKind.PACKET in fields, FieldKind.PACKET_META in fields)
+        self.memory.new_packet(path)
         self._follow(path, 0, False, started=False)
         for cut in sorted(self.invariants):
             for claim in self.invariants[cut]:
@@ -195,7 +193,7 @@ class _Checker:
         """The runs in which the function ends here: with 0, or, in another program, with any number."""
         end = path.copy()
         if result is None:
-            end.move_packet()
+            self.memory.new_packet(end)
         end.registers[0] = end.known.unknown() if result is None else result
         yield from self._exit(end)
 

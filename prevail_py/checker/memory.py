@@ -19,6 +19,7 @@ KEY: Final = "key"
 MAX_SIZE: Final = (1 << 29) - 1
 """The most bytes that a helper may be given (Linux: ``BPF_MAX_VAR_SIZ``)."""
 
+MAX_PACKET_SIZE: Final = (1 << 31) - 1
 _READ_ONLY, _WRITE_ONLY = 1 << 7, 1 << 8  # BPF_F_RDONLY_PROG, BPF_F_WRONLY_PROG
 
 
@@ -27,6 +28,19 @@ class Memory:
 
     def __init__(self, program: Program, platform: Platform, type: ProgramType) -> None:
         self.program, self.platform, self.type = program, platform, type
+
+    def new_packet(self, path: Path) -> None:
+        """Some packet, and some metadata in front of it, if there are any: assumptions of ``docs/safety.md``.
+
+        Pointers into another are of no use any more.
+        """
+        path.spoil(lambda pointer: pointer.region.kind == "packet")
+        fields = {field.kind for field in self.type.pointer_fields}
+        path.packet = [path.known.unknown(0, MAX_PACKET_SIZE) if FieldKind.PACKET in fields else ZERO, ZERO]
+        if FieldKind.PACKET_META in fields:
+            path.packet[1] = path.known.unknown()
+            for fact in signed_between(path.packet[1], -256, 1):
+                path.known.assume(fact)
 
     def spec(self, path: Path, region: Region) -> MapSpec:
         """The definition of a map."""

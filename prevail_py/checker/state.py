@@ -13,13 +13,12 @@ from typing import Final, TypeAlias
 from prevail_py.checker.certificate import STACK_SIZE, Bad, Claim, Pointer, Region, Value
 from prevail_py.checker.knowledge import Dead, Knowledge
 from prevail_py.checker.solver import Solver
-from prevail_py.checker.words import MASK, NEVER, ZERO, Formula, Word, between, number, signed_between
+from prevail_py.checker.words import MASK, NEVER, ZERO, Formula, Word, between, number
 from prevail_py.words import OpKind, WordOp
 
 __all__ = ["NEVER_NULL", "Dead", "Frame", "NotSupported", "Path", "Refused", "frame_pointer", "of_claim"]
 
 NEVER_NULL: Final = number(1)
-MAX_PACKET_SIZE: Final = (1 << 31) - 1
 
 
 class Refused(Exception):  # noqa: N818 - an answer
@@ -105,19 +104,6 @@ class Path:
         """Whether formulas hold in all runs on the path, as far as it is known."""
         rest = [goal for goal in goals if not self.known.holds(goal)]
         return not rest or bool(self.solver.proves(self.known.facts, rest))
-
-    def move_packet(self) -> None:
-        """Packet pointers are of no use any more, and the packet has some other extent."""
-        self.spoil(lambda pointer: pointer.region.kind == "packet")
-        self.set_packet(True, self.packet[1] != ZERO)
-
-    def set_packet(self, packet: bool, meta: bool) -> None:
-        """Some packet, and some metadata in front of it, if there are any: assumptions of ``docs/safety.md``."""
-        self.packet = [self.known.unknown(0, MAX_PACKET_SIZE) if packet else ZERO, ZERO]
-        if meta:
-            self.packet[1] = self.known.unknown()
-            for fact in signed_between(self.packet[1], -256, 1):
-                self.known.assume(fact)
 
     def impossible(self, what: str) -> Dead:
         """Prove that no run gets here, where the path cannot go on.  Raises Dead, Refused."""

@@ -19,6 +19,7 @@ from prevail_py.checker.check import check
 from prevail_py.checker.knowledge import Knowledge
 from prevail_py.checker.matching import Matching
 from prevail_py.checker.state import Path
+from prevail_py.objects.text import assemble
 from prevail_py.research.suite import pairs
 from prevail_py.verifier import verify
 from prevail_py.verifier.certificate import document
@@ -285,3 +286,41 @@ def test_no_attack_makes_an_unsafe_program_pass(attack: Callable[[Any], None]) -
         answers[kind] = answers.get(kind, 0) + 1
     assert answers.keys() <= {"refused", "malformed"}, answers
     assert answers.get("refused", 0) > len(PROVED) // 4, answers
+
+
+def _claim(packet: Any, nodes: int, *facts: Any) -> dict[str, Any]:
+    """A state of which only the context in R6, the frame and the packet are known."""
+    context, frame = (["context", 0, 0, 0, "", [0, 1], [0, 0]], ["stack", 0, 0, 0, "", [0, 1], [0, 512]])
+    registers = [*[None] * 6, context, *[None] * 3, frame]
+    rest = {"frames": [["0", [], []]], "packet": packet, "references": [], "facts": list(facts)}
+    return {"nodes": [[]] * nodes, "registers": registers, **rest}
+
+
+@pytest.mark.parametrize("start", [[0, 0], [2, 0]])
+def test_metadata_that_are_not_known_to_move(start: Any) -> None:
+    """The metadata start at 0, as the program asks; behind the call they do not, whatever was claimed before it."""
+    program = assemble(
+        """
+        r6 = r1
+        r2 = *(u32 *)(r6 + 8)
+        r3 = *(u32 *)(r6 + 0)
+        if r2 == r3 goto +2
+        r0 = 1
+        exit
+        r1 = r6
+        r2 = -4
+        call 54
+        r2 = *(u32 *)(r6 + 8)
+        r3 = *(u32 *)(r6 + 0)
+        if r2 == r3 goto +1
+        r0 = *(u64 *)(r10 - 8)
+        r0 = 1
+        exit
+        """
+    )
+    claim = _claim([[1, 0], start], 2, ["<=", 64, [1, 0], [0, (1 << 31) - 1]], ["==", 64, [0, 0], start])
+    row = {"calls": [], "slot": 6, "after_call": 0, "states": [claim]}
+    certificate = {"program": "main", "sha256": fingerprint(program), "invariants": [row]}
+    content = {"kind": "prevail-py certificates", "schema": 2, "certificates": [certificate]}
+    answer = check(program, read(json.dumps(content))[0])
+    assert (answer.kind, answer.slot) == ("refused", 12)
