@@ -30,7 +30,7 @@ class Place(Enum):
     MAP = "map"
     FUNCTION = "function"
     ELSEWHERE = "elsewhere"
-    """One of the above, but not always the same, or memory of another kind: helper memory."""
+    """One of the above, but not always the same, or memory of another kind: helper memory.  Never the context."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +53,9 @@ class RegionFacts:
     ``pointers`` has, by slot and register, the base of each load, store and atomic operation and the arguments of each
     helper that are pointers.  A slot that no run reaches is not in ``reached``.  ``spills`` are stores of, and
     ``fills`` loads of what may be a pointer; ``from_source`` are 64-bit additions whose right operand is the pointer,
-    and ``unclear`` those where it is now the one and now the other, accesses of which no region is known, and calls
-    with an argument that is now a pointer and now a number.  ``instructions`` bounds how many a run executes; None
-    where termination was not proved.
+    and ``unclear`` those where it is now the one and now the other, accesses of which no region is known or which are
+    to the context only sometimes, and calls with an argument that is now a pointer and now a number.  ``instructions``
+    bounds how many a run executes; None where termination was not proved.
     """
 
     program: str

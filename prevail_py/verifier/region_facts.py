@@ -72,8 +72,10 @@ def region_facts(fixpoint: Fixpoint, termination: Termination | None) -> RegionF
                         elif state.registers[register] != ZERO:
                             others.add((pc, register))  # native code tells null from pointers, but nothing else
                     if fact is not None:
-                        known = pointers.get((pc, register))
-                        pointers[pc, register] = fact if known is None else _join(known, fact)
+                        known = pointers.get((pc, register), fact)
+                        if known.place is not fact.place and Place.CONTEXT in (known.place, fact.place):
+                            unclear.add(pc)  # fields of the context are not read as other memory is
+                        pointers[pc, register] = _join(known, fact)
             match instruction:
                 case Store(_, _, 8, src) | StoreRelease(_, _, 8, src) if isinstance(src, int):
                     if any(isinstance(state.registers[src], Pointer) for state in states):

@@ -169,3 +169,33 @@ def test_an_argument_that_is_a_pointer_or_a_number() -> None:
     for context in (bytes(24), CONTEXT):
         native, plain = loaded.run(context=context), Interpreter(made).run(context=context)
         assert (native.outcome, native.redirect) == (plain.outcome, plain.redirect)
+
+
+def test_a_load_from_the_context_or_from_the_stack() -> None:
+    """A field of the context is no number in memory: this one is where the packet starts."""
+    made = program(
+        """
+        r7 = *(u32 *)(r1 + 12)
+        r8 = *(u32 *)(r1 + 4)
+        r2 = r1
+        *(u64 *)(r10 - 8) = 5
+        if r7 != 0 goto load
+        r2 = r10
+        r2 += -8
+    load:
+        r3 = *(u32 *)(r2 + 0)
+        if r7 == 0 goto out
+        r4 = r3
+        r4 += 8
+        if r4 > r8 goto out
+        r0 = *(u8 *)(r3 + 0)
+        exit
+    out:
+        r0 = 1
+        exit"""
+    )
+    loaded = proved(made)
+    assert loaded.proved is None
+    assert "slot 7: " in loaded.checked_because
+    for context, result in ((bytes(24), 1), (CONTEXT, 77)):
+        assert returned(loaded.run(packet=bytes([77] * 8), context=context)) == result
