@@ -15,13 +15,15 @@ from prevail_py.objects.program import MapSpec, Program
 from prevail_py.objects.text import assemble
 from prevail_py.verifier import verify
 from prevail_py.vm.batch import PacketBatch
+from prevail_py.vm.differential import contents
+from prevail_py.vm.engines import Loaded
 from prevail_py.vm.environment import Environment
 from prevail_py.vm.interpreter import Execution, Interpreter
 from prevail_py.vm.jit.engine import JitEngine, JitProgram
 from prevail_py.vm.maps import create_map
 from prevail_py.vm.outcome import Returned
 
-ARRAY, PER_CPU = 2, 6
+HASH, ARRAY, PER_CPU_HASH, PER_CPU = 1, 2, 5, 6
 CONTEXT = bytes(12) + b"\1" + bytes(11)
 
 
@@ -199,3 +201,48 @@ def test_a_load_from_the_context_or_from_the_stack() -> None:
     assert "slot 7: " in loaded.checked_because
     for context, result in ((bytes(24), 1), (CONTEXT, 77)):
         assert returned(loaded.run(packet=bytes([77] * 8), context=context)) == result
+
+
+@pytest.mark.parametrize("key", [6, 10])
+@pytest.mark.parametrize(("kind", "change"), [(HASH, "call 2"), (HASH, "call 3"), (PER_CPU_HASH, "call 3")])
+def test_an_element_made_of_a_value_that_is_gone(kind: int, change: str, key: int) -> None:
+    """The slot of a value that was replaced or deleted is the next to be used, and what the new one is made of."""
+    arguments = """
+        r1 = map[idx:0] ll
+        r2 = r10
+        r2 += -8
+        r3 = r10
+        r3 += -16
+        r4 = 0"""
+    made = program(
+        f"""
+        *(u64 *)(r10 - 8) = 1
+        *(u64 *)(r10 - 16) = 2
+        {arguments}
+        call 2
+        {arguments}
+        call 1
+        if r0 == 0 goto out
+        r6 = r0
+        {arguments}
+        {change}
+        *(u64 *)(r10 - 8) = 3
+        *(u64 *)(r10 - 16) = 4
+        {arguments}
+        {"r2" if key == 6 else "r3"} = r6
+        call 2
+    out:
+        r0 = 0
+        exit""",
+        MapSpec("h", kind, 8, 8, 4),
+    )
+    loaded = proved(made)
+    assert loaded.proved is not None
+
+    def left(engine: Loaded) -> list[str]:
+        environment = Environment(cpus=2)
+        maps = [create_map(made.maps[0], environment)]
+        engine.run(maps=maps, environment=environment)
+        return [f"{key} {value}" for key, value in contents(maps[0])]
+
+    assert left(loaded) == left(Interpreter(made))

@@ -108,13 +108,10 @@ class _Functions:
             value = b.xor(value, b.lshr(value, word(32)))
         return b.lshr(b.mul(value, word(MULTIPLIER)), word(64 - self.layout.bits))
 
-    def search(self, found: str, missing: str) -> tuple[str, Word, str]:
-        """Go to one of two labels: behind ``found`` the slot + 1 and the address of the link to it are known.
-
-        The address of the head of the chain is the third result, for both.
-        """
+    def search(self, chunks: list[Word], found: str, missing: str) -> tuple[str, Word, str]:
+        """Go to one of two labels; the address of the head of the chain, and for ``found`` the slot and the address of
+        the link to it."""
         b = self.b
-        chunks = self.chunks()
         head = self.element(self.layout.heads, self.bucket(chunks), 4)
         b.line("br label %first")
         b.label("first")
@@ -149,7 +146,7 @@ class _Functions:
     # The functions --------------------------------------------------------------------------------------------------
 
     def find(self) -> None:
-        _, index, _ = self.search("found", "missing")
+        _, index, _ = self.search(self.chunks(), "found", "missing")
         self.b.label("found")
         self.give(index.text)
         self.b.label("missing")
@@ -157,7 +154,7 @@ class _Functions:
 
     def remove(self) -> None:
         b = self.b
-        _, index, link = self.search("found", "missing")
+        _, index, link = self.search(self.chunks(), "found", "missing")
         b.label("found")
         self.unlink(index, link)
         count = self.header(Header.COUNT)
@@ -172,7 +169,9 @@ class _Functions:
         b.label("invalid")
         self.give(-errno.EINVAL)
         b.label("start")
-        head, index, link = self.search("found", "missing")
+        # Read once: the key may be in a value that is written here, or that another thread writes.
+        chunks = self.chunks()
+        head, index, link = self.search(chunks, "found", "missing")
         b.label("found")
         b.line(f"br i1 {self.flag(UpdateFlag.NOEXIST)}, label %exists, label %replace")
         b.label("exists")
@@ -217,13 +216,11 @@ class _Functions:
         b.label("write")
         b.line(f"%slot = phi i64 [ {slot.text}, %freed ], [ {never.text}, %unused ]")
         new = Word("%slot", 64)
-        if self.map.per_cpu:
-            size = self.map.cpus * self.map.storage.stride
-            start = self.at("%values", b.mul(new, word(size)).text)
-            b.line(f"call void @llvm.memset.p0.i64(ptr {start}, i8 0, i64 {size}, i1 false)")
         self.write_value(new)
+        if self.map.per_cpu:
+            self.clear_others(new)
         key = self.element(self.layout.keys, new, self.layout.stride)
-        for number, chunk in enumerate(self.chunks()):
+        for number, chunk in enumerate(chunks):
             self.store(chunk, self.at(key, 8 * number))
         if old is not None:
             b.line(f"br i1 {b.icmp_unsigned('==', old, word(0)).text}, label %link_in, label %take_out")
@@ -241,6 +238,16 @@ class _Functions:
     def flag(self, flag: UpdateFlag) -> str:
         b = self.b
         return b.icmp_unsigned("!=", b.and_(Word("%flags", 64), word(flag)), word(0)).text
+
+    def clear_others(self, slot: Word) -> None:
+        """Make the values of the other CPUs zero, now that none of them is what is copied."""
+        b, stride, cpus = self.b, self.map.storage.stride, self.map.cpus
+        start = self.at("%values", b.mul(slot, word(cpus * stride)).text)
+        before = b.mul(Word("%cpu", 64), word(stride))
+        behind = b.add(before, word(stride))
+        rest = b.sub(word(cpus * stride), behind)
+        for place, size in ((start, before), (self.at(start, behind.text), rest)):
+            b.line(f"call void @llvm.memset.p0.i64(ptr {place}, i8 0, i64 {size.text}, i1 false)")
 
     def write_value(self, slot: Word) -> None:
         """Copy the new value to its slot; in its old place it may be what is copied."""
