@@ -248,6 +248,7 @@ def _under_oracle(program: Program, runs: int, steered: int) -> Row:
     from prevail_py.research.concolic import steer
     from prevail_py.research.oracle import examine
     from prevail_py.verifier import verify
+    from prevail_py.vm.maps.model import MapError
 
     try:
         verdict = verify(program)
@@ -255,6 +256,8 @@ def _under_oracle(program: Program, runs: int, steered: int) -> Row:
             return {"verdict": verdict.kind.value}
         start = time.process_time()
         report = examine(program, verdict, runs, 0, steer, steered)
+    except MapError as error:  # of a size that its user program has yet to set: no kernel would load it like this
+        return {"verdict": "UNREADABLE", "reason": str(error)}
     except Exception as error:  # whatever it is, it is a defect of ours, and the run goes on
         return {"verdict": "CRASH", "reason": f"{type(error).__name__}: {error}"}
     return {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -65,3 +66,13 @@ def test_what_has_no_answer_is_named(collection: Collection, tmp_path: Path) -> 
     run = examine_all([collection], tmp_path / "cache", Effort(3, 1, 0.0001))
     assert "Without an answer" in text(run)
     assert "no verdict within 0.0001 s" in text(run)
+
+
+def test_a_map_without_a_size_is_no_crash() -> None:
+    """Some user programs set sizes of maps before they load an object."""
+    (program,) = load(examples.path("xdp_flows")).programs.values()
+    (hash_map,) = (spec for spec in program.maps if spec.type == 1)
+    maps = tuple(replace(spec, max_entries=0) if spec is hash_map else spec for spec in program.maps)
+    row = _under_oracle(replace(program, maps=maps), 2, 1)
+    assert row["verdict"] == "UNREADABLE"
+    assert "room for an element" in row["reason"]
