@@ -218,7 +218,14 @@ def _within(size: Size, full: Bounds, low: Bounds, width: int, a: Bounds) -> Hal
         return (full, low) if bounds.leq(low, a) else (full, bounds.meet(low, a, size.low_half))
     if a[0] > a[1]:
         return size.empty, size.low_empty
-    # No bounds are kept at this width, but ends of pieces can be moved to words that satisfy it.
+    return _moved(size, full, low, width, a)
+
+
+def _moved(size: Size, full: Bounds, low: Bounds, width: int, a: Bounds) -> Halves:
+    """The pair with the ends of its pieces moved to words of which the low ``width`` bits are within ``a``.
+
+    No bounds are kept at such a width, so that is all there is to do.
+    """
     half = 1 << (width - 1)
     full = _hull(_inside(bounds.pieces(full, size.half), a, half), size.half)
     if width < size.low:
@@ -407,7 +414,8 @@ def backward(size: Size, op: WordOp, out: Halves, a: Halves, b: Halves) -> tuple
             s0, s1 = arithmetic.shift_amounts(y, half, width)
             if s0 != s1:
                 return a, b
-            return _backward_shift(size, op.kind._value_, width, s0, result, a), b
+            kept, before = _before_shift(op.kind._value_, width, s0, result)
+            return _within(size, *a, kept, before), b
         case _:
             return a, b
     return _within(size, *a, width, new_x), _within(size, *b, width, new_y)
@@ -436,24 +444,20 @@ def _factors(x: Bounds, factor: int, result: Bounds, half: int) -> Bounds:
     return bounds.from_unsigned(least, most, half) if least <= most else bounds.empty(half)
 
 
-def _backward_shift(size: Size, kind: str, width: int, amount: int, result: Bounds, a: Halves) -> Halves:
-    """The words that, shifted by ``amount`` at ``width``, give one in ``result``."""
+def _before_shift(kind: str, width: int, amount: int, result: Bounds) -> tuple[int, Bounds]:
+    """Of the words that, shifted by ``amount`` at ``width``, give one in ``result``: bounds, and of how many bits."""
     half = 1 << (width - 1)
     ones = (1 << amount) - 1
     umin, umax, smin, smax = result
     if kind == "lsh":  # the low width - amount bits are result >> amount
         lo, hi = (umin + ones) >> amount, umax >> amount
-        kept = width - amount
-        return _within(size, *a, kept, bounds.wrap(lo, hi, 1 << (kept - 1))) if lo <= hi else _nothing(size)
+        half >>= amount
+        return width - amount, bounds.wrap(lo, hi, half) if lo <= hi else bounds.empty(half)
     if kind == "rsh":
-        lo, hi = umin << amount, min((umax << amount) | ones, half + half - 1)
-        return _within(size, *a, width, bounds.from_unsigned(lo, hi, half)) if lo <= hi else _nothing(size)
-    lo, hi = max(smin << amount, -half), min((smax << amount) | ones, half - 1)
-    return _within(size, *a, width, bounds.from_signed(lo, hi, half)) if lo <= hi else _nothing(size)
-
-
-def _nothing(size: Size) -> Halves:
-    return size.empty, size.low_empty
+        lo, hi = umin << amount, min((umax << amount) + ones, half + half - 1)
+        return width, bounds.from_unsigned(lo, hi, half) if lo <= hi else bounds.empty(half)
+    lo, hi = max(smin << amount, -half), min((smax << amount) + ones, half - 1)
+    return width, bounds.from_signed(lo, hi, half) if lo <= hi else bounds.empty(half)
 
 
 # Comparisons ------------------------------------------------------------------------------------------------------

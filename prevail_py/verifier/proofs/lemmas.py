@@ -1,4 +1,4 @@
-"""What the functions below the word domains promise: bounds at one width, pairs of bounds, shifts, known bits.
+"""What the functions below the word domains promise: bounds at one width, and pairs of bounds.
 
 An operation on intervals computes bounds of the word and of its low half (:mod:`prevail_py.domains.arithmetic`), cuts
 them down (:mod:`prevail_py.domains.halves`) and reduces the two by each other.  As one formula that is too much for a
@@ -8,15 +8,13 @@ as it is shipped, given the promises of those below it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import replace
-from functools import cache, partial
+from collections.abc import Callable
+from functools import cache
 from typing import Any, Final
 
 from prevail_py.domains import arithmetic, bounds, halves
 from prevail_py.domains.halves import Size, size_of
-from prevail_py.verifier.proofs.obligations import Obligation, by_known_amounts
-from prevail_py.verifier.proofs.promises import Promise, both, either, implies, lemma
+from prevail_py.verifier.proofs.promises import Promise, both, either, implies
 from prevail_py.verifier.proofs.sets import (
     arbitrary_bounds,
     arbitrary_pair,
@@ -29,7 +27,7 @@ from prevail_py.verifier.proofs.sets import (
 )
 from prevail_py.words import WORD_BITS, OpKind
 
-__all__ = ["basics", "bounds_promises", "known_shifts", "pair_promises"]
+__all__ = ["basics", "bounds_promises", "end", "pair_promises", "wrap_integers"]
 
 
 def _at(half: int) -> Callable[[tuple[Any, ...]], bool]:
@@ -205,7 +203,7 @@ def _wrap(half: int, last: int) -> Promise:
     )
 
 
-def _wrap_integers(half: int) -> Promise:
+def wrap_integers(half: int) -> Promise:
     """Of any integers that operations on words compute: each is within by its remainder."""
     most = 1 << 4 * WORD_BITS
     return Promise(
@@ -225,7 +223,7 @@ def _wrap_integers(half: int) -> Promise:
     )
 
 
-def _end(name: str, function: Any, half: int, last: int, up: bool) -> Promise:
+def end(name: str, function: Any, half: int, last: int, up: bool) -> Promise:
     """``_up`` and ``_down``: the nearest word with a low part within bounds."""
     size = half + half
 
@@ -334,8 +332,8 @@ def _reduce(size: Size) -> Promise:
             *basics(half),
             *basics(low_half),
             _wrap(low_half, size.last),
-            _end("up", halves._up, low_half, size.last, True),
-            _end("down", halves._down, low_half, size.last, False),
+            end("up", halves._up, low_half, size.last, True),
+            end("down", halves._down, low_half, size.last, False),
         ),
     )
 
@@ -405,81 +403,6 @@ def _pieces(kind: OpKind, half: int) -> Promise:
 _PIECES: Final = {OpKind.AND: arithmetic._and, OpKind.OR: arithmetic._or, OpKind.XOR: arithmetic._xor}
 
 
-def _shift(kind: OpKind, half: int, known: bool) -> Promise:
-    """Likewise for a shift by ``s0..s1``, or by one known amount; the second operand of its facts is the amount."""
-    bits = half.bit_length()
-    return Promise(
-        f"{kind.value} by known amounts" if known else kind.value,
-        halves._SHIFT[kind.value],
-        bits,
-        half + half - 1,
-        lambda draw: (arbitrary_bounds(draw, half), draw("s0", 0, bits - 1), draw("s1", 0, bits - 1), half),
-        lambda draw, args: arbitrary_bounds(draw, half),
-        lambda args: both(not_empty(args[0], half), args[1] >= 0, args[1] <= args[2], args[2] < bits),
-        lambda args, result: both(canonical(result, half), result[0] <= result[1]),
-        matches=lambda args: args[3] == half and known == _is_known(args[1], args[2]),
-        by_parts=known,
-        rests_on=tuple(_low_bits(half, half >> amount) for amount in range(bits)) if kind is OpKind.LSH else (),
-        kinds=(kind,),
-        relates=lambda args, result, fact: implies(
-            both(inside(args[0], fact.first, half), args[1] <= fact.second, fact.second <= args[2]),
-            inside(result, fact.result, half),
-        ),
-    )
-
-
-def _low_bits(half: int, to_half: int) -> Promise:
-    """Of words that are not shifted."""
-    return Promise(
-        "low bits",
-        arithmetic._low_bits,
-        half.bit_length(),
-        half + half - 1,
-        lambda draw: (arbitrary_bounds(draw, half), 0, half, to_half),
-        lambda draw, args: arbitrary_bounds(draw, to_half),
-        lambda args: not_empty(args[0], half),
-        lambda args, result: both(canonical(result, to_half), result[0] <= result[1]),
-        lambda args, result, word: implies(inside(args[0], word, half), inside(result, low_of(word, to_half), to_half)),
-        lambda args: args[1:] == (0, half, to_half),
-        (),
-        (_wrap_integers(to_half),),
-    )
-
-
-def _is_known(s0: Any, s1: Any) -> bool:
-    return isinstance(s0, int) and isinstance(s1, int) and s0 == s1
-
-
-def known_shifts(width: int) -> Iterator[Obligation]:
-    """The promises about shifts by one known amount, for each, and what these rest on."""
-    half = 1 << (width - 1)
-    for kind in halves._SHIFT:
-        shift = replace(lemma(_shift(OpKind(kind), half, True)), operation=kind)
-        yield by_known_amounts(shift, "of.s0", "of.s1")
-    for name, promise in (("wrap of integers", _wrap_integers), ("low bits", partial(_low_bits, half))):
-        parts = [lemma(promise(half >> amount)) for amount in range(width)]
-        yield replace(parts[0], operation=name, parts=tuple(parts))
-
-
-def _amounts(half: int) -> Promise:
-    """The amounts of a shift: facts of the kind LSH have the word in bounds as first operand, whatever they shift."""
-    bits = half.bit_length()
-    return Promise(
-        "shift amounts",
-        arithmetic.shift_amounts,
-        bits,
-        half + half - 1,
-        lambda draw: (arbitrary_bounds(draw, half), half, bits),
-        lambda draw, args: (draw("s0", 0, bits - 1), draw("s1", 0, bits - 1)),
-        lambda args: not_empty(args[0], half),
-        lambda args, result: both(result[0] >= 0, result[0] <= result[1], result[1] < bits),
-        matches=lambda args: args[1:] == (half, bits),
-        holds=lambda args, result, word: implies(
-            inside(args[0], word, half), both(result[0] <= word & (bits - 1), word & (bits - 1) <= result[1])
-        ),
-    )
-
-
 def _byte_swap(bits: int) -> Promise:
     return Promise(
         "byte swap",
@@ -504,8 +427,6 @@ def bounds_promises(width: int) -> tuple[Promise, ...]:
         *basics(half),
         *(_pieces(kind, half) for kind in _PIECES),
         *(_operation(OpKind(kind), half) for kind in halves._BINARY),
-        *(_shift(OpKind(kind), half, known) for kind in halves._SHIFT for known in (True, False)),
-        *((_amounts(half),) if width & (width - 1) == 0 else ()),
     )
 
 
@@ -518,7 +439,7 @@ def pair_promises(width: int, low: int) -> tuple[Promise, ...]:
     narrow = [1 << (bits - 1) for bits in (8, 16, 32) if bits < width]
     views = [_project(half, to) for to in narrow for half in (size.half, size.low_half) if to < half]
     wraps = [_wrap(to, size.last) for to in narrow if to != size.low_half]
-    ends = [_end(name, function, to, size.last, up) for to in narrow if to != size.low_half
+    ends = [end(name, function, to, size.last, up) for to in narrow if to != size.low_half
             for name, function, up in (("up", halves._up, True), ("down", halves._down, False))]  # fmt: skip
     swaps = [_byte_swap(bits) for bits in (8, 16, 32, 64) if bits <= width]
     return (*swaps, *own, *wraps, *ends, *views, reduce)

@@ -62,6 +62,7 @@ class Promise:
     integers: Callable[[tuple[Any, ...], Any], tuple[Any, ...]] = lambda args, seen: ()
     about_integers: bool = False
     by_parts: bool = False  # whether it is proved for one argument after the other, not as a whole
+    by_value: int | None = None  # of the argument of which it must be: an unknown one forks
     split: Callable[[tuple[Any, ...]], tuple[Any, ...]] | None = None  # see :class:`.obligations.Obligation`
     splits: int = 1
 
@@ -196,6 +197,9 @@ class _Contract:
 
     def __call__(self, args: tuple[Any, ...]) -> Any:
         """A result of a call, of a name of its own."""
+        promise = next((one for one in self.promises if one.matches(args)), None)
+        if promise is not None and promise.by_value is not None:
+            args = (*args[: promise.by_value], _valued(args[promise.by_value]), *args[promise.by_value + 1 :])
         self.made += 1
         number = self.made
         return merging(lambda *args: self._result(number, args))(*args)
@@ -234,6 +238,17 @@ class _Contract:
             yield word & promise.last
             if promise.halves:
                 yield word & promise.halves
+
+
+def _valued(number: Any) -> int:
+    """The value of a small number, which a path has for each."""
+    if isinstance(number, int):
+        return number
+    for value in range(number.lo, number.hi):
+        if number == value:
+            return value
+    last: int = number.hi
+    return last
 
 
 def merging_contract(one: _Contract) -> Callable[..., Any]:

@@ -28,7 +28,7 @@ from prevail_py.domains.tnum import Tnum
 from prevail_py.verifier.proofs.beyond import beyond
 from prevail_py.verifier.proofs.exploring import Explorer, PathLimitError
 from prevail_py.verifier.proofs.integers import Encoding, UnsupportedError, condition
-from prevail_py.verifier.proofs.lemmas import bounds_promises, known_shifts, pair_promises
+from prevail_py.verifier.proofs.lemmas import bounds_promises, pair_promises
 from prevail_py.verifier.proofs.linear import Linear
 from prevail_py.verifier.proofs.number_theory import number_theory
 from prevail_py.verifier.proofs.obligations import Claim, Obligation, by_highest_bit, obligations
@@ -39,6 +39,7 @@ from prevail_py.verifier.proofs.readings import Concrete, Symbolic
 from prevail_py.verifier.proofs.relations import fact_obligations
 from prevail_py.verifier.proofs.replacing import hooked, prepared, replaced
 from prevail_py.verifier.proofs.search_lemmas import search_promises
+from prevail_py.verifier.proofs.shift_lemmas import known_shifts, moved_ends, moved_promises, shift_promises
 from prevail_py.verifier.proofs.vectors import Vectors
 from prevail_py.verifier.proofs.zone_rules import ZoneRules, zone_obligations
 
@@ -155,12 +156,12 @@ def cells(name: str, width: int = 64, only: Iterable[str] | None = None) -> list
     if name == "interval":  # likewise
         for bits in (width, width // 2):
             part = Functions.at(bits, bits // 2)
-            found += [Cell("bounds", part, lemma(promise)) for promise in bounds_promises(bits) if not promise.by_parts]
+            found += [Cell("bounds", part, lemma(promise)) for promise in _below(bits) if not promise.by_parts]
             found += [Cell("bounds", part, each) for each in known_shifts(bits)]
-            found += [Cell("bounds", part, lemma(promise)) for promise in search_promises(bits)]
             found += [Cell("facts", part, obligation) for obligation in fact_obligations(bits)]
         pair = Functions.at(width, width // 2)
         found += [Cell("halves", pair, lemma(promise)) for promise in pair_promises(width, width // 2)]
+        found += [Cell("halves", pair, each) for each in moved_ends(width, width // 2)]
     return _picked(found, only)
 
 
@@ -244,6 +245,11 @@ _SMALL: Final = 16
 """Up to that width a proof by contracts that fails is followed by one without: it may find the counterexample."""
 
 
+def _below(width: int) -> tuple[Promise, ...]:
+    """What functions on bounds of words of ``width`` bits promise."""
+    return (*bounds_promises(width), *shift_promises(width), *search_promises(width))
+
+
 def _ways(domain: Any, obligation: Obligation) -> Iterator[_Way]:
     """Linear arithmetic first, which the operator may turn out not to be in; contracts where there are promises."""
     promises = obligation.rests_on
@@ -254,8 +260,9 @@ def _ways(domain: Any, obligation: Obligation) -> Iterator[_Way]:
     if issubclass(domain, Interval):
         widths = (domain.WIDTH, domain.LOW)
         promises = (
-            *(promise for width in widths for promise in (*bounds_promises(width), *search_promises(width))),
+            *(promise for width in widths for promise in _below(width)),
             *pair_promises(*widths),
+            *moved_promises(*widths),
         )
     if promises:
         yield _Way(Linear(domain.LOW), promises)

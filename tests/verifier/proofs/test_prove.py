@@ -58,6 +58,12 @@ class TestProofs:
     def test_intervals_of_64_bits_given_the_functions_below(self, operation: str) -> None:
         assert results(Interval, operation) == {PROVED}
 
+    @pytest.mark.parametrize("operation", ["backward rsh", "backward arsh"])
+    def test_words_before_shifts(self, operation: str) -> None:
+        """By amounts that are known or not."""
+        found = [cell for cell in cells("interval", 64, [operation]) if cell.obligation.bits == 64]
+        assert [cell.prove().result for cell in found] == [PROVED]
+
     @pytest.mark.parametrize("operation", ["add", "sub", "sync", "meet", "from_signed", "hull of 2"])
     def test_bounds_of_64_bits(self, operation: str) -> None:
         """The functions that the proofs for intervals take for granted."""
@@ -185,8 +191,32 @@ def disjoint_from_possible_bits(a: Bounds, b: Bounds, half: int) -> Bounds:
     return bounds.restrict_bits(a, 0, (half + half - 1) & ~b[1], half)
 
 
+def before_shift_without_lost_bits(kind: str, width: int, amount: int, result: Bounds) -> tuple[int, Bounds]:
+    """Nothing is shifted out, it says."""
+    half = 1 << (width - 1)
+    umin, umax, smin, smax = result
+    match kind:
+        case "lsh":
+            lo, hi = (umin + (1 << amount) - 1) >> amount, umax >> amount
+            return width, from_unsigned(lo, hi, half) if lo <= hi else bounds.empty(half)
+        case "rsh":
+            last = half + half - 1
+            return width, from_unsigned(min(umin << amount, last), min(umax << amount, last), half)
+        case _:
+            return width, bounds.from_signed(max(smin << amount, -half), min(smax << amount, half - 1), half)
+
+
+def moved_beyond(size: Any, full: Bounds, low: Bounds, width: int, a: Bounds) -> Any:
+    half = 1 << (width - 1)
+    return halves._hull(((halves._up(full[0], a, half), full[1]),), size.half), low
+
+
 BROKEN_PROMISES: list[tuple[str, Any, Callable[..., Any]]] = [
     ("low bits", arithmetic._low_bits, without_the_wrap),
+    ("before lsh by known amounts", halves._before_shift, before_shift_without_lost_bits),
+    ("before rsh by known amounts", halves._before_shift, before_shift_without_lost_bits),
+    ("before arsh by known amounts", halves._before_shift, before_shift_without_lost_bits),
+    ("moved ends", halves._moved, moved_beyond),
     ("common bits", bounds.common_bits, common_bits_of_ends),
     ("next member", bounds.next_member, next_without_carry),
     ("previous member", bounds.previous_member, previous_without_borrow),
