@@ -55,15 +55,6 @@ class How(Enum):
     STABLE = "stable"
 
 
-_ITERATIONS: Final = {
-    Iteration.JOIN: How.JOIN,
-    Iteration.WIDEN: How.WIDEN,
-    Iteration.COVERED: How.COVERED,
-    Iteration.DESCEND: How.DESCEND,
-    Iteration.STABLE: How.STABLE,
-}
-
-
 @dataclass(frozen=True, slots=True)
 class Moment:
     """One step of the fixpoint at the block that starts at slot ``pc``, reached by the active calls ``calls``.
@@ -172,7 +163,7 @@ class _Recorder:
         after: Sequence[State],
     ) -> None:
         number = len(self.moments)
-        moment = Moment(number, calls, head.start, _ITERATIONS[how], tuple(after), tuple(before), tuple(arriving))
+        moment = Moment(number, calls, head.start, How(how.value), tuple(after), tuple(before), tuple(arriving))
         self.moments.append(moment)
 
 

@@ -10,6 +10,8 @@ import pytest
 
 import prevail_py.research.museum
 from prevail_py.domains import halves
+from prevail_py.objects.text import assemble
+from prevail_py.research.differential import load_generated
 from prevail_py.research.fuzz import planting
 from prevail_py.research.museum import EXHIBITS, Exhibit, Part, planted
 from prevail_py.research.museum.oracles import ORACLES, missing
@@ -17,7 +19,6 @@ from prevail_py.research.museum.switch import switched
 from prevail_py.research.museum.tour import Finding, catches, control, survivors, table, tour
 from prevail_py.verifier import verify
 from prevail_py.verifier.verdict import VerdictKind
-from prevail_py.vm.engines import engine
 from prevail_py.words import INT, IntAlgebra
 
 WITH_SPECIMEN = [name for name, exhibit in EXHIBITS.items() if exhibit.specimen is not None]
@@ -125,17 +126,20 @@ def test_what_is_nowhere_cannot_be_changed() -> None:
         switch.function(lambda: None, min)
 
 
-def test_compiled_code_is_forgotten() -> None:
-    exhibit = EXHIBITS["unmasked shifts"]
-    from prevail_py.objects.text import assemble
-
-    program = assemble("r0 = 1\nr1 = 64\nr0 >>= r1\nexit")
+@pytest.mark.parametrize(
+    ("exhibit", "name"),
+    [("unmasked shifts", "source"), ("shift by zero", "jit-O0"), ("shift by zero", "proved-O0")],
+)
+def test_compiled_code_is_forgotten(exhibit: str, name: str) -> None:
+    if name != "source":
+        pytest.importorskip("llvmlite")
+    program = assemble(f"r0 = 5\nr1 = {64 if name == 'source' else 0}\nr0 >>= r1\nr0 &= 1\nexit")
 
     def result() -> str:
-        return str(engine("source").load(program).run(packet=b"").outcome)
+        return str(load_generated(program, [name])[name].run(packet=b"").outcome)
 
     right = result()
-    with planted(exhibit):
+    with planted(EXHIBITS[exhibit]):
         wrong = result()
     assert wrong != right == result()
 

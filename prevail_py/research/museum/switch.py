@@ -17,6 +17,7 @@ _FAULTS: Final = ("prevail_py.research.museum", "prevail_py.research.planted")
 _COMPILED: Final = (
     ("prevail_py.vm.source.engine", "_compiled"),
     ("prevail_py.vm.jit.engine", "_compiled"),
+    ("prevail_py.vm.jit.proved.engine", "_compiled"),
 )
 """Code that engines keep for each program."""
 

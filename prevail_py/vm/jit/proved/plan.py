@@ -99,12 +99,11 @@ def _prototype(code: Code, platform: Platform, call: Call) -> HelperPrototype:
     return prototype
 
 
-def is_static(plan_or_facts: RegionFact, single: frozenset[int]) -> bool:
+def is_static(fact: RegionFact, single: frozenset[int]) -> bool:
     """Whether the region is known while the program is compiled; ``single`` are maps with one value only."""
-    place = plan_or_facts.place
-    if place is Place.MAP_VALUE:
-        return plan_or_facts.index in single
-    return place in (Place.STACK, Place.PACKET, Place.CONTEXT)
+    if fact.place is Place.MAP_VALUE:
+        return fact.index in single
+    return fact.place in (Place.STACK, Place.PACKET, Place.CONTEXT)
 
 
 def single_values(maps: tuple[Map, ...]) -> frozenset[int]:
