@@ -183,9 +183,10 @@ class JitProgram:
         that is given stays as it was.
         """
         world = environment or Environment()
-        if self._proved is not None and self._proved.is_simple and world.socket is None:
-            return self._proved.run_batch(packets, maps, world, fuel, threads)
-        return run_each(self, packets, maps=maps, environment=world, fuel=fuel)
+        proved = self._proved
+        if proved is None or not proved.is_simple or world.socket is not None or (maps and proved.calls_python(maps)):
+            return run_each(self, packets, maps=maps, environment=world, fuel=fuel)
+        return proved.run_batch(packets, maps, world, fuel, threads)
 
 
 class JitEngine:

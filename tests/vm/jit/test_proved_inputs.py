@@ -21,6 +21,8 @@ from prevail_py.vm.environment import Environment
 from prevail_py.vm.interpreter import Execution, Interpreter
 from prevail_py.vm.jit.engine import JitEngine, JitProgram
 from prevail_py.vm.maps import create_map
+from prevail_py.vm.maps.array import ArrayMap
+from prevail_py.vm.maps.hash import HashMap
 from prevail_py.vm.outcome import Returned
 
 HASH, ARRAY, PER_CPU_HASH, PER_CPU = 1, 2, 5, 6
@@ -201,6 +203,50 @@ def test_a_load_from_the_context_or_from_the_stack() -> None:
     assert "slot 7: " in loaded.checked_because
     for context, result in ((bytes(24), 1), (CONTEXT, 77)):
         assert returned(loaded.run(packet=bytes([77] * 8), context=context)) == result
+
+
+class FirstStays(HashMap):
+    """As another package may define a map type."""
+
+    def put(self, key: bytes, values: list[bytes], flags: int) -> int:
+        return 0 if key in self else super().put(key, values, flags)
+
+
+class NeverLess(ArrayMap):
+    """Likewise; programs and users store in different ways."""
+
+    def insert(self, key: bytes, value: bytes, flags: int, cpu: int) -> int:
+        return super().insert(key, max(value, bytes(self.value(0, cpu))), flags, cpu)
+
+
+@pytest.mark.parametrize(("kind", "made_by"), [(HASH, FirstStays), (ARRAY, NeverLess)])
+def test_a_map_type_of_another_package(kind: int, made_by: type[HashMap] | type[ArrayMap]) -> None:
+    update = """
+        r1 = map[idx:0] ll
+        r2 = r10
+        r2 += -4
+        r3 = r10
+        r3 += -16
+        r4 = 0
+        call 2"""
+    made = program(
+        f"""
+        *(u32 *)(r10 - 4) = 0
+        *(u64 *)(r10 - 16) = 9
+        {update}
+        *(u64 *)(r10 - 16) = 3
+        {update}
+        {lookup(0)}""",
+        MapSpec("m", kind, 4, 8, 1),
+    )
+    loaded = proved(made)
+    assert loaded.proved is not None
+    for engine in (Interpreter(made), loaded):
+        assert returned(engine.run(maps=[made_by(made.maps[0])])) == 9
+    assert returned(loaded.run()) == 3
+    assert list(run_batch(made, [b""], maps=[made_by(made.maps[0])]).verdicts) == [9]
+    with pytest.raises(ValueError, match="calls helpers in Python, with these maps"):
+        loaded.proved.run_batch(PacketBatch.of([b""]), [made_by(made.maps[0])], Environment())
 
 
 @pytest.mark.parametrize("key", [6, 10])

@@ -130,16 +130,25 @@ class ProvedProgram:
 
     @property
     def is_simple(self) -> bool:
-        """Whether runs never leave native code, so that many packets can be run without Python between them."""
+        """Whether runs never leave native code, so that many packets can be run without Python between them.
+
+        That is so with maps like those that the program defines; see :meth:`calls_python` for others.
+        """
         return self._simple
+
+    def calls_python(self, maps: Sequence[Map]) -> bool:
+        """Whether runs with these maps leave native code, as updates of map types of other packages are in Python."""
+        try:
+            return bool(self._plan(tuple(maps)).called)
+        except Ineligible:
+            return False  # nor do they enter it
 
     def takes_batches(self, maps: Sequence[Map]) -> bool:
         """Whether :meth:`run_batch` takes these maps, which fit the program: not one map in two places, say."""
         try:
-            self._plan(tuple(maps))
+            return not self._plan(tuple(maps)).called and self._simple
         except Ineligible:
             return False
-        return self._simple
 
     def _plan(self, maps: tuple[Map, ...]) -> Plan:
         shapes = tuple([(type(map), map.spec.type, map.cpus if has_values(map) else 0) for map in maps])
@@ -154,7 +163,7 @@ class ProvedProgram:
         bound = self.facts.instructions
         variant = Variant(bound is None or bound > fuel, self._checked, concurrent)
         planned = self._plan(maps)
-        key = id(self.program), id(self.facts), self._tier, variant, batch, layout_of(maps)
+        key = id(self.program), id(self.facts), self._tier, variant, batch, layout_of(maps), planned.called
         found = _compiled.get(key)
         if found is None:
             found = _compiled[key] = _compile(planned, maps, variant, self._tier, batch)
@@ -190,7 +199,9 @@ class ProvedProgram:
         block = self._block_of(maps, environment)
         if block is None:
             return None
-        native, _ = self._native(block.maps, fuel)
+        native, planned = self._native(block.maps, fuel)
+        if planned.called:  # as these maps are not of the types that it knows: then it takes a machine
+            return None
         content = packet or b""
         end = HEADROOM + len(content)
         if end > len(self._packet):
@@ -300,9 +311,11 @@ class ProvedProgram:
         for number, block in enumerate(blocks):
             block.begin(environment, environment.cpu + number)
         try:
-            native, _ = self._native(tuple(maps), fuel, batch=True, concurrent=threads > 1)
+            native, planned = self._native(tuple(maps), fuel, batch=True, concurrent=threads > 1)
         except Ineligible as reason:
             raise ValueError(f"{self.program.name}: {reason}") from reason
+        if planned.called:
+            raise ValueError(f"{self.program.name} calls helpers in Python, with these maps")
         assert native.batch is not None
         template = bytearray(self._template)
         buffers = (*packets.buffers(), verdicts, template)

@@ -242,6 +242,8 @@ def _works_in_place(prototype: HelperPrototype, facts: RegionFacts, pc: int, map
     if fact is None or fact.place is not Place.MAP or not fact.index < len(maps):
         return False
     map = maps[fact.index]
+    if prototype.name != "bpf_map_lookup_elem" and type(map) not in (ArrayMap, HashMap):
+        return False  # of another package, which has its own way with updates
     if isinstance(map, ArrayMap):
         return prototype.name != "bpf_map_delete_elem"
     return isinstance(map, HashMap) and tables.supported(map)
