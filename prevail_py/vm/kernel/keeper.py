@@ -170,6 +170,8 @@ class Keeper:
 
     def map_update(self, number: int, key: str, value: str, flags: int, entry: int | None) -> None:
         """Set an element; ``entry`` is the number of the object that it is."""
+        if entry in self._programs:
+            self._harmless(entry, "called by others")
         data = bytes.fromhex(value) if entry is None else self._descriptor(entry).to_bytes(4, sys.byteorder)
         made = self._maps[number]
         if entry is None and len(data) != made.value_size:
@@ -216,7 +218,7 @@ class Keeper:
     # Programs ----------
 
     def _harmless(self, number: int, use: str) -> int:
-        """The descriptor of a program whose effects were checked; otherwise it is not ``use``."""
+        """The descriptor of a program whose effects were checked; others are not ``use``.  Raises :class:`Refused`."""
         descriptor, program_type, code = self._programs[number]
         if code is None:
             raise Refused(errno.EOPNOTSUPP, f"only programs that were loaded here are {use}")
@@ -255,9 +257,7 @@ class Keeper:
 
     def update_link(self, link: int, program: int) -> None:
         """Let it call another program."""
-        descriptor, _, code = self._programs[program]
-        if code is None:
-            raise Refused(errno.EOPNOTSUPP, "only programs that were loaded here are attached")
+        descriptor = self._harmless(program, "attached")
         syscalls.update_link(self._links[link], descriptor)
 
 

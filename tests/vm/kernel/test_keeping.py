@@ -61,6 +61,20 @@ def test_effects_that_reach_further_are_refused(kernel: None) -> None:
                 kept.ask(call, number=loaded["number"], **given)
 
 
+def test_programs_that_others_call_are_looked_at_as_well(kernel: None) -> None:
+    """A run ends in the program that a tail call leads to, and a link calls the program that it was changed to."""
+    programs = MapSpec("programs", 3, 4, 4, 1)
+    clones = assemble("r2 = 1\nr3 = 0\ncall 13\nr0 = 0\nexit", program_type="sched_cls", name="clones")
+    with Keeper() as kept:
+        numbers = [kept.load(request(each), [])["number"] for each in (clones, PASS)]
+        table = kept.ask("map_create", spec=spec_plain(programs))["number"]
+        with pytest.raises(KeptError, match="bpf_clone_redirect at slot 2 reaches beyond"):
+            kept.ask("map_update", number=table, key="00000000", value="", flags=0, entry=numbers[0])
+        kept.ask("map_update", number=table, key="00000000", value="", flags=0, entry=numbers[1])
+        with pytest.raises(KeptError, match="bpf_clone_redirect at slot 2 reaches beyond"):
+            kept.ask("update_link", link=0, program=numbers[0])
+
+
 def test_maps_live_on_between_runs(kernel: None) -> None:
     text = (
         "r1 = 0\n*(u32 *)(r10 - 4) = r1\nr2 = r10\nr2 += -4\nr1 = map[idx:0] ll\ncall 1\nif r0 == 0 goto out\n"
