@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prevail_py.cli.support import (
@@ -45,6 +47,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--termination", action="store_true", help="look for bounds on loops, and show them at their heads"
     )
+    parser.add_argument(
+        "--source", metavar="DIR", type=Path, help="show source files whole, that are found in this folder"
+    )
     parser.add_argument("--domain", metavar="NAME", help="the abstract domain")
     parser.add_argument("--disjuncts", type=positive, metavar="N", help="states kept apart at each join at most")
     add_policy_argument(parser)
@@ -75,8 +80,21 @@ def _explorer(arguments: argparse.Namespace, programs: Sequence[Program], option
     if arguments.policy is not None:
         options["policy"] = arguments.policy
     options["termination"] = arguments.termination
+    sources = _whole_files(programs, arguments.source) if arguments.source else None
     verdicts = [verify(program, **options) for program in track(programs, arguments.object)]
-    return explorer(arguments.object, verdicts, _ask(programs) if arguments.kernel else None)
+    return explorer(arguments.object, verdicts, _ask(programs) if arguments.kernel else None, sources)
+
+
+def _whole_files(programs: Sequence[Program], folder: Path) -> dict[str, list[str]]:
+    from prevail_py.report.sources import whole_files
+
+    if not folder.is_dir():
+        raise InputError(f"--source: {folder}: not a folder")
+    with bad_input(str(folder)):
+        files, missing = whole_files(programs, folder)
+    for reason in missing:
+        print(f"--source: {reason}; its lines with instructions are shown", file=sys.stderr)
+    return files
 
 
 def _ask(programs: Sequence[Program]) -> dict[str, KernelAnswer]:
@@ -93,8 +111,9 @@ def _debugger(arguments: argparse.Namespace, programs: Sequence[Program], option
     from prevail_py.report.debugger import debugger
     from prevail_py.verifier.recording import record
 
-    if arguments.kernel or arguments.termination or arguments.policy is not None:
-        raise InputError("--debugger: it shows the fixpoint alone, without --kernel, --termination and --policy")
+    if arguments.kernel or arguments.termination or arguments.source or arguments.policy is not None:
+        message = "--debugger: it shows the fixpoint alone, without --kernel, --termination, --source and --policy"
+        raise InputError(message)
     if len(programs) != 1:
         known = ", ".join(program.name for program in programs) or "none"
         raise InputError(f"{arguments.object}: choose one with --program (there are: {known})")

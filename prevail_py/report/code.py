@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Final
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, Final, TypeAlias
 
 from prevail_py.cfg.graph import Block, ControlFlowGraph, FunctionGraph
 from prevail_py.cfg.labels import callees_of, comment, condition
@@ -14,7 +15,7 @@ from prevail_py.isa.disassembler import disassemble
 from prevail_py.objects.program import Program
 from prevail_py.report.compact import Strings
 
-__all__ = ["METRICS", "code_data", "graph_data"]
+__all__ = ["METRICS", "Sources", "code_data", "graph_data", "unplaced_data"]
 
 _BLOCK_LINES: Final = 120
 """Instructions of a block that the picture shows."""
@@ -23,12 +24,17 @@ METRICS: Final = {"character": CHARACTER, "line": LINE, "padding": PADDING, "lin
 """What the scripts have to know of how text is measured, in pixels."""
 
 
+Sources: TypeAlias = Mapping[str, Sequence[str]]
+"""The lines of files that are shown whole, by name."""
+
+
 def code_data(
-    program: Program, graph: ControlFlowGraph | None, strings: Strings
+    program: Program, graph: ControlFlowGraph | None, strings: Strings, sources: Sources = MappingProxyType({})
 ) -> tuple[list[list[int]], list[list[int]]]:
     """The instructions as [slot, text, comment, place], and the places in the source as [file, line, text].
 
-    Texts are numbers into ``strings``, and a place is an index into the second list, -1 for none.
+    Texts are numbers into ``strings``, and a place is an index into the second list, -1 for none.  Objects quote lines
+    without what indents them, which is taken from ``sources``.
     """
     callees = {} if graph is None else callees_of(graph)
     places: dict[tuple[str, int, str], int] = {}
@@ -40,12 +46,25 @@ def code_data(
             here = -1
         line = program.lines.get(pc)
         if line is not None:
-            here = places.setdefault((line.file, line.line, line.text), len(places))
+            whole = sources.get(line.file, ())
+            words = whole[line.line - 1] if 1 <= line.line <= len(whole) else line.text
+            here = places.setdefault((line.file, line.line, words), len(places))
         if instruction is not None:
             text = disassemble(instruction, pc)
             about = comment(program, callees, pc, instruction)
             code.append([pc, strings.number(text), strings.number(about), here])
     return code, [[strings.number(file), line, strings.number(text)] for file, line, text in places]
+
+
+def unplaced_data(program: Program, sources: Sources, strings: Strings) -> list[list[int]]:
+    """The lines of whole files that have no instructions, as [file, line, text]; texts are numbers into ``strings``."""
+    placed = {(line.file, line.line) for line in program.lines.values()}
+    return [
+        [strings.number(file), number, strings.number(text)]
+        for file in sorted({line.file for line in program.lines.values()})
+        for number, text in enumerate(sources.get(file, ()), 1)
+        if (file, number) not in placed
+    ]
 
 
 def graph_data(graph: ControlFlowGraph) -> list[dict[str, Any]]:

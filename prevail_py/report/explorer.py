@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from prevail_py._render import Page
 from prevail_py.cfg.builder import build
 from prevail_py.cfg.graph import CfgError, ControlFlowGraph
-from prevail_py.report.code import METRICS, code_data, graph_data
+from prevail_py.report.code import METRICS, Sources, code_data, graph_data, unplaced_data
 from prevail_py.report.compact import States, Strings
 from prevail_py.report.page import assemble
 from prevail_py.verifier.state import State
@@ -39,17 +39,25 @@ _MAX_TEXT: Final = 400_000
 """Characters of a log or of a query."""
 
 
-def explorer(name: str, verdicts: Iterable[Verdict], kernel: Mapping[str, KernelAnswer] | None = None) -> Page:
+def explorer(
+    name: str,
+    verdicts: Iterable[Verdict],
+    kernel: Mapping[str, KernelAnswer] | None = None,
+    sources: Sources | None = None,
+) -> Page:
     """The page about the programs of the object ``name``, one for each verdict.
 
-    ``kernel`` has, by name of the program, what the kernel said of some of them.
+    ``kernel`` has, by name of the program, what the kernel said of some of them; ``sources``, by name of the file, the
+    lines of files that are shown whole (:func:`prevail_py.report.sources.whole_files`).
     """
-    programs = [program_data(verdict, (kernel or {}).get(verdict.program.name)) for verdict in verdicts]
+    programs = [program_data(verdict, (kernel or {}).get(verdict.program.name), sources) for verdict in verdicts]
     data = {"schema": 1, "object": name, "metrics": METRICS, "programs": programs}
     return assemble("explorer", f"{name} - prevail-py", data, height=760)
 
 
-def program_data(verdict: Verdict, kernel: KernelAnswer | None = None) -> dict[str, Any]:
+def program_data(
+    verdict: Verdict, kernel: KernelAnswer | None = None, sources: Sources | None = None
+) -> dict[str, Any]:
     """What the page shows of one program, as data for JSON; texts that come again are numbers into ``strings``."""
     program = verdict.program
     strings = Strings()
@@ -58,7 +66,8 @@ def program_data(verdict: Verdict, kernel: KernelAnswer | None = None) -> dict[s
         graph: ControlFlowGraph | None = build(program)
     except CfgError:
         graph = None
-    code, places = code_data(program, graph, strings)
+    sources = sources or {}
+    code, places = code_data(program, graph, strings, sources)
     return {
         "name": program.name,
         "section": program.section,
@@ -74,6 +83,7 @@ def program_data(verdict: Verdict, kernel: KernelAnswer | None = None) -> dict[s
         "loops": None if verdict.termination is None else _loops(verdict.termination),
         "code": code,
         "places": places,
+        "unplaced": unplaced_data(program, sources, strings),
         "functions": [] if graph is None else graph_data(graph),
         "contexts": _contexts(verdict, states),
         "failures": [_failure(verdict, number) for number in range(len(verdict.failures))],

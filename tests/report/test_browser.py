@@ -16,6 +16,7 @@ from prevail_py.objects.program import MapSpec, Program, SourceLine
 from prevail_py.objects.text import assemble
 from prevail_py.report.debugger import debugger
 from prevail_py.report.explorer import explorer
+from prevail_py.report.sources import whole_files
 from prevail_py.research.browser import browser
 from prevail_py.research.families import diamonds
 from prevail_py.verifier import Verdict, verify
@@ -225,6 +226,20 @@ def test_clicks_in_every_pane(visit: Opener) -> None:
     tab.locator('svg .block rect[data-slot="3"]').click()
     assert chosen(tab) == 3
     assert tab.evaluate("location.hash").endswith(":3")
+
+
+def test_whole_source_files(visit: Opener) -> None:
+    """Lines without instructions are there, and cannot be chosen."""
+    program = load("xdp_options")
+    files, _ = whole_files([program], examples.path("xdp_options").parent)
+    tab = visit(explorer("xdp_options.o", [verify(program)], sources=files))
+    tab.locator("#slot-30").click()
+    row = tab.locator('#source .row[aria-selected="true"]')
+    assert "if (!tcp->syn)" in row.inner_text()
+    plain = row.locator("xpath=following-sibling::*[1]")
+    assert "return XDP_PASS;" in plain.inner_text()
+    plain.click()
+    assert chosen(tab) == 30
 
 
 def test_the_graph_moves_and_zooms(visit: Opener) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 
@@ -12,12 +13,13 @@ import pytest
 from prevail_py import examples
 from prevail_py.cli.main import main
 from prevail_py.objects.elf import load_object
-from prevail_py.objects.program import Program
+from prevail_py.objects.program import Program, SourceLine
 from prevail_py.objects.text import assemble
 from prevail_py.report.compact import States, Strings
 from prevail_py.report.debugger import debugger, recording_data
 from prevail_py.report.explorer import explorer, program_data
 from prevail_py.report.page import embedded
+from prevail_py.report.sources import whole_files
 from prevail_py.verifier import Verdict, verify
 from prevail_py.verifier.recording import record
 
@@ -211,12 +213,47 @@ def test_the_command_writes_a_page(tmp_path: Path, capsys: pytest.CaptureFixture
         ([scan, "-o", str(tmp_path / "no" / "such.html")], "No such file"),
         ([scan, "--domain", "polyhedra", "-o", str(target)], "unknown domain 'polyhedra'"),
         ([scan, "--debugger", "--kernel", "-o", str(target)], "without --kernel"),
+        ([scan, "--source", str(tmp_path / "no"), "-o", str(target)], "no: not a folder"),
         ([scan], "-o"),
     ):
         assert main(["report", *arguments]) == 2
         error = capsys.readouterr().err
         assert message in error
         assert error.count("\n") == 1
+
+
+def test_source_files_are_shown_whole(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The lines with instructions as well, with what indents them; of a file that has changed only the quoted lines."""
+    target, folder = tmp_path / "report.html", tmp_path / "src"
+    folder.mkdir()
+    text = examples.path("xdp_options").with_suffix(".c").read_text()
+    (folder / "xdp_options.c").write_text(text)
+    command = ["report", str(examples.path("xdp_options")), "--source", str(folder), "-o", str(target)]
+    assert main(command) == 0
+    (program,) = data_of(target.read_text(encoding="utf-8"))["programs"]  # type: ignore[index]
+    shown = {(line, program["strings"][words]) for _, line, words in program["places"] + program["unplaced"]}
+    assert shown == set(enumerate(text.splitlines(), 1))
+    assert program["places"]
+    (folder / "xdp_options.c").write_text("// another licence\n" + text)
+    assert main(command) == 0
+    assert "is another one than in the object" in capsys.readouterr().err
+    (program,) = data_of(target.read_text(encoding="utf-8"))["programs"]  # type: ignore[index]
+    assert program["unplaced"] == []
+    assert program["places"]
+
+
+@pytest.mark.parametrize("name", ["/secret.c", "../secret.c", "a/../../secret.c", "link.c", "C:\\x\\..\\..\\secret.c"])
+def test_no_file_outside_of_the_folder_is_read(tmp_path: Path, name: str) -> None:
+    """Whatever an object calls its source, and whatever links there are."""
+    folder = tmp_path / "src"
+    folder.mkdir()
+    (tmp_path / "secret.c").write_text("secret\n")
+    (folder / "link.c").symlink_to(tmp_path / "secret.c")
+    program = replace(assemble("r0 = 0\nexit"), lines={0: SourceLine(name, 1)})
+    assert whole_files([program], folder) == ({}, [f"{name}: not in {folder}"])
+    (folder / "secret.c").write_text("no secret\n")
+    files, _ = whole_files([replace(program, lines={0: SourceLine("/build/x/secret.c", 1)})], folder)
+    assert files == {"/build/x/secret.c": ["no secret"]}
 
 
 def test_the_kernel_is_asked(kernel: None, tmp_path: Path) -> None:

@@ -49,13 +49,14 @@ function prepare(raw) {
   return program;
 }
 
-/** The source lines that have instructions, by file. */
+/** The source lines, by file; those without instructions, which a page of whole files has, are of no place. */
 function sourceRows(program) {
   const files = new Map();
   program.places.forEach(([file, line, words], place) => {
     if (!files.has(file)) files.set(file, []);
     files.get(file).push({ place, line, words: program.text(words) });
   });
+  program.unplaced.forEach(([file, line, words]) => files.get(file).push({ line, words: program.text(words) }));
   const rows = [];
   for (const [file, lines] of files) {
     rows.push({ file: program.text(file) });
@@ -69,9 +70,14 @@ function sourceRows(program) {
 const sourceRowsView = new Rows(byId("source"), 22, (index) => {
   const row = P().source[index];
   if (row.file !== undefined) return make("div", { class: "row file", role: "presentation" }, row.file);
+  const hit = now.query && row.words.toLowerCase().includes(now.query);
+  const columns = [
+    make("span", { class: "at", style: `width:${widthOf("line")}` }, row.line || ""),
+    make("span", { class: "text" }, row.words.trimEnd()),
+  ];
+  if (row.place === undefined) return make("div", { class: `row unplaced${hit ? " hit" : ""}`, role: "presentation" }, ...columns);
   const chosen = row.place === P().code[now.index][3];
   const slice = sliceHas((P().ofPlace.get(row.place) || []).map((each) => P().code[each][0]));
-  const hit = now.query && row.words.toLowerCase().includes(now.query);
   return make(
     "div",
     {
@@ -81,8 +87,7 @@ const sourceRowsView = new Rows(byId("source"), 22, (index) => {
       "aria-selected": chosen,
       click: () => chooseSource(row.place),
     },
-    make("span", { class: "at", style: `width:${widthOf("line")}` }, row.line || ""),
-    make("span", { class: "text" }, row.words.trimEnd()),
+    ...columns,
   );
 });
 
@@ -115,7 +120,7 @@ const codeRows = new Rows(byId("code"), 22, (index) => {
 });
 
 function widthOf(what) {
-  const most = what === "slot" ? P().code[P().code.length - 1][0] : Math.max(...P().places.map(([, line]) => line));
+  const most = what === "slot" ? P().code[P().code.length - 1][0] : P().source.reduce((most, row) => Math.max(most, row.line || 0), 0);
   return `calc(${String(most).length}ch + 12px)`;
 }
 
