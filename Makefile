@@ -93,6 +93,12 @@ museum: $(RESEARCH_ENV) ## plant historic bugs one by one, and ask every oracle 
 	$(PREVAIL) museum run --seconds 30 --jobs $(JOBS) --json $(ARGS) > $(OUT)/museum.json; test $$? -le 1
 	$(PY) papers/museum/reproduce.py $(OUT)/museum.json
 
+.PHONY: museum-fuzz
+museum-fuzz: $(RESEARCH_ENV) ## campaigns against 15 bugs of the museum, drawn by a seed: goes on where it was interrupted
+	mkdir -p $(OUT)
+	$(PY) -m prevail_py.research.museum.hunt --keep $(OUT)/museum-fuzz.jsonl --json $(OUT)/museum-fuzz.json \
+		--markdown docs/measurements/museum-fuzz.md $(ARGS)
+
 .PHONY: fuzz
 fuzz: $(RESEARCH_ENV) ## a fuzz campaign of twenty minutes with all four oracles: goes on where it was interrupted
 	mkdir -p $(OUT)

@@ -95,9 +95,9 @@ def figure(findings: Sequence[Finding]) -> str:
             else:
                 parts.append(f'<circle cx="{x}" cy="{y + 7}" r="4" fill="none" stroke="#b35900"/>')
     x, y = _LEFT, _TOP + _ROW * len(exhibits) + 20
-    for (_, fill), text in zip(_SHADES, ("0.1 s", "1 s", "10 s", "longer"), strict=True):
+    for (_, fill), text in zip(_SHADES, ("up to 0.1 s", "1 s", "10 s", "longer"), strict=True):
         parts.append(f'<circle cx="{x}" cy="{y}" r="5" fill="{fill}"/><text x="{x + 9}" y="{y + 4}">{text}</text>')
-        x += 60
+        x += 18 + 6 * len(text)
     parts.append(
         f'<circle cx="{x}" cy="{y}" r="4" fill="none" stroke="#b35900"/>'
         f'<text x="{x + 9}" y="{y + 4}">found nothing</text>'
@@ -108,15 +108,19 @@ def figure(findings: Sequence[Finding]) -> str:
 def main(argv: Sequence[str] | None = None) -> int:
     """The command."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("findings", type=Path)
+    parser.add_argument("findings", type=Path, nargs="+", help="one file or several, of the same exhibits")
     parser.add_argument("--out", type=Path, default=HERE, help="where table.md and figure.svg go (beside this file)")
     parser.add_argument("--command", default="make museum", help="how the findings were made")
     arguments = parser.parse_args(argv)
-    try:
-        findings, unasked = read(arguments.findings)
-    except (OSError, ValueError, TypeError) as error:
-        print(f"{arguments.findings}: {error}", file=sys.stderr)
-        return 2
+    findings, unasked = [], {}
+    for path in arguments.findings:
+        try:
+            more, reasons = read(path)
+        except (OSError, ValueError, TypeError) as error:
+            print(f"{path}: {error}", file=sys.stderr)
+            return 2
+        findings += more
+        unasked |= reasons
     arguments.out.mkdir(parents=True, exist_ok=True)
     (arguments.out / "table.md").write_text(markdown(findings, unasked, arguments.command))
     (arguments.out / "figure.svg").write_text(figure(findings))

@@ -1,8 +1,8 @@
 """Measure the generator: ``python -m prevail_py.research.bench_generator --programs 60 --out FILE``.
 
-For each program type: how many programs are SAFE, how many have a load, a branch and a helper, and their sizes.  Then
-how many programs a second one core generates, verifies, and runs on two engines, in CPU time; and how many Hypothesis
-draws.
+For each program type: how many programs are SAFE, how many have a load, a branch and a helper, and their sizes, for
+programs of the default size and for small ones.  Then how many programs a second one core generates, verifies, and runs
+on two engines, in CPU time; and how many Hypothesis draws.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -21,7 +21,7 @@ from prevail_py.isa.instructions import Branch, Call, Load
 from prevail_py.objects.program import Program
 from prevail_py.platforms import platform
 from prevail_py.research.choices import Seeded
-from prevail_py.research.generate import PROGRAM_TYPES, Shape, write
+from prevail_py.research.generate import PROGRAM_TYPES, SMALL, Shape, write
 from prevail_py.research.oracle_report import commit_text
 from prevail_py.verifier import verify
 from prevail_py.vm.context import takes_packet
@@ -112,8 +112,8 @@ def _hypothesis(count: int, size: int) -> float:
     return drawn / (process_time() - began)
 
 
-def markdown(rows: Sequence[Row], measured: Rates, command: str) -> str:
-    """The measurement as a document."""
+def markdown(tables: Mapping[int, Sequence[Row]], measured: Rates, command: str) -> str:
+    """The measurement as a document: ``tables`` has the rows of all types for each size in statements."""
     lines = [
         "# Generated programs",
         "",
@@ -132,19 +132,28 @@ def markdown(rows: Sequence[Row], measured: Rates, command: str) -> str:
         f"| compiled and run on two engines alone | {measured.run:.0f} |",
         f"| drawn by Hypothesis, and nothing else | {measured.hypothesis:.0f} |",
         "",
-        f"Of each type {rows[0].programs} programs, every fourth with loops:",
+    ]
+    for size, rows in tables.items():
+        lines += [*_table(size, rows), ""]
+    return "\n".join(lines)
+
+
+def _table(size: int, rows: Sequence[Row]) -> list[str]:
+    least = min(rows, key=lambda row: row.safe)
+    bare = min(rows, key=lambda row: row.whole)
+    return [
+        f"## {size} statements",
+        "",
+        f"Of each type {rows[0].programs} programs of {size} statements, every fourth with loops:",
         "",
         "| program type | SAFE | with a load, a branch and a helper | instructions (median) |",
         "| --- | ---: | ---: | ---: |",
-    ]
-    lines += [f"| {row.program_type} | {row.safe:.0%} | {row.whole:.0%} | {row.size:g} |" for row in rows]
-    least = min(rows, key=lambda row: row.safe)
-    lines += [
+        *(f"| {row.program_type} | {row.safe:.0%} | {row.whole:.0%} | {row.size:g} |" for row in rows),
         "",
-        f"The least are SAFE of {least.program_type}: {least.safe:.0%}; the median of the medians is "
+        f"The least are SAFE of {least.program_type}: {least.safe:.0%}; the least have a load, a branch and a helper "
+        f"of {bare.program_type}: {bare.whole:.0%}; the median of the medians is "
         f"{median(row.size for row in rows):g} instructions.",
     ]
-    return "\n".join(lines) + "\n"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -157,10 +166,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser.parse_args(argv)
     if min(options.programs, options.rate, options.size) < 1:
         parser.error("numbers must be positive")
-    rows = [of_type(kind, options.programs, options.size) for kind in PROGRAM_TYPES]
+    sizes = dict.fromkeys((options.size, SMALL))
+    tables = {size: [of_type(kind, options.programs, size) for kind in PROGRAM_TYPES] for size in sizes}
     given = sys.argv[1:] if argv is None else list(argv)
     command = shlex.join(["python", "-m", "prevail_py.research.bench_generator", *given])
-    text = markdown(rows, rates(options.rate, options.size), command)
+    text = markdown(tables, rates(options.rate, options.size), command)
     if options.out is None:
         print(text, end="")
     else:

@@ -190,6 +190,7 @@ def _scenario(traced: Trace, lookups: int, assignment: Assignment) -> Scenario:
         _contents(traced, traced.lookups[:lookups], assignment),
         old.seed,
         old.context if context == traced.context else context,
+        socket=old.socket,
     )
 
 

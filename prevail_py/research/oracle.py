@@ -18,10 +18,12 @@ from typing import Final
 from prevail_py.isa.instructions import Call
 from prevail_py.objects.program import Program
 from prevail_py.platforms import platform
+from prevail_py.platforms.contexts import FieldKind
 from prevail_py.research.packets import packets
 from prevail_py.verifier.policy import STRICT
 from prevail_py.verifier.verdict import Verdict
 from prevail_py.vm.context import takes_packet
+from prevail_py.vm.environment import Socket
 from prevail_py.vm.machine import Machine
 from prevail_py.vm.outcome import TrapKind, Trapped
 from prevail_py.vm.scenario import Scenario, play
@@ -31,6 +33,7 @@ __all__ = ["Report", "examine"]
 _KEYED_HELPERS: Final = frozenset({1, 2, 3})
 """Map lookup, update and delete: R1 is the map, R2 points to the key."""
 
+_SOCKETS: Final = frozenset({FieldKind.SOCK, FieldKind.SOCK_OR_NULL, FieldKind.SOCK_COMMON_OR_NULL})
 _MAX_KEYS: Final = 64
 _MAX_VIOLATIONS: Final = 10
 _MAX_STARTS: Final = 4
@@ -107,6 +110,7 @@ class _Oracle:
         self.report = Report(program.name, blocks=reachable)
         self._keys: dict[int, list[bytes]] = {}
         self._type = platform(program.platform).program_type(program.program_type, program.expected_attach_type)
+        self._sockets = {row.kind for row in self._type.reads} & _SOCKETS
 
     def scenario(self, packet: bytes, seed: str) -> Scenario:
         """A packet with random contents for the maps, among them keys that earlier runs looked for, and a context."""
@@ -122,7 +126,11 @@ class _Oracle:
         other = Random(f"{seed}/context")
         context = _value(other, self._type.context_size) if other.random() < 0.5 else None
         return Scenario(
-            packet if takes_packet(self._type) else None, tuple(contents), random.randrange(1 << 32), context
+            packet if takes_packet(self._type) else None,
+            tuple(contents),
+            random.randrange(1 << 32),
+            context,
+            socket=_socket(Random(f"{seed}/socket"), FieldKind.SOCK in self._sockets) if self._sockets else None,
         )
 
     def run(self, scenario: Scenario) -> bool:
@@ -184,6 +192,15 @@ class _Oracle:
         known = self._keys.setdefault(handle.map_index, [])
         if len(key) == size and key not in known and len(known) < _MAX_KEYS:
             known.append(key)
+
+
+def _socket(random: Random, always: bool) -> Socket | None:
+    """What the packet belongs to: a socket of UDP, or one that listens, or nothing, unless there is one ``always``."""
+    if not always and random.random() < 0.5:
+        return None
+    if random.random() < 0.5:
+        return Socket(17, local_port=53, mark=random.randrange(1 << 32))
+    return Socket(6, local_port=80, state=10)
 
 
 def _value(random: Random, size: int) -> bytes:

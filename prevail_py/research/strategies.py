@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from prevail_py.domains import WORDS
 from prevail_py.isa.encode import encode
+from prevail_py.isa.flow import function_address, target
 from prevail_py.isa.instructions import (
     AddressSpaceCast,
     Alu,
@@ -290,7 +291,12 @@ def object_of(made: Collection[Program]) -> bytes:
     for number, program in enumerate(made):
         code = [_unlinked(instruction) for instruction in program.code]
         text = elf.code(program.section, encode(code))
-        calls = {pc + 1 + i.offset for pc, i in enumerate(program.code) if isinstance(i, CallLocal)}
+        calls = {target(pc, i) for pc, i in enumerate(program.code) if isinstance(i, CallLocal)}
+        calls |= {
+            function_address(pc, i)
+            for pc, i in enumerate(program.code)
+            if isinstance(i, LoadImmediate64) and i.pseudo is Pseudo.FUNCTION
+        }
         starts = [0, *sorted(calls), len(code)]
         for start, end in pairwise(starts):
             name = f"main_{number}" if start == 0 else f"function_{number}_{start}"

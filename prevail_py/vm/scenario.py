@@ -13,7 +13,7 @@ from typing import Final
 
 from prevail_py.objects.program import Program
 from prevail_py.platforms import platform
-from prevail_py.vm.environment import Environment
+from prevail_py.vm.environment import Environment, Socket
 from prevail_py.vm.interpreter import Execution, Observer, run
 from prevail_py.vm.maps import Map, MapError, create_map, create_maps, has_values
 from prevail_py.vm.maps.devices import XdpSocket, XdpSocketMap
@@ -31,7 +31,7 @@ class Scenario:
     ``contents`` holds (index of the map, key, value) to be stored before the run; for per-CPU maps the value goes to
     every CPU.  ``context`` is the scalar part of the context, None for the default.  ``randoms`` are the first random
     numbers that the program gets; those behind follow from ``seed``.  ``world`` sets other fields of the
-    :class:`~prevail_py.vm.environment.Environment` that are numbers, by name.
+    :class:`~prevail_py.vm.environment.Environment` that are numbers, by name.  The packet belongs to the ``socket``.
     """
 
     packet: bytes | None
@@ -40,6 +40,7 @@ class Scenario:
     context: bytes | None = None
     randoms: tuple[int, ...] = ()
     world: tuple[tuple[str, int], ...] = ()
+    socket: Socket | None = None
 
 
 def play(program: Program, scenario: Scenario, observers: Sequence[Observer] = (), fuel: int = _FUEL) -> Execution:
@@ -47,7 +48,12 @@ def play(program: Program, scenario: Scenario, observers: Sequence[Observer] = (
 
     Contents that a map cannot take (a key out of range, another kind of entries) are left out.
     """
-    environment = Environment(seed=scenario.seed, randoms=scenario.randoms, **dict(scenario.world))  # type: ignore[arg-type]
+    environment = Environment(
+        seed=scenario.seed,
+        randoms=scenario.randoms,
+        socket=scenario.socket,
+        **dict(scenario.world),  # type: ignore[arg-type]
+    )
     maps = create_maps(program.maps, environment)
     for index, key, value in scenario.contents:
         _fill(maps[index], key, value)

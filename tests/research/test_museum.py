@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import doctest
 import importlib
+import json
 import sys
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -14,6 +17,7 @@ from prevail_py.objects.text import assemble
 from prevail_py.research.differential import load_generated
 from prevail_py.research.fuzz import planting
 from prevail_py.research.museum import EXHIBITS, Exhibit, Part, planted
+from prevail_py.research.museum.hunt import Trophy, drawn, hunted, main, markdown, resumed
 from prevail_py.research.museum.oracles import ORACLES, missing
 from prevail_py.research.museum.switch import switched
 from prevail_py.research.museum.tour import Finding, catches, control, survivors, table, tour
@@ -23,8 +27,6 @@ from prevail_py.words import INT, IntAlgebra
 
 WITH_SPECIMEN = [name for name, exhibit in EXHIBITS.items() if exhibit.specimen is not None]
 COMPUTED = [name for name, exhibit in EXHIBITS.items() if exhibit.part in (Part.SEMANTICS, Part.ENGINE)]
-NOT_RUN = {"middle of a socket"}
-"""No run of the interpreter gets the socket that it takes."""
 
 
 def test_there_are_many() -> None:
@@ -50,7 +52,7 @@ def test_the_checker_refuses_what_is_certified_of_it(name: str) -> None:
     assert found.is_caught, found
 
 
-@pytest.mark.parametrize("name", [name for name in WITH_SPECIMEN if name not in NOT_RUN])
+@pytest.mark.parametrize("name", WITH_SPECIMEN)
 def test_running_it_shows_the_mistake(name: str) -> None:
     assert catches(name, "concrete", 30).is_caught
 
@@ -71,6 +73,63 @@ def test_fuzz_campaigns_find_a_mistake_by_its_name() -> None:
     assert catches("CVE-2020-8835", "fuzzing", 30).is_caught
     with pytest.raises(ValueError, match="no fault 'nobody'"), planting("nobody"):
         pass
+
+
+# Hunts ----------------------------------------------------------------------------------------------------------------
+
+
+def test_a_draw_can_be_repeated() -> None:
+    names = drawn(15)
+    assert names == drawn(15)
+    assert len(set(names)) == 15
+    assert set(names) <= set(EXHIBITS)
+    assert names != drawn(15, seed=1)
+    with pytest.raises(ValueError, match="exhibits to draw from"):
+        drawn(len(EXHIBITS) + 1)
+
+
+def test_a_hunt_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was found, and what was not found in as long a time, is not looked for again."""
+    keep, names = tmp_path / "kept", ["move of 32 bits", "widening"]
+    calls: list[str] = []
+
+    def hunt(name: str, seconds: float) -> Trophy:
+        calls.append(name)
+        found = name == "move of 32 bits"
+        return Trophy(
+            name, EXHIBITS[name].part.value, "engines" if found else "", "differ" if found else "", 5, seconds
+        )
+
+    monkeypatch.setattr("prevail_py.research.museum.hunt.hunted", hunt)
+    first = list(resumed(names, 10, keep))
+    assert list(resumed(names, 10, keep)) == first
+    assert calls == names
+    list(resumed(names, 20, keep))
+    assert calls == [*names, "widening"]
+    text = markdown(first, "By hand.", 10)
+    assert "**1 of 2 found; " in text
+    assert "| widening | verifier | - | nothing | 5 | 10.0 |" in text
+    keep.write_text("something else\n")
+    with pytest.raises(ValueError, match="kept: not what a hunt keeps"):
+        list(resumed(names, 10, keep))
+
+
+def test_a_campaign_finds_a_drawn_fault(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    document = tmp_path / "findings.json"
+    assert main(["move of 32 bits", "--seconds", "60", "--json", str(document)]) == 0
+    assert capsys.readouterr().out.startswith("move of 32 bits: ")
+    (row,) = json.loads(document.read_text())["findings"]
+    assert Finding(**row).is_caught
+    with pytest.raises(SystemExit) as left:
+        main(["nobody"])
+    assert left.value.code == 2
+    assert "no exhibit is called 'nobody'" in capsys.readouterr().err
+
+
+def test_nothing_is_found_where_nothing_is_planted(monkeypatch: pytest.MonkeyPatch) -> None:
+    exhibit = replace(EXHIBITS["JMP32"], plant=lambda switch: None)
+    monkeypatch.setitem(EXHIBITS, "JMP32", exhibit)
+    assert not hunted("JMP32", 1).is_found
 
 
 # Planting -------------------------------------------------------------------------------------------------------------

@@ -21,10 +21,11 @@ from prevail_py.isa.instructions import Alu, AluOp, Branch, Call, Jump, Load
 from prevail_py.objects.elf import load_object
 from prevail_py.objects.program import Program
 from prevail_py.platforms import platform
-from prevail_py.research import bench_generator
+from prevail_py.research import bench_generator, generate
 from prevail_py.research.choices import Chooser, Seeded, Tape
 from prevail_py.research.fuzz import planting
-from prevail_py.research.generate import PROGRAM_TYPES, Shape, write
+from prevail_py.research.generate import PROGRAM_TYPES, SMALL, Shape, write
+from prevail_py.research.generate.writer import Menu, Writer
 from prevail_py.research.strategies import abstract_values, nearly_valid_programs, object_of, objects, packets, programs
 from prevail_py.verifier import verify
 
@@ -224,3 +225,28 @@ def test_the_measurement(tmp_path: Path) -> None:
     text = (tmp_path / "generator.md").read_text()
     assert all(f"| {kind} |" in text for kind in PROGRAM_TYPES)
     assert "the solver is left out" in text
+    assert "## 8 statements" in text
+    assert f"## {SMALL} statements" in text
+
+
+def test_small_programs_have_24_instructions() -> None:
+    made = [write(Seeded(f"{kind}/{number}"), Shape(kind, SMALL)) for kind in PROGRAM_TYPES for number in range(20)]
+    assert 21 <= median(program.instruction_count for program in made) <= 27
+    for kind in PROGRAM_TYPES:
+        mine = [program for program in made if program.program_type == kind]
+        whole = [p for p in mine if all(any(isinstance(i, c) for i in p.code) for c in (Load, Branch, Call))]
+        assert len(whole) >= 0.5 * len(mine)
+
+
+@pytest.mark.parametrize(
+    "feature", ["values", "record", "socket", "memory for a helper", "mixed kinds", "chain of calls", "callback"]
+)
+def test_mistakes_are_not_safe(feature: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where everything is forgotten that can be, hardly a program is SAFE; where nothing is, all are."""
+    monkeypatch.setattr(generate, "_menu", lambda shape: Menu((feature,), (1,)))
+    monkeypatch.setattr(Writer, "slip", lambda self: 0)
+    for mistaken in (False, True):
+        monkeypatch.setattr(Writer, "mistake", lambda self, probability=0.0, mistaken=mistaken: mistaken)
+        made = [write(Seeded(f"{feature}/{number}"), Shape("sched_cls", size=2)) for number in range(12)]
+        safe = sum(verify(program, smt=False).is_safe for program in made)
+        assert safe <= 3 if mistaken else safe == len(made)

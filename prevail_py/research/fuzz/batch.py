@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from random import Random
 from threading import Lock
-from time import process_time
+from time import process_time, time
 from typing import Any, Final
 
 from prevail_py.isa.encode import EncodeError
@@ -51,7 +51,7 @@ class Settings:
     engines: tuple[str, ...] = ("interpreter", "source")
     inputs: int = 3
     certificate_every: int = 4
-    native_every: int = 32
+    native_every: int = 8
     guided: bool = True
     smt: bool = False
     planted: str | None = None
@@ -85,7 +85,7 @@ class Task:
     """One batch: its number, what to make programs of, and what is known already.
 
     ``features`` are the numbers of the branches taken so far, ``signatures`` those of the problems found.  With
-    ``first`` the batch ends with the first problem that is new.
+    ``first`` the batch ends with the first fault.  After ``until``, a time in seconds since the epoch, it is not begun.
     """
 
     settings: Settings
@@ -95,6 +95,7 @@ class Task:
     signatures: frozenset[str] = frozenset()
     first: bool = False
     programs: int = BATCH
+    until: float | None = None
 
 
 @dataclass(slots=True)
@@ -109,6 +110,7 @@ class Outcome:
     kept: list[Kept] = field(default_factory=list)
     found: list[Found] = field(default_factory=list)
     cpu_seconds: float = 0.0
+    is_begun: bool = True
 
     @property
     def has_fault(self) -> bool:
@@ -122,6 +124,8 @@ _one_at_a_time = Lock()
 
 def run(task: Task) -> Outcome:
     """Do one batch.  Raises ValueError for a fault of which nothing is known."""
+    if task.until is not None and time() >= task.until:
+        return Outcome(task.number, is_begun=False)
     with _one_at_a_time, planting(task.settings.planted):
         return _run(task)
 
@@ -154,7 +158,9 @@ def _run(task: Task) -> Outcome:
             smallest = None
             if what not in signatures:
                 signatures.add(what)
-                smallest = _smallest(made, problem, effort)
+                # Whoever looks for the first fault does not wait for doubts to become small.
+                if not (task.first and problem.is_doubt):
+                    smallest = _smallest(made, problem, effort)
             outcome.found.append(Found(position, problem, what, document, effort, smallest))
         if task.first and outcome.has_fault:
             break

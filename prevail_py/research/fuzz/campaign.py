@@ -2,7 +2,8 @@
 
 A round is a fixed number of batches, whatever the number of jobs, and depends on what the rounds before it found: so
 the same settings give the same programs, corpus and findings, however often a campaign is interrupted and wherever its
-batches are done.  Time only decides after which round it ends.
+batches are done.  Time only decides after which batch it ends: none is begun when the time is over, and a campaign that
+goes on does the rest of the round first, of what was known when the round began.
 
 >>> report = campaign(Settings(oracles=("soundness",), inputs=1), programs=16, batches=1)
 >>> report.programs, report.findings
@@ -15,9 +16,11 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
+from itertools import takewhile
 from pathlib import Path
 from random import Random
-from time import monotonic
+from time import monotonic, time
 from typing import Any, Final, Protocol
 
 from prevail_py.research.fuzz.batch import BATCH, Outcome, Settings, Task, run
@@ -75,9 +78,12 @@ Progress = Callable[[Report], None]
 
 
 class Runner(Protocol):
-    """Does batches somewhere, and gives their outcomes in the order of the tasks."""
+    """Does batches somewhere, and gives the outcomes of those that were begun, in the order of the tasks.
 
-    def __call__(self, tasks: Sequence[Task], /) -> list[Outcome]: ...
+    None is begun when so many seconds, if any are given, are over; there is one at least.
+    """
+
+    def __call__(self, tasks: Sequence[Task], seconds: float | None, /) -> list[Outcome]: ...
 
 
 def campaign(
@@ -92,8 +98,12 @@ def campaign(
     first: bool = False,
     progress: Progress | None = None,
     batches: int = BATCHES,
+    clock: Callable[[], float] = monotonic,
 ) -> Report:
     """Look for faults until ``seconds`` are over, or at least so many ``programs`` were looked at; without both, once.
+
+    ``seconds`` are those of the ``clock``; with that of a process, there has to be one job.  The batch that is under
+    way when they are over is done to its end.
 
     With a ``db`` it is kept there, and a campaign that was there before goes on: limits count from its beginning.
     ``jobs`` processes work on it, or the workers of the joblib ``backend``.  ``planted`` is a fault to plant in the
@@ -104,13 +114,15 @@ def campaign(
     if planted is not None:
         settings = replace(settings, planted=planted)
     _check(settings)
-    with Store(db, settings) as store, _runner(jobs, backend) as runner:
+    with Store(db, settings) as store, _runner(jobs, backend, clock) as runner:
         while not _over(store, seconds, programs) and not (first and store.has_fault()):
-            began = monotonic()
-            outcomes = runner(_tasks(store, settings, batches, first))
+            began = clock()
+            left = None if seconds is None else seconds - store.seconds
+            tasks = _tasks(store, settings, batches, first)
+            outcomes = runner(tasks, left)
             if first:
                 outcomes = _up_to_first(outcomes)
-            store.add(outcomes, monotonic() - began)
+            store.add(outcomes, clock() - began, whole=len(outcomes) == len(tasks))
             if progress is not None:
                 progress(report_of(store, settings))
             if seconds is None and programs is None:
@@ -145,7 +157,7 @@ def _over(store: Store, seconds: float | None, programs: int | None) -> bool:
 
 
 def _tasks(store: Store, settings: Settings, batches: int, first: bool) -> list[Task]:
-    """The batches of the next round."""
+    """The batches of the next round that were not done."""
     number, size = store.round, store.size()
     random = Random(f"{settings.seed}/round/{number}")
     features, signatures = store.features(), store.signatures()
@@ -157,7 +169,7 @@ def _tasks(store: Store, settings: Settings, batches: int, first: bool) -> list[
         ]
         parents = tuple(store.parents(chosen)) if settings.guided else ()
         tasks.append(Task(settings, number * batches + index, parents, features, signatures, first, BATCH))
-    return tasks
+    return tasks[store.done :]
 
 
 def _up_to_first(outcomes: list[Outcome]) -> list[Outcome]:
@@ -178,7 +190,7 @@ def report_of(store: Store, settings: Settings) -> Report:
         store.counts("verdict"),
         store.counts("answer"),
         store.branches(),
-        store.size(),
+        store.kept(),
         store.findings(),
     )
 
@@ -186,17 +198,22 @@ def report_of(store: Store, settings: Settings) -> Report:
 # Where batches are done ----------------------------------------------------------------------------------------------
 
 
-def _runner(jobs: int, backend: str | None) -> AbstractContextManager[Runner]:
+def _runner(jobs: int, backend: str | None, clock: Callable[[], float]) -> AbstractContextManager[Runner]:
     if jobs < 1:
         raise ValueError("a campaign needs at least one job")
     if jobs == 1 and backend is None:
-        return nullcontext(_here)
+        return nullcontext(partial(_here, clock))
+    if clock is not monotonic:
+        raise ValueError("several jobs have no clock in common but that on the wall")
     return _Parallel(jobs, backend)
 
 
-def _here(tasks: Sequence[Task]) -> list[Outcome]:
-    found = []
+def _here(clock: Callable[[], float], tasks: Sequence[Task], seconds: float | None) -> list[Outcome]:
+    found: list[Outcome] = []
+    end = None if seconds is None else clock() + seconds
     for task in tasks:
+        if found and end is not None and clock() >= end:
+            break
         found.append(run(task))
         if task.first and found[-1].has_fault:
             break
@@ -230,14 +247,19 @@ class _Parallel:
         except (ValueError, ImportError) as error:
             raise ValueError(f"backend {self._backend!r}: {error}") from error
 
-    def _run(self, tasks: Sequence[Task]) -> list[Outcome]:
+    def _run(self, tasks: Sequence[Task], seconds: float | None) -> list[Outcome]:
         from concurrent.futures.process import BrokenProcessPool
 
+        # The workers of a cluster may have clocks that differ a little: that costs as much of the time, and no more.
+        end = None if seconds is None else time() + seconds
+        tasks = [task if index == 0 else replace(task, until=end) for index, task in enumerate(tasks)]
         try:
-            return self._do(tasks)
+            found = self._do(tasks)
         except BrokenProcessPool:
             # One of them killed its worker: each gets a pool of its own, so that it takes no other one with it.
-            return [self._alone(task) for task in tasks]
+            found = [self._alone(task) for task in tasks]
+        # What was done after one that was not begun is done again, so that their order is that of the tasks.
+        return list(takewhile(lambda outcome: outcome.is_begun, found))
 
     def _do(self, tasks: Sequence[Task]) -> list[Outcome]:
         found: list[Outcome] = self._parallel(_joblib().delayed(run)(task) for task in tasks)

@@ -1,10 +1,10 @@
 """Which branches of the abstract interpreter a verification took: the feedback that guides a campaign.
 
 A branch here is not a line of the verifier but what the verifier distinguishes: an instruction with the *shapes* of its
-operands (:func:`shape`: which kind of pointer, at a constant offset or not, maybe null or not; how large a number may
-be and whether its sign is known) and whether it was decided at a glance; an edge with the shapes that were compared and
-whether it was feasible; a join with what came of it.  :func:`observed` collects them by wrapping what the fixpoint
-is made of, so that nothing is paid for it elsewhere.
+operands (:func:`shape`: which kind of pointer, to the start, behind it or at some offset, maybe null or not; how large
+a number may be and whether its sign is known) and whether it was decided at a glance; an edge with the shapes that were
+compared and whether it was feasible; a join with what came of it.  :func:`observed` collects them by wrapping what the
+fixpoint is made of, so that nothing is paid for it elsewhere.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from prevail_py.verifier import blocks
 from prevail_py.verifier.functions import Function, Prepared, Step, Way
 from prevail_py.verifier.setting import Setting
 from prevail_py.verifier.state import State
-from prevail_py.verifier.values import NEVER_NULL, Pointer, Special, Value
+from prevail_py.verifier.values import NEVER_NULL, ZERO, Pointer, Special, Value
 
 __all__ = ["Feature", "number", "observed", "shape"]
 
@@ -50,7 +50,8 @@ def shape(value: Value, facts: Facts) -> object:
         return value.name
     if isinstance(value, Pointer):
         null = "" if value.base == NEVER_NULL else "?" if facts.range(value.base).lo == 0 else "!"
-        return value.region.kind.name + null + ("" if value.offset.symbol == NO_SYMBOL else "+")
+        place = "+" if value.offset.symbol != NO_SYMBOL else "" if value.offset == ZERO else "."
+        return value.region.kind.name + null + place
     return _number(value, facts)
 
 

@@ -1,8 +1,8 @@
 """Where a campaign keeps what it has: SQLite, content-addressed, one transaction a round.
 
-Programs are under the SHA-256 of what they consist of.  A round is written whole or not at all, and what it depends on
-(settings, corpus, branches taken, problems known) is in here, so a campaign that was killed goes on with the same
-round and comes to the same result.
+Programs are under the SHA-256 of what they consist of.  A round is written whole or not at all, or up to a batch where
+the time was over, and what it depends on (settings; corpus, branches taken, problems known when it began) is in here,
+so a campaign that was killed or ended goes on with the same round and comes to the same result.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import array
 import json
 import sqlite3
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final, Self
@@ -22,7 +22,7 @@ from prevail_py.research.fuzz.oracles import Effort, Problem
 __all__ = ["SCHEMA", "Finding", "Store", "StoreError"]
 
 
-SCHEMA: Final = 1
+SCHEMA: Final = 2
 _KIND: Final = "prevail-py fuzz campaign"
 
 _TABLES: Final = """
@@ -95,7 +95,14 @@ class Store:
             self._db.execute("BEGIN IMMEDIATE")
             for statement in _TABLES.split(";"):
                 self._db.execute(statement)
-            rows = {"kind": _KIND, "schema": str(SCHEMA), "settings": wanted, "round": "0", "seconds": "0.0"}
+            rows = {
+                "kind": _KIND,
+                "schema": str(SCHEMA),
+                "settings": wanted,
+                "round": "0",
+                "done": "0",
+                "seconds": "0.0",
+            }
             self._db.executemany("INSERT INTO about VALUES (?, ?)", rows.items())
             self._db.execute("COMMIT")
             return
@@ -120,6 +127,11 @@ class Store:
         return int(self._about("round"))
 
     @property
+    def done(self) -> int:
+        """How many batches of the next round were done already."""
+        return int(self._about("done"))
+
+    @property
     def seconds(self) -> float:
         """How long the rounds took that there were, by the clock."""
         return float(self._about("seconds"))
@@ -130,20 +142,22 @@ class Store:
         return self.counts("verdict").total()
 
     def features(self) -> bytes:
-        """The branches that were taken so far, as :class:`~prevail_py.research.fuzz.batch.Task` wants them."""
-        return array.array("I", [n for (n,) in self._db.execute("SELECT number FROM features")]).tobytes()
+        """The branches that were taken before, as :class:`~prevail_py.research.fuzz.batch.Task` wants them."""
+        rows = self._db.execute("SELECT number FROM features WHERE round < ?", (self.round,))
+        return array.array("I", [n for (n,) in rows]).tobytes()
 
     def signatures(self) -> frozenset[str]:
-        """The signatures of the problems found so far."""
-        return frozenset(name for (name,) in self._db.execute("SELECT signature FROM findings"))
+        """The signatures of the problems found before."""
+        rows = self._db.execute("SELECT signature FROM findings WHERE round < ?", (self.round,))
+        return frozenset(name for (name,) in rows)
 
     def has_fault(self) -> bool:
         """Whether something was found that is no mere doubt."""
         return any(not finding.problem.is_doubt for finding in self.findings())
 
     def size(self) -> int:
-        """How many programs are kept."""
-        (count,) = self._db.execute("SELECT COUNT(*) FROM corpus").fetchone()
+        """How many programs were kept before."""
+        (count,) = self._db.execute("SELECT COUNT(*) FROM corpus WHERE round < ?", (self.round,)).fetchone()
         return int(count)
 
     def parents(self, positions: Iterable[int]) -> list[tuple[tuple[int, ...], Mapping[str, Any]]]:
@@ -156,8 +170,8 @@ class Store:
 
     # What a round gives ----------------------------------------------------------------------------------------------
 
-    def add(self, outcomes: Iterable[Outcome], seconds: float) -> list[Finding]:
-        """Write one round, which took so long; what was found that was not known before."""
+    def add(self, outcomes: Sequence[Outcome], seconds: float, whole: bool = True) -> list[Finding]:
+        """Write one round, or what was done of it, which took so long; what was found that was not known before."""
         new: list[str] = []
         self._db.execute("BEGIN IMMEDIATE")
         try:
@@ -175,8 +189,11 @@ class Store:
                     if self._find(found, number, looked_at + found.position + 1, before + seconds)
                 ]
                 looked_at += outcome.programs
-            self._db.execute("UPDATE about SET value = ? WHERE key = 'round'", (str(number + 1),))
-            self._db.execute("UPDATE about SET value = ? WHERE key = 'seconds'", (str(before + seconds),))
+            now = {"seconds": str(before + seconds)}
+            now |= {"round": str(number + 1), "done": "0"} if whole else {"done": str(self.done + len(outcomes))}
+            self._db.executemany(
+                "UPDATE about SET value = ? WHERE key = ?", [(value, key) for key, value in now.items()]
+            )
         except BaseException:
             self._db.execute("ROLLBACK")
             raise
@@ -223,6 +240,11 @@ class Store:
         return True
 
     # What there is ---------------------------------------------------------------------------------------------------
+
+    def kept(self) -> int:
+        """How many programs are kept."""
+        (count,) = self._db.execute("SELECT COUNT(*) FROM corpus").fetchone()
+        return int(count)
 
     def counts(self, kind: str) -> Counter[str]:
         """The sums of ``verdict`` or ``answer`` over all rounds, by name."""

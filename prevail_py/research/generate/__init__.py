@@ -45,15 +45,17 @@ from prevail_py.isa.rewrite import rewrite
 from prevail_py.objects.program import Program
 from prevail_py.platforms import platform
 from prevail_py.research.choices import Choices, Seeded
-from prevail_py.research.generate import functions, statements
+from prevail_py.research.generate import functions, objects, statements
 from prevail_py.research.generate.surface import PROGRAM_TYPES, Surface, surface
 from prevail_py.research.generate.writer import CTX, FP, MAPS, PKT, R0, R1, R2, R4, R5, R8, Known, Menu, Writer
+from prevail_py.words import Comparison
 
 __all__ = [
     "FEATURES",
     "LOOP_FEATURES",
     "MAPS",
     "PROGRAM_TYPES",
+    "SMALL",
     "Shape",
     "features_of",
     "program",
@@ -104,11 +106,21 @@ _MORE: Final[dict[str, tuple[_Statement, int]]] = {
     "context load": (statements.load_context, 6),
     "context store": (statements.store_context, 2),
     "helper by prototype": (statements.by_prototype, 8),
+    "chain": (statements.chain, 14),
+    "test": (statements.test, 5),
+    "values": (objects.values, 4),
+    "record": (objects.record, 2),
+    "socket": (objects.socket, 3),
+    "memory for a helper": (objects.helper_memory, 4),
+    "mixed kinds": (objects.mixed, 1),
+    "chain of calls": (functions.call_chain, 3),
+    "callback": (functions.call_back, 3),
 }
 """Features that need more than the programs by number know of their type."""
 
 _ALL: Final = {**_STATEMENTS, **_MORE}
-_CALLS: Final = frozenset({"call with numbers", "call with memory"})
+_BRANCHES: Final = frozenset({"branch", "test"})
+_CALLS: Final = frozenset({"call with numbers", "call with memory", "chain of calls", "callback"})
 
 
 def _statements(w: Writer, count: int) -> None:
@@ -117,7 +129,7 @@ def _statements(w: Writer, count: int) -> None:
         if not w.random.more():
             break
         name = w.random.choices(w.menu.names, w.menu.weights)[0]
-        if (name == "branch" and w.depth > 3) or (name in _CALLS and w.subprogram):
+        if (name in _BRANCHES and w.depth > 3) or (name in _CALLS and w.subprogram):
             name = "arithmetic"
         _statement(w, name)
     w.depth -= 1
@@ -188,7 +200,8 @@ def _body(w: Writer, size: int, loops: bool) -> None:
 def _linked(w: Writer, size: int) -> tuple[Instruction | None, ...]:
     """The code with its subprograms, and with all jumps and calls leading where they should."""
     for position, offset in _link(w, size):
-        w.code[position] = CallLocal(offset)
+        load = w.code[position]
+        w.code[position] = replace(load, low=offset) if isinstance(load, LoadImmediate64) else CallLocal(offset)
     for position, label in w.targets:
         jump = w.code[position]
         assert label.at is not None, "a label that is not placed"
@@ -198,12 +211,21 @@ def _linked(w: Writer, size: int) -> tuple[Instruction | None, ...]:
 
 
 def _link(w: Writer, size: int) -> list[tuple[int, int]]:
-    """Write the subprograms that are called, behind the main program: (slot of a call, its offset) of each call."""
+    """Write the subprograms that are called, behind the main program: (slot of a call, its offset) of each call.
+
+    They are in the order in which a linker comes to them: what one calls is behind it.
+    """
     starts: dict[str, int] = {}
-    for _, name in list(w.calls):
-        if name not in starts:
-            starts[name] = len(w.code)
-            functions.write_subprogram(w, name, w.random.randrange(1, max(size // 4, 2)))
+
+    def write_called(calls: Sequence[tuple[int, str]]) -> None:
+        for _, name in calls:
+            if name not in starts:
+                starts[name] = len(w.code)
+                known = len(w.calls)
+                functions.write_subprogram(w, name, w.random.randrange(1, max(size // 4, 2)))
+                write_called(w.calls[known:])
+
+    write_called(list(w.calls))
     return [(position, starts[name] - position - 1) for position, name in w.calls]
 
 
@@ -223,17 +245,25 @@ class Shape:
     calls: bool = True
 
 
+SMALL: Final = 3
+"""The ``size`` of a :class:`Shape` with which the median program has 24 instructions."""
+
 _PACKET_FEATURES: Final = frozenset({"packet", "variable packet offset", "packet length", "packet metadata",
                                      "moved packet"})  # fmt: skip
-_MAP_FEATURES: Final = frozenset({"map lookup", "map update", "global data", "ring buffer"})
+_MAP_FEATURES: Final = frozenset(
+    {"map lookup", "map update", "global data", "ring buffer", "values", "record", "memory for a helper", "callback"}
+)
 
 
 _MAP_HELPERS: Final = {
     "map lookup": {"bpf_map_lookup_elem"},
     "map update": {"bpf_map_update_elem", "bpf_map_delete_elem"},
     "ring buffer": {"bpf_ringbuf_reserve", "bpf_ringbuf_submit", "bpf_ringbuf_discard"},
+    "values": {"bpf_map_lookup_elem"},
+    "record": {"bpf_ringbuf_reserve", "bpf_ringbuf_submit", "bpf_ringbuf_discard"},
+    "callback": {"bpf_loop", "bpf_for_each_map_elem"},
 }
-"""The helpers that features about maps call."""
+"""The helpers that features about maps and callbacks call."""
 
 
 @cache
@@ -244,7 +274,10 @@ def _surface(shape: Shape) -> Surface:
         return on
     allowed = shape.helpers or frozenset()
     movers = tuple(number for number in on.movers if platform("linux").helper_name(number) in allowed)
-    return replace(on, movers=movers, helpers=tuple(helper for helper in on.helpers if helper.name in allowed))
+    kept, of_sockets = (
+        tuple(helper for helper in helpers if helper.name in allowed) for helpers in (on.helpers, on.socket_helpers)
+    )
+    return replace(on, movers=movers, helpers=kept, socket_helpers=of_sockets)
 
 
 @cache
@@ -266,7 +299,14 @@ def _menu(shape: Shape) -> Menu:
         without |= {name for name, needed in _MAP_HELPERS.items() if not needed <= allowed}
     without |= set() if shape.calls else _CALLS
     without |= set() if on.helpers else {"helper by prototype"}
+    without |= set() if on.sockets else {"socket"}
+    without |= (
+        set() if any(objects.is_memory(a) for helper in on.helpers for a in helper.args) else {"memory for a helper"}
+    )
     kept = [(name, weight) for name, (_, weight) in _ALL.items() if name not in without]
+    if on.socket_helpers:
+        # What few program types have is the more often in theirs.
+        kept = [(name, 4 * weight if name == "socket" else weight) for name, weight in kept]
     return Menu(tuple(name for name, _ in kept), tuple(weight for _, weight in kept))
 
 
@@ -276,16 +316,22 @@ _OF_MAPS: Final = (Pseudo.MAP_INDEX, Pseudo.MAP_INDEX_VALUE)
 def write(choices: Choices, shape: Shape, name: str = "generated") -> Program:
     """A program of this shape, made of these choices.  Raises ValueError for a program type that has no surface."""
     on, menu = _surface(shape), _menu(shape)
-    w = Writer(choices, Known(set()), menu, _statements, careless=choices.random() < 0.3, surface=on)
+    w = Writer(choices, Known(set()), menu, _statements, careless=choices.random() < 0.4, surface=on)
+    w.loops = shape.loops
     w.move(CTX, R1)
-    if "helper" in menu.names and w.chance(0.75):
+    if "helper" in menu.names and w.chance(0.85):
         w.call(choices.choice((7, 8, 5)))
         w.move(R8, R0)
         w.known.numbers.add(R8)
     if "packet" in menu.names and w.chance(0.75):
         statements.check_packet(w)
-    if on.reads and w.chance(0.5):
+    if on.reads and w.chance(0.75):
         statements.load_context(w)
+    elif not on.reads and "global data" in menu.names and w.chance(0.75):
+        statements.global_data(w)  # a setting
+    if w.known.packet is None and w.chance(0.75):
+        # Most programs of types without packets begin with a test whether they are concerned at all.
+        w.branch(Comparison.EQ, w.number(), Immediate(w.constant()), w.out, w.width())
     _body(w, shape.size, shape.loops)
     _finish(w, on.result)
     if any(label is w.out for _, label in w.targets):
@@ -307,7 +353,9 @@ def used_maps(code: Sequence[Instruction | None]) -> int:
 def _finish(w: Writer, result: tuple[int, int] | None) -> None:
     """End the main function with a number in R0 that may be returned."""
     low, high = (0, 4) if result is None else result
-    if R0 not in w.known.numbers or w.chance(0.5):
+    if result is not None and w.mistake():
+        w.move(R0, w.constant())
+    elif R0 not in w.known.numbers or w.chance(0.5):
         w.move(R0, w.random.randrange(low, high + 1))
     elif result is not None:
         w.emit(Alu(AluOp.AND, 64, R0, Immediate(1)))

@@ -3,8 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Final
 
-from prevail_py.isa.instructions import Alu, AluOp, CallLocal, Exit, Immediate, Load, Operand, Register, Store
+from prevail_py.isa.instructions import (
+    Alu,
+    AluOp,
+    Atomic,
+    AtomicOp,
+    CallLocal,
+    Exit,
+    Immediate,
+    Load,
+    LoadImmediate64,
+    Operand,
+    Pseudo,
+    Register,
+    Store,
+)
 from prevail_py.research.generate import statements
 from prevail_py.research.generate.writer import (
     CONTEXT_SLOT,
@@ -70,12 +85,56 @@ def _called(w: Writer, name: str) -> None:
     w.known.numbers.add(R0)
 
 
+def call_chain(w: Writer) -> None:
+    """A subprogram that calls another one, and so on; at most eight functions may be active."""
+    depth = w.random.choice((9, 8, 10)) if w.mistake(0.4) else w.random.choice((1, 2, 3, 5, 6))
+    _call(w, f"{_LINK}{depth}", [w.number(), w.number()])
+    if w.mistake(0.1):
+        w.move(R0, w.random.choice((R1, R2, R3)))  # which a call leaves unwritten
+
+
+_LINK: Final = "link "
+
+
+def call_back(w: Writer) -> None:
+    """A function that a helper calls: some times, or for each element of a map, with a part of the stack to work on."""
+    w.emit(Store(FP, -NUMBERS, 8, w.operand()), Store(FP, -NUMBERS + 8, 8, Immediate(w.random.randrange(4))))
+    w.wrote(-NUMBERS, 16)
+    elements = w.chance(0.4)
+    if elements:
+        w.emit(LoadImmediate64(R1, w.random.choice((0, 1)), 0, Pseudo.MAP_INDEX))
+    elif w.chance(0.5):
+        w.bounded(TMP, w.random.choice((1, 3, 7)))
+        w.move(R1, TMP)
+    else:
+        w.move(R1, w.random.choice((0, 1, 2, 5)))
+    w.calls.append((len(w.code), "element" if elements else "turn"))
+    w.emit(LoadImmediate64(R2, 0, 0, Pseudo.FUNCTION))
+    w.move(R3, FP)
+    w.add(R3, -NUMBERS)
+    w.move(R4, 0)
+    w.call(164 if elements else 181)
+    if w.chance(0.5):
+        dst = w.random.choice((R0, R1, R4, R5))
+        w.emit(Load(dst, FP, -NUMBERS + w.random.choice((0, 8)), 8))
+        w.known.numbers.add(dst)
+        if w.mistake():
+            w.move(TMP, dst)
+            w.emit(Alu(AluOp.ADD, 64, TMP, FP), Store(TMP, -NUMBERS + 16, 1, Immediate(1)))
+
+
 def write_subprogram(w: Writer, name: str, size: int) -> None:
     """R1 and R2 are what the callers agree on; the subprogram returns a number."""
     w.known, w.subprogram, w.out = Known({R1, R2}), True, Label()
+    is_callback = False
     match name:
         case "numbers":
             w.statements(w, size)
+            if w.loops and w.chance(0.5):
+                loop(w)
+        case "turn" | "element":
+            _work_on(w, name, size)
+            is_callback = True
         case "memory":
             w.known.numbers = {R2}
             w.move(TMP, R1)
@@ -87,17 +146,52 @@ def write_subprogram(w: Writer, name: str, size: int) -> None:
             w.emit(Store(R1, w.random.choice((0, 4)), 4, w.operand()), Store(R2, 0, 1, w.operand()))
             w.statements(w, size)
             w.emit(Load(TMP, FP, POINTER_SLOT, 8), Store(TMP, 8, 8, w.operand()))
+        case _ if name.startswith(_LINK):
+            left = int(name.removeprefix(_LINK))
+            w.emit(Alu(AluOp.ADD, 64, R1, R2))
+            if left > 1:
+                _called(w, f"{_LINK}{left - 1}")
+            else:
+                w.move(R0, R1)
+                w.known.numbers.add(R0)
         case _:
             w.emit(Store(R1, 0, 8, R2))
             w.known.numbers = set()
     if R0 not in w.known.numbers:
         w.move(R0, w.constant())
+    if is_callback:
+        w.move(R0, w.constant() if w.mistake() else w.random.choice((0, 0, 1)))
     end = Label()
     w.jump(end)
     w.place(w.out)
     w.move(R0, 1)
     w.place(end)
     w.emit(Exit())
+
+
+def _work_on(w: Writer, name: str, size: int) -> None:
+    """The body of a callback: the number of the turn, or map, key and value; then 16 bytes of another frame."""
+    shared = R2 if name == "turn" else R4
+    w.emit(Store(FP, POINTER_SLOT, 8, shared))
+    if name == "turn":
+        w.known.numbers = {R1}
+    else:
+        w.move(TMP, R3)
+        w.emit(Load(R0, R2, 0, 4))
+        w.known.numbers = {R0}
+        statements.use_memory(w, TMP, 48)  # which is what the smaller of both maps has
+        if w.mistake():
+            w.emit(LoadImmediate64(R5, 0, 0, Pseudo.MAP_INDEX_VALUE), Alu(AluOp.SUB, 64, TMP, R5))
+        w.known.numbers -= {R1, R2, R3, R4, R5}
+    place = w.random.choice((0, 8))
+    w.emit(Load(TMP, FP, POINTER_SLOT, 8), Load(R5, TMP, place, 8))
+    w.known.numbers.add(R5)
+    w.statements(w, min(size, 2))
+    w.emit(Load(TMP, FP, POINTER_SLOT, 8))
+    if w.chance(0.5):
+        w.emit(Store(TMP, place, 8, w.operand()))
+    else:
+        w.emit(Atomic(AtomicOp.ADD, False, 8, TMP, place, w.number()))
 
 
 # Loops ---------------------------------------------------------------------------------------------------------------

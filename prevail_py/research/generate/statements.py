@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from prevail_py.isa.instructions import (
@@ -18,12 +19,13 @@ from prevail_py.isa.instructions import (
     LoadImmediate64,
     MoveSignExtend,
     Negate,
+    Operand,
     Pseudo,
     Register,
     Store,
     StoreRelease,
 )
-from prevail_py.platforms.model import ArgKind, ContextField, ReturnKind
+from prevail_py.platforms.model import ArgKind, ContextField, HelperPrototype, ReturnKind
 from prevail_py.research.generate.surface import Field
 from prevail_py.research.generate.writer import (
     CONTEXT_SLOT,
@@ -49,6 +51,7 @@ from prevail_py.words import Comparison
 
 _COMPARISONS: Final = tuple(c for c in Comparison if c is not Comparison.NOT_SET)
 _SHIFTS: Final = (AluOp.LSH, AluOp.RSH, AluOp.ARSH)
+_BINARY: Final = tuple(op for op in AluOp if op is not AluOp.MOV)
 _DIVISIONS: Final = (AluOp.DIV, AluOp.MOD, AluOp.SDIV, AluOp.SMOD)
 
 
@@ -66,6 +69,44 @@ def alu(w: Writer) -> None:
     dst = w.target() if op is AluOp.MOV else w.number()
     w.emit(Alu(op, width, dst, source))
     w.known.numbers.add(dst)
+
+
+def chain(w: Writer) -> None:
+    """A few operations in a row on a number of which few bits are unknown."""
+    dst = w.target()
+    w.move(dst, w.number())
+    w.known.numbers.add(dst)
+    few = w.random.choice((1, 3, 15, 255, 0xFFFF))
+    match w.random.randrange(5):
+        case 0:
+            w.emit(Alu(AluOp.OR, 64, dst, Immediate(-1 - few)))
+        case 1:
+            w.emit(Alu(AluOp.AND, 64, dst, Immediate(few)))
+            w.emit(Alu(AluOp.LSH, 64, dst, Immediate(w.random.choice((8, 16, 24, 31, 32, 56)))))
+        case 2:
+            w.emit(Alu(AluOp.AND, w.width(), dst, Immediate(few)))
+            w.emit(Alu(AluOp.ADD, 64, dst, Immediate(w.constant())))
+        case 3:
+            # A constant with an upper half, in the register of statements.
+            w.emit(LoadImmediate64(TMP, w.constant(), w.constant()), Alu(AluOp.AND, 64, dst, Immediate(few)))
+            w.emit(Alu(w.random.choice((AluOp.ADD, AluOp.OR, AluOp.XOR)), 64, dst, TMP))
+        case _:
+            w.emit(Alu(AluOp.AND, w.width(), dst, Immediate(few)))
+    for _ in range(w.random.randrange(1, 5)):
+        # Half of the words have an upper half by now: what 32-bit operations make of it is the question.
+        op, width = w.random.choice(_BINARY), w.random.choice((32, 32, 64))
+        source: Operand = Immediate(w.constant()) if w.chance(0.75) else w.number()
+        if isinstance(source, Immediate) and op in _SHIFTS:
+            source = Immediate(w.random.choice((1, 4, 8, w.random.randrange(width))))
+        if source == Immediate(0) and op in _DIVISIONS:
+            source = Immediate(3)
+        match w.random.randrange(10):
+            case 0:
+                w.emit(Alu(AluOp.MOV, 32, dst, dst))
+            case 1:
+                w.emit(MoveSignExtend(*w.random.choice(((32, dst, dst, 8), (32, dst, dst, 16), (64, dst, dst, 32)))))
+            case _:
+                w.emit(Alu(op, width, dst, source))
 
 
 def unary(w: Writer) -> None:
@@ -105,6 +146,25 @@ def conditional(w: Writer) -> None:
         w.place(other)
         w.known.join(before)
     w.place(end)
+
+
+def test(w: Writer) -> None:
+    """A byte, or a few bits, tested for zero or for something small: what most branches of programs are."""
+    dst, offset, other = w.target(), w.initialised(1), Label()
+    if w.known.packet is not None and not w.subprogram and w.chance(0.5):
+        w.emit(Load(dst, PKT, w.random.randrange(w.known.packet), 1))
+    elif offset is not None and w.chance(0.5):
+        w.emit(Load(dst, FP, offset, 1))
+    else:
+        w.move(dst, w.number())
+        w.emit(Alu(AluOp.AND, w.width(), dst, Immediate(w.random.choice((1, 3, 15, 128, 255)))))
+    w.known.numbers.add(dst)
+    comparison = w.random.choice((Comparison.EQ, Comparison.NE, w.random.choice(_COMPARISONS)))
+    w.branch(comparison, dst, Immediate(w.random.choice((0, 0, 1, 3))), other, w.width())
+    before = w.known.copy()
+    w.statements(w, w.random.randrange(1, 3))
+    w.place(other)
+    w.known.join(before)
 
 
 def status(w: Writer) -> None:
@@ -349,6 +409,14 @@ def move_packet(w: Writer) -> None:
         w.known.packet = None
 
 
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """Memory for a helper: a register with its address, and how many bytes the helper is told."""
+
+    pointer: Register
+    size: int | Register
+
+
 # Maps and helpers ----------------------------------------------------------------------------------------------------
 
 
@@ -371,14 +439,15 @@ def lookup(w: Writer) -> None:
         w.move(TMP, R0)
     before = w.known.copy()
     for _ in range(w.random.randrange(1, 4)):
-        _use_memory(w, TMP, spec.value_size)
+        use_memory(w, TMP, spec.value_size)
     w.known.join(before)
     w.place(missing)
     w.move(R0, w.constant())
     w.known.numbers.add(R0)
 
 
-def _use_memory(w: Writer, base: Register, room: int) -> None:
+def use_memory(w: Writer, base: Register, room: int) -> None:
+    """Load from, store to, or count in so many bytes of memory."""
     size = w.random.choice((4, 8))
     offset = w.random.randrange(0, room - size + 1 + w.slip(), 4)
     match w.random.randrange(5):
@@ -440,10 +509,15 @@ def helper(w: Writer) -> None:
 
 def by_prototype(w: Writer) -> None:
     """A helper of the program type's own, with arguments as its prototype wants them."""
-    helper = w.random.choice(w.surface.helpers)
+    call_by_prototype(w, w.random.choice(w.surface.helpers))
+
+
+def call_by_prototype(w: Writer, helper: HelperPrototype, memory: Memory | None = None) -> None:
+    """Call a helper with arguments as its prototype wants them; ``memory`` is what its first memory argument gets."""
     if w.subprogram and any(argument.kind is ArgKind.CTX for argument in helper.args):
         return
-    size, written = 0, -NUMBERS
+    size: int | Register = 0
+    written = -NUMBERS
     places = (R1, R2, R3, R4, R5)
     for position, argument in enumerate(helper.args):
         register = places[position]
@@ -455,11 +529,15 @@ def by_prototype(w: Writer) -> None:
             case ArgKind.CTX | ArgKind.CTX_OR_NULL:
                 w.move(register, CTX if not w.subprogram else 0)
             case ArgKind.SIZE | ArgKind.SIZE_OR_ZERO:
-                w.move(register, size + w.slip())
+                w.move(register, size if isinstance(size, Register) else size + w.slip())
+            case _ if memory is not None:
+                w.move(register, memory.pointer)
+                size, memory = memory.size, None
             case kind:
                 # Each memory argument has the bytes of its own.
-                size = argument.size or w.random.choice((8, 4, 16, 1, 2))
-                room = max(-(-size // 8) * 8, 8)
+                room = argument.size or w.random.choice((8, 4, 16, 1, 2))
+                size = room
+                room = max(-(-room // 8) * 8, 8)
                 if written + room > 0:
                     written = -NUMBERS
                 if argument.reads or kind in (ArgKind.MEM_READ_WRITE, ArgKind.MEM_READ_WRITE_OR_NULL):
@@ -501,7 +579,7 @@ def ring(w: Writer) -> None:
     w.branch(Comparison.EQ, R0, Immediate(0), missing)
     w.move(TMP, R0)
     before = w.known.copy()
-    _use_memory(w, TMP, 16)
+    use_memory(w, TMP, 16)
     w.known.join(before)
     w.move(R1, TMP)
     w.move(R2, 0)

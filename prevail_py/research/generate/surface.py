@@ -5,6 +5,7 @@ All of it is read off the tables of the platform, so a new program type there is
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from typing import Final
@@ -35,6 +36,7 @@ _PLAIN: Final = frozenset(
 )
 """Arguments that can be made of numbers, the context and the stack."""
 
+_SOCKETS: Final = frozenset({FieldKind.SOCK, FieldKind.SOCK_OR_NULL, FieldKind.SOCK_COMMON_OR_NULL})
 _MOST_FIELDS: Final = 24
 
 
@@ -52,7 +54,8 @@ class Surface:
 
     ``data``, ``end`` and ``meta`` are the context's packet pointers, None where there is none.  ``movers`` are helpers
     that move the packet, called with the context and a number; ``helpers`` are called by their prototypes.  ``result``
-    has the bounds of R0 at the end, None for any number.
+    has the bounds of R0 at the end, None for any number.  ``sockets`` are fields of the context that lead to one, and
+    ``socket_helpers`` take one and numbers.
     """
 
     program_type: str
@@ -67,6 +70,8 @@ class Surface:
     movers: tuple[int, ...]
     helpers: tuple[HelperPrototype, ...]
     result: tuple[int, int] | None
+    sockets: tuple[ContextField, ...] = ()
+    socket_helpers: tuple[HelperPrototype, ...] = ()
 
 
 XDP: Final = Surface(
@@ -115,7 +120,13 @@ def surface(program_type: str) -> Surface:
         ),
         tuple(helper for helper in helpers if not helper.changes_packet),
         kind.return_range,
+        _sockets(kind),
+        _socket_helpers(program_type, rule.attach_type, rule.pattern),
     )
+
+
+def _sockets(kind: ProgramType) -> tuple[ContextField, ...]:
+    return tuple(ContextField(row.first, row.size, row.kind) for row in kind.reads if row.kind in _SOCKETS)
 
 
 def _fields(kind: ProgramType, write: bool) -> tuple[Field, ...]:
@@ -132,23 +143,41 @@ def _fields(kind: ProgramType, write: bool) -> tuple[Field, ...]:
 
 
 def _helpers(program_type: str, attach_type: str, pattern: str) -> tuple[HelperPrototype, ...]:
-    """The helpers that take nothing else than :data:`_PLAIN` arguments, give a number, and are implemented here."""
+    """The helpers that take nothing else than :data:`_PLAIN` arguments, and give a number."""
+    return tuple(
+        helper
+        for helper in _available(program_type, attach_type, pattern)
+        if helper.returns in (ReturnKind.INTEGER, ReturnKind.VOID)
+        and all(argument.kind in _PLAIN and (argument.size or 0) <= MOST_MEMORY for argument in helper.args)
+    )
+
+
+def _socket_helpers(program_type: str, attach_type: str, pattern: str) -> tuple[HelperPrototype, ...]:
+    """The helpers that take a socket, and numbers behind it."""
+    return tuple(
+        helper
+        for helper in _available(program_type, attach_type, pattern)
+        if helper.args
+        and helper.args[0].kind is ArgKind.SOCK_COMMON
+        and not helper.args[0].releases
+        and all(argument.kind in (ArgKind.ANYTHING, ArgKind.SCALAR) for argument in helper.args[1:])
+    )
+
+
+def _available(program_type: str, attach_type: str, pattern: str) -> Iterator[HelperPrototype]:
+    """The helpers of a program type that are implemented here, but for those that give what is to be given back."""
     from prevail_py.vm.helpers.table import HELPERS
 
     linux = platform("linux")
-    found = []
     for number in linux.helper_ids():
         helper = linux.helper(number, program_type)
         if (
             helper is not None
             and helper.name in HELPERS
-            and helper.returns in (ReturnKind.INTEGER, ReturnKind.VOID)
             and not helper.acquires
-            and all(argument.kind in _PLAIN and (argument.size or 0) <= MOST_MEMORY for argument in helper.args)
             and not linux.unavailable(number, program_type, attach_type, pattern.removesuffix("+"))
         ):
-            found.append(helper)
-    return tuple(found)
+            yield helper
 
 
 def _generated() -> tuple[str, ...]:

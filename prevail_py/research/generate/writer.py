@@ -32,7 +32,7 @@ R0, R1, R2, R3, R4, R5, CTX, PKT, R8, TMP, FP = Register
 _POOL: Final = (R0, R1, R2, R3, R4, R5, R8)
 NUMBERS: Final = 64
 """Bytes at the top of the stack that hold numbers; below are the slots that follow."""
-CONTEXT_SLOT, POINTER_SLOT, KEY_SLOT, VALUE_SLOT, COUNTERS = -72, -80, -88, -160, -168
+CONTEXT_SLOT, POINTER_SLOT, KEY_SLOT, VALUE_SLOT, COUNTERS, OBJECT_SLOT = -72, -80, -88, -160, -168, -216
 
 MAPS: Final = (
     MapSpec("array", 2, 4, 64, 4),
@@ -90,7 +90,7 @@ class Writer:
 
     ``statements`` writes some more of them from the ``menu``, ``reserved`` registers are not to be written, ``out`` is
     where a failed check leads, ``surface`` is what the program type offers.  A ``careless`` programmer is off by a
-    little now and then.
+    little now and then.  ``loops`` says whether subprograms may have any.
     """
 
     random: Choices
@@ -107,6 +107,7 @@ class Writer:
     depth: int = 0
     looping: int = 0
     subprogram: bool = False
+    loops: bool = False
     surface: Surface = XDP
 
     # Instructions ---------------------------------------------------------------------------------------------------
@@ -149,6 +150,10 @@ class Writer:
     def slip(self) -> int:
         """0, or how far a careless programmer is off."""
         return self.random.choice((1, 1, 2, 8)) if self.careless and self.chance(0.12) else 0
+
+    def mistake(self, probability: float = 0.25) -> bool:
+        """Whether a careless programmer forgets something here."""
+        return self.careless and self.chance(probability)
 
     def number(self) -> Register:
         """A register that holds a number; one is made if there is none."""

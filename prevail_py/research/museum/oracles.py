@@ -23,8 +23,6 @@ Applies: TypeAlias = frozenset[Part]
 
 _RUNS: Final = 60
 _PROGRAMS: Final = 30
-_PER_SECOND: Final = 40
-"""Programs that a campaign looks at in a second, about."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,9 +125,7 @@ def fuzzing(exhibit: Exhibit, seconds: float) -> str | None:
     """What a fuzz campaign finds first, by its own oracles of soundness, engines and certificates."""
     from prevail_py.research.fuzz import Settings, campaign
 
-    often = 2 if exhibit.part in _CONCRETE else Settings().native_every
-    # Counted in programs, so that what is found does not depend on what else the machine does.
-    report = campaign(Settings(native_every=often), programs=int(seconds * _PER_SECOND), first=True)
+    report = campaign(Settings(), seconds=seconds, first=True, clock=process_time)
     if report.first is None:
         return None
     return f"{report.first.signature} after {report.programs} programs"

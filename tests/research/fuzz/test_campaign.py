@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import doctest
 import importlib
+from itertools import count
 from pathlib import Path
+from time import process_time
 
 import pytest
 
 from prevail_py.research.fuzz import Report, Settings, StoreError, campaign, problems
+from prevail_py.research.fuzz.batch import Outcome, Task, run
 from prevail_py.research.fuzz.case import from_document
 from prevail_py.research.fuzz.planting import planting
 from prevail_py.words import OpKind, WordOp
@@ -38,9 +41,9 @@ def test_a_planted_fault_is_found(name: str) -> None:
 
 def test_nothing_stays_planted() -> None:
     """Caches would remember what the code with the fault said: the same programs are looked at without it."""
-    with_fault = campaign(QUICK, programs=64, planted="CVE-2017-17853", batches=4)
+    with_fault = campaign(QUICK, programs=96, planted="JMP32", batches=2, first=True)
     assert with_fault.findings
-    assert not campaign(QUICK, programs=64, batches=4).findings
+    assert not campaign(QUICK, programs=with_fault.programs, batches=2).findings
 
 
 def test_it_can_be_repeated() -> None:
@@ -58,6 +61,32 @@ def test_rounds_are_kept(tmp_path: Path) -> None:
     assert essence(parts) == essence(whole)
     assert parts.rounds == whole.rounds == 3
     assert campaign(QUICK, programs=96, batches=2, db=tmp_path / "whole").rounds == 3
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_time_ends_a_campaign_within_a_round(jobs: int, tmp_path: Path) -> None:
+    """No batch is begun when the time is over; who goes on does the others, and comes to what it comes to in one go."""
+    whole = campaign(QUICK, programs=128, batches=4, db=tmp_path / "whole")
+    if jobs == 1:
+        ticks = count()
+        part = campaign(QUICK, seconds=3, batches=4, db=tmp_path / "parts", clock=lambda: float(next(ticks)))
+    else:
+        pytest.importorskip("joblib")
+        part = campaign(QUICK, seconds=0.01, batches=4, db=tmp_path / "parts", jobs=2)
+    assert 0 < part.programs < 64
+    assert part.rounds == 0
+    again = campaign(QUICK, programs=128, batches=4, db=tmp_path / "parts")
+    assert essence(again) == essence(whole)
+
+
+def test_a_batch_is_not_begun_after_its_time() -> None:
+    assert run(Task(QUICK, 0, programs=1, until=0.0)) == Outcome(0, is_begun=False)
+    assert run(Task(QUICK, 0, programs=1)).is_begun
+
+
+def test_several_jobs_have_one_clock() -> None:
+    with pytest.raises(ValueError, match="no clock in common"):
+        campaign(QUICK, jobs=2, clock=process_time)
 
 
 def test_other_settings_are_another_campaign(tmp_path: Path) -> None:
