@@ -112,7 +112,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=HERE, help="where table.md and figure.svg go (beside this file)")
     parser.add_argument("--command", default="make museum", help="how the findings were made")
     arguments = parser.parse_args(argv)
-    findings, unasked = [], {}
+    findings: list[Finding] = []
+    unasked: dict[str, str] = {}
     for path in arguments.findings:
         try:
             more, reasons = read(path)

@@ -51,7 +51,7 @@ class Settings:
     engines: tuple[str, ...] = ("interpreter", "source")
     inputs: int = 3
     certificate_every: int = 4
-    native_every: int = 8
+    native_every: int = 4
     guided: bool = True
     smt: bool = False
     planted: str | None = None
