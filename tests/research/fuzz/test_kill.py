@@ -16,12 +16,12 @@ import pytest
 from prevail_py.research.fuzz import Settings, campaign
 from prevail_py.research.fuzz.cluster import cluster
 
-SETTINGS = Settings(oracles=("soundness",), inputs=1, native_every=0, planted="JMP32")
+SETTINGS = Settings(oracles=("soundness",), inputs=1, native_every=0, planted="CVE-2017-16995")
 SCRIPT = """
 import sys
 from pathlib import Path
 from prevail_py.research.fuzz import Settings, campaign
-settings = Settings(oracles=("soundness",), inputs=1, native_every=0, planted="JMP32")
+settings = Settings(oracles=("soundness",), inputs=1, native_every=0, planted="CVE-2017-16995")
 campaign(settings, programs=96, batches=1, db=Path(sys.argv[1]))
 """
 
