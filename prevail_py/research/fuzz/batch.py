@@ -159,7 +159,7 @@ def _run(task: Task) -> Outcome:
             if what not in signatures:
                 signatures.add(what)
                 # Whoever looks for the first fault does not wait for doubts to become small.
-                if not (task.first and problem.is_doubt):
+                if not (problem.is_doubt and (task.first or problem.is_tedious)):
                     smallest = _smallest(made, problem, effort)
             outcome.found.append(Found(position, problem, what, document, effort, smallest))
         if task.first and outcome.has_fault:

@@ -84,8 +84,14 @@ class Problem:
         """
         return self.kind == _DOUBT
 
+    @property
+    def is_tedious(self) -> bool:
+        """Whether the checker gave up on too many paths: it would take as long for each smaller program."""
+        return self.is_doubt and _PATHS in self.message
+
 
 _DOUBT: Final = "refused, and no run says why"
+_PATHS: Final = "no invariant within"
 
 
 @dataclass(slots=True)

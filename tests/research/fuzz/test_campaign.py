@@ -135,6 +135,17 @@ def test_a_refusal_without_a_run_is_a_doubt(monkeypatch: pytest.MonkeyPatch) -> 
     assert report.answers["certificate: refused"] == report.verdicts["SAFE"]
 
 
+def test_what_takes_the_checker_long_is_not_made_small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A checker that gives up at once, planted: it would give up as late for each smaller program."""
+    from prevail_py.checker import check
+
+    monkeypatch.setattr(check, "MAX_STEPS", -10_000)
+    settings = Settings(oracles=("certificate",), certificate_every=1, native_every=0, program_types=("kprobe",))
+    report = campaign(settings, programs=4, batches=1)
+    assert report.doubts
+    assert all(found.problem.is_tedious and found.smallest == found.document for found in report.doubts)
+
+
 def test_a_refusal_of_what_goes_wrong_is_a_fault() -> None:
     """A shift that shifts signed bounds, planted: what the checker refuses is seen to go wrong, too."""
     settings = Settings(oracles=("certificate",), certificate_every=1, native_every=0)
