@@ -42,7 +42,7 @@ def markdown(findings: Sequence[Finding], unasked: dict[str, str], command: str)
         "# Who catches which bug",
         "",
         f"Made by `{command}` at {commit_text()}. Times are CPU seconds of one process; `-` is an oracle that found",
-        "nothing in its time, an empty cell one that could not see the fault.",
+        "nothing in its time, an empty cell one that was not asked, mostly because it could not see the fault.",
         "",
         f"{shown - len(alive)} of {shown} exhibits are caught by at least one oracle.",
         *(f"Not asked: {name} ({reason})." for name, reason in unasked.items()),

@@ -55,6 +55,15 @@ class Rates:
     hypothesis: float
 
 
+_RATES: Final = (
+    ("generated, verified, and run on two engines", "together"),
+    ("generated alone", "generate"),
+    ("verified alone", "verify"),
+    ("compiled and run on two engines alone", "run"),
+    ("drawn by Hypothesis, and nothing else", "hypothesis"),
+)
+
+
 def _programs(kind: str, count: int, size: int) -> list[Program]:
     return [write(Seeded(f"{kind}/{number}"), Shape(kind, size, loops=number % 4 == 0)) for number in range(count)]
 
@@ -112,8 +121,8 @@ def _hypothesis(count: int, size: int) -> float:
     return drawn / (process_time() - began)
 
 
-def markdown(tables: Mapping[int, Sequence[Row]], measured: Rates, command: str) -> str:
-    """The measurement as a document: ``tables`` has the rows of all types for each size in statements."""
+def markdown(tables: Mapping[int, Sequence[Row]], measured: Mapping[int, Rates], command: str) -> str:
+    """The measurement as a document: ``tables`` has the rows of all types, by size in statements, as ``measured``."""
     lines = [
         "# Generated programs",
         "",
@@ -124,13 +133,12 @@ def markdown(tables: Mapping[int, Sequence[Row]], measured: Rates, command: str)
         "On one core, in CPU time, programs of all types in turn, every fourth with loops, each on one input on two "
         "engines (interpreter and generated source):",
         "",
-        "| programs a second | |",
-        "| --- | ---: |",
-        f"| generated, verified, and run on two engines | {measured.together:.0f} |",
-        f"| generated alone | {measured.generate:.0f} |",
-        f"| verified alone | {measured.verify:.0f} |",
-        f"| compiled and run on two engines alone | {measured.run:.0f} |",
-        f"| drawn by Hypothesis, and nothing else | {measured.hypothesis:.0f} |",
+        f"| programs a second | {' | '.join(f'of {size} statements' for size in measured)} |",
+        f"| --- |{' ---: |' * len(measured)}",
+        *(
+            f"| {what} | {' | '.join(f'{getattr(rate, name):.0f}' for rate in measured.values())} |"
+            for what, name in _RATES
+        ),
         "",
     ]
     for size, rows in tables.items():
@@ -170,7 +178,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     tables = {size: [of_type(kind, options.programs, size) for kind in PROGRAM_TYPES] for size in sizes}
     given = sys.argv[1:] if argv is None else list(argv)
     command = shlex.join(["python", "-m", "prevail_py.research.bench_generator", *given])
-    text = markdown(tables, rates(options.rate, options.size), command)
+    text = markdown(tables, {size: rates(options.rate, size) for size in sizes}, command)
     if options.out is None:
         print(text, end="")
     else:
