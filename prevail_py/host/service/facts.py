@@ -74,9 +74,11 @@ def _facts(program: Program, value: Plain) -> RegionFacts:
         if not isinstance(row, list) or len(row) != 5:
             raise MessageError("not a row about a pointer")
         pc, register, place, index, offset = row
-        if _number(pc) not in starts or _number(register) > 10 or place not in Place.__members__:
+        if _number(pc) not in starts or _number(register) > 10 or type(place) is not str:
             raise MessageError("a pointer that no instruction uses")
-        known = Place[str(place)]
+        if place not in Place.__members__:
+            raise MessageError("a pointer to no place")
+        known = Place[place]
         limit = len(program.maps) if known in (Place.MAP, Place.MAP_VALUE) else len(program.code)
         if _number(index) >= limit or (known is Place.FUNCTION and index not in starts):
             raise MessageError("a pointer into what the program does not have")
@@ -84,7 +86,9 @@ def _facts(program: Program, value: Plain) -> RegionFacts:
             raise MessageError("an offset that is no number")
         pointers[_number(pc), _number(register)] = RegionFact(known, _number(index), offset)
     bound = got["instructions"]
-    return RegionFacts(got["program"], pointers=pointers, instructions=bound, **slots)
+    return RegionFacts(
+        got["program"], pointers=pointers, instructions=None if bound is None else _number(bound), **slots
+    )
 
 
 def _number(value: Plain) -> int:

@@ -245,7 +245,12 @@ def _extend(descriptor: int | None) -> None:
         raise ExtensionError("extensions: no array of documents")
     extensions.use(documents)
     for each in {extension.platform for extension in extensions.in_use()}:
-        platform(each)
+        try:
+            platform(each)
+        except ExtensionError:
+            raise
+        except ValueError as error:
+            raise ExtensionError(f"extensions: {error}") from None
 
 
 def _exercise() -> None:

@@ -83,10 +83,12 @@ BAD_FACTS: dict[str, tuple[str, Any]] = {
     "no slot": ("fills", [-1]),
     "register": ("pointers", [[0, 11, "STACK", 0, None]]),
     "place": ("pointers", [[0, 1, "NOWHERE", 0, None]]),
+    "place that is no text": ("pointers", [[0, 1, ["STACK"], 0, None]]),
     "map": ("pointers", [[0, 1, "MAP", 9, None]]),
     "offset": ("pointers", [[0, 1, "STACK", 0, "x"]]),
     "row": ("pointers", [[0, 1]]),
     "bound": ("instructions", "many"),
+    "bound below zero": ("instructions", -1),
 }
 
 

@@ -44,6 +44,7 @@ def test_what_is_handed_over_counts() -> None:
         (b"[1]", "no array of documents"),
         (b"\xff", "no array of documents"),
         (json.dumps([DOCUMENT[:-3]]).encode(), "line "),
+        (json.dumps([DOCUMENT.replace('"linux"', '"mars"')]).encode(), "unknown platform 'mars'"),
         (json.dumps([DOCUMENT, DOCUMENT]).encode(), "program type doorbell is taken"),
     ],
 )
