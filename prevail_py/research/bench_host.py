@@ -36,7 +36,7 @@ from prevail_py.host.service.programs import from_map, from_program
 from prevail_py.objects.elf import load_object
 from prevail_py.objects.program import Program
 from prevail_py.objects.text import assemble
-from prevail_py.research.namespaces import joined, missing, namespace
+from prevail_py.research.namespaces import missing, three_in_line
 from prevail_py.vm.jit.engine import JitEngine
 
 __all__ = ["main", "measure"]
@@ -183,15 +183,7 @@ def _live(seconds: float) -> list[str]:
     if reason is not None:
         return ["", f"not measured: {reason}"]
     rows = []
-    with namespace() as left, namespace() as middle, namespace() as right:
-        joined(left, "l0", middle, "h0")
-        joined(right, "r0", middle, "h1")
-        for each, names in ((left, ["l0"]), (middle, ["h0", "h1"]), (right, ["r0"])):
-            each.no_ipv6()
-            for name in names:
-                each.ip("link", "set", name, "up")
-        left.ip("addr", "add", "10.9.0.1/24", "dev", "l0")
-        right.ip("addr", "add", "10.9.0.2/24", "dev", "r0")
+    with three_in_line("10.9.0.1", "10.9.0.2") as (left, middle, right):
         for program, engine in [("", "")] + [("xdp_counter", engine) for engine in _engines()]:
             hook = XdpHook()
             middle.inside(partial(hook.wire, "h0", "h1"))

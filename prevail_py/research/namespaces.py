@@ -21,7 +21,7 @@ from typing import Final, TypeVar
 
 from prevail_py.research.frames import checksum
 
-__all__ = ["Namespace", "joined", "missing", "namespace"]
+__all__ = ["Namespace", "joined", "missing", "namespace", "three_in_line"]
 
 T = TypeVar("T")
 _CLONE_NEWNET: Final = 0x40000000
@@ -145,6 +145,25 @@ def namespace() -> Iterator[Namespace]:
     finally:
         holder.kill()
         holder.wait()
+
+
+@contextmanager
+def three_in_line(*addresses: str) -> Iterator[tuple[Namespace, Namespace, Namespace]]:
+    """left (l0) == (h0) middle (h1) == (r0) right, all up; ``addresses`` are those of l0 and r0, of one network (/24).
+
+    Without addresses nobody there speaks IP.
+    """
+    with namespace() as left, namespace() as middle, namespace() as right:
+        joined(left, "l0", middle, "h0")
+        joined(right, "r0", middle, "h1")
+        for each, names in ((left, ["l0"]), (middle, ["h0", "h1"]), (right, ["r0"])):
+            each.no_ipv6()
+            for name in names:
+                each.ip("link", "set", name, "up")
+        if addresses:
+            for each, name, address in zip((left, right), ("l0", "r0"), addresses, strict=True):
+                each.ip("addr", "add", f"{address}/24", "dev", name)
+        yield left, middle, right
 
 
 def joined(one: Namespace, name: str, other: Namespace, peer: str) -> None:

@@ -17,7 +17,7 @@ import pytest
 
 from prevail_py.host.hooks.notify import available
 from prevail_py.include import FOLDER
-from prevail_py.research.namespaces import Namespace, joined, namespace
+from prevail_py.research.namespaces import Namespace, three_in_line
 from tests.host.network import FIRST_PORT, require
 
 LEFT, RIGHT = "10.1.3.1", "10.1.3.2"
@@ -233,51 +233,46 @@ def test_packets(user: User, clang: str, platform: str) -> None:
     """One source for both platforms, whose objects differ in the numbers of map types, in layouts and in results."""
     require()
     firewall = user.compile(clang, "firewall", FIREWALL, *HEADERS[platform])
-    with namespace() as left, namespace() as middle, namespace() as right:
-        joined(left, "l0", middle, "h0")
-        joined(right, "r0", middle, "h1")
-        for each, names in ((left, ["l0"]), (middle, ["h0", "h1"]), (right, ["r0"])):
-            each.no_ipv6()
-            for name in names:
-                each.ip("link", "set", name, "up")
-        left.ip("addr", "add", f"{LEFT}/24", "dev", "l0")
-        right.ip("addr", "add", f"{RIGHT}/24", "dev", "r0")
-        with left.udp(LEFT, 0) as client, right.udp(RIGHT, 7) as server:
+    with (
+        three_in_line(LEFT, RIGHT) as (left, middle, right),
+        left.udp(LEFT, 0) as client,
+        right.udp(RIGHT, 7) as server,
+    ):
 
-            def arrives(wait: float = 5.0) -> bool:
-                client.sendto(b"hello", (RIGHT, 7))
-                server.settimeout(wait)
-                try:
-                    return server.recv(100) == b"hello"
-                except TimeoutError:
-                    return False
+        def arrives(wait: float = 5.0) -> bool:
+            client.sendto(b"hello", (RIGHT, 7))
+            server.settimeout(wait)
+            try:
+                return server.recv(100) == b"hello"
+            except TimeoutError:
+                return False
 
-            with user.host("--wire", "h0,h1", where=middle):
-                assert arrives()
-                assert (
-                    user.ebpf(f"add program {firewall} interface=h0 pinpath=/fw platform={platform}")
-                    == "Loaded with ID 1\n"
-                )
-                assert arrives()
-                assert left.ping(LEFT, RIGHT)
-                assert counted(user, "seen", (17).to_bytes(4, "little")) >= 1
-                assert counted(user, "seen", (1).to_bytes(4, "little")) >= 1
-                user.ebpf("map update name blocked key 7 0 value 0 0 0 0 0 0 0 0")
-                assert not arrives(0.4)
-                assert left.ping(LEFT, RIGHT)
-                assert counted(user, "blocked", b"\x07\0") == 1
-                (line,) = user.ebpf("show programs pinned=yes attached=yes").splitlines()[3:]
-                assert line.split()[:3] == ["1", "1", "1"]
-            with user.host("--wire", "h0,h1", where=middle):  # verified again, attached again
-                assert not arrives(0.4)
-                assert counted(user, "blocked", b"\x07\0") == 2
-                assert "xdp" in user.ebpf("show links")
-                assert user.ebpf("delete program 1") == "Unpinned 1 from /fw\n"
-                assert arrives()
-                assert user.ebpf("show programs").splitlines()[3:] == []
-                assert user.ebpf("show maps").splitlines()[4:] == []
-            with user.host("--wire", "h0,h1", where=middle):
-                assert user.ebpf("show pins").splitlines()[3:] == []
+        with user.host("--wire", "h0,h1", where=middle):
+            assert arrives()
+            assert (
+                user.ebpf(f"add program {firewall} interface=h0 pinpath=/fw platform={platform}")
+                == "Loaded with ID 1\n"
+            )
+            assert arrives()
+            assert left.ping(LEFT, RIGHT)
+            assert counted(user, "seen", (17).to_bytes(4, "little")) >= 1
+            assert counted(user, "seen", (1).to_bytes(4, "little")) >= 1
+            user.ebpf("map update name blocked key 7 0 value 0 0 0 0 0 0 0 0")
+            assert not arrives(0.4)
+            assert left.ping(LEFT, RIGHT)
+            assert counted(user, "blocked", b"\x07\0") == 1
+            (line,) = user.ebpf("show programs pinned=yes attached=yes").splitlines()[3:]
+            assert line.split()[:3] == ["1", "1", "1"]
+        with user.host("--wire", "h0,h1", where=middle):  # verified again, attached again
+            assert not arrives(0.4)
+            assert counted(user, "blocked", b"\x07\0") == 2
+            assert "xdp" in user.ebpf("show links")
+            assert user.ebpf("delete program 1") == "Unpinned 1 from /fw\n"
+            assert arrives()
+            assert user.ebpf("show programs").splitlines()[3:] == []
+            assert user.ebpf("show maps").splitlines()[4:] == []
+        with user.host("--wire", "h0,h1", where=middle):
+            assert user.ebpf("show pins").splitlines()[3:] == []
 
 
 def answers(port: int) -> bool:

@@ -25,7 +25,7 @@ from prevail_py.libbpf.kernel import kernel_session
 from prevail_py.objects.elf import load_object
 from prevail_py.objects.program import MapSpec, Program
 from prevail_py.objects.text import assemble
-from prevail_py.research.namespaces import Namespace, joined, namespace
+from prevail_py.research.namespaces import Namespace, three_in_line
 from tests.host.context.conftest import honest
 from tests.host.context.tools import load, new_map
 from tests.host.network import require
@@ -93,13 +93,7 @@ class Effects:
 @pytest.fixture(scope="module")
 def net() -> Iterator[Net]:
     require()
-    with namespace() as left, namespace() as middle, namespace() as right:
-        joined(left, "l0", middle, "h0")
-        joined(right, "r0", middle, "h1")
-        for each, names in ((left, ["l0"]), (middle, ["h0", "h1"]), (right, ["r0"])):
-            each.no_ipv6()
-            for name in names:
-                each.ip("link", "set", name, "up")
+    with three_in_line() as (left, middle, right):
         yield Net(left, middle, right)
 
 

@@ -17,7 +17,7 @@ from prevail_py.host.hooks.live_xdp import XdpHook
 from prevail_py.host.hooks.ports import Frame, complete_checksum
 from prevail_py.objects.program import MapSpec, Program
 from prevail_py.objects.text import assemble
-from prevail_py.research.namespaces import Namespace, joined, namespace
+from prevail_py.research.namespaces import Namespace, joined, namespace, three_in_line
 from tests.host.context.conftest import honest
 from tests.host.context.tools import COUNTER, DROP, PASS, info, load, new_map, refused
 from tests.host.network import require
@@ -48,18 +48,13 @@ class Net:
 @pytest.fixture(scope="module")
 def namespaces() -> Iterator[tuple[Namespace, Namespace, Namespace, Namespace]]:
     require()
-    with namespace() as left, namespace() as middle, namespace() as right, namespace() as monitor:
-        joined(left, "l0", middle, "h0")
-        joined(right, "r0", middle, "h1")
+    with three_in_line(LEFT, RIGHT) as (left, middle, right), namespace() as monitor:
         joined(monitor, "m0", middle, "h2")
         joined(monitor, "m1", middle, "h3")
-        for each in (left, middle, right, monitor):
-            each.no_ipv6()
-        for each, names in ((left, "l0"), (middle, "h0 h1 h2 h3"), (right, "r0"), (monitor, "m0 m1")):
+        monitor.no_ipv6()
+        for each, names in ((middle, "h2 h3"), (monitor, "m0 m1")):
             for name in names.split():
                 each.ip("link", "set", name, "up")
-        left.ip("addr", "add", f"{LEFT}/24", "dev", "l0")
-        right.ip("addr", "add", f"{RIGHT}/24", "dev", "r0")
         yield left, middle, right, monitor
 
 
