@@ -56,6 +56,14 @@ class bpf_map:
             raise refuse(errno.EBADF, f"map {self.spec.name!r} does not exist yet")
         return self.fd
 
+    def reuse(self, fd: int) -> int:
+        """Be a map that exists instead, by a descriptor of our own: 0.  Raises OSError once the map exists."""
+        self.change()
+        found = spec_of(self.backend, fd)
+        self.fd = self.backend.call("open_id", kind="map", id=self.backend.call("info", handle=fd)["id"])
+        self.spec, self.reused = found, True
+        return 0
+
     def create(self) -> None:
         """Make the map, or take the one that is pinned where this one shall be.  Raises OSError."""
         if self.fd >= 0 or not self.autocreate:

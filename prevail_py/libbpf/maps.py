@@ -218,12 +218,7 @@ def bpf_map__set_autocreate(map: bpf_map, autocreate: bool) -> int:
 @number
 def bpf_map__reuse_fd(map: bpf_map, fd: int) -> int:
     """Let the object use a map that exists; programs are verified for its definition."""
-    map.change()
-    found = spec_of(map.backend, fd)
-    info = map.backend.call("info", handle=fd)
-    map.fd = map.backend.call("open_id", kind="map", id=info["id"])
-    map.spec, map.reused = found, True
-    return 0
+    return map.reuse(fd)
 
 
 @number

@@ -12,11 +12,10 @@ from prevail_py.cli.ebpf.bpftool_words import Words, one, pin, select
 from prevail_py.cli.ebpf.grammar import BPFTOOL
 from prevail_py.cli.ebpf.opening import open_programs, type_of_section
 from prevail_py.cli.support import EXIT_OK, InputError, bad_input
-from prevail_py.host.context.model import HostError
 
 if TYPE_CHECKING:
     from prevail_py.cli.ebpf.shell import Shell
-    from prevail_py.libbpf.handles import bpf_map
+    from prevail_py.libbpf.handles import bpf_map, bpf_program
 
 __all__ = ["bpftool"]
 
@@ -72,6 +71,8 @@ def _program(info: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _prog_load(shell: Shell, rest: Words, everything: bool = False) -> int:
+    from prevail_py.libbpf.handles import pin_all
+
     path, where = rest.next("an object file"), rest.next("a path to pin at")
     options: dict[str, str] = {}
     reused: list[tuple[str, str, int]] = []
@@ -91,24 +92,16 @@ def _prog_load(shell: Shell, rest: Words, everything: bool = False) -> int:
     if not everything:
         for program in obj.programs[1:]:
             program.autoload = False
-    places: list[str] = []
     try:
         for how, which, id in reused:
             _reuse(shell, obj.maps, how, which, id)
         obj.load()
-        for program in obj.programs if everything else obj.programs[:1]:
-            place = f"{where}/{program.program.name}" if everything else where
-            shell.session.call("pin", handle=program.fd, path=place)
-            places.append(place)
+        places: list[tuple[bpf_program | bpf_map, str]] = [(obj.programs[0], where)]
+        if everything:
+            places = [(each, f"{where}/{each.program.name}") for each in obj.programs]
         if "pinmaps" in options:
-            for each in obj.maps:
-                if each.fd >= 0:
-                    shell.session.call("pin", handle=each.fd, path=f"{options['pinmaps']}/{each.spec.name}")
-                    places.append(f"{options['pinmaps']}/{each.spec.name}")
-    except HostError:
-        for place in places:
-            shell.session.call("unpin", path=place)
-        raise
+            places += [(each, f"{options['pinmaps']}/{each.spec.name}") for each in obj.maps if each.fd >= 0]
+        pin_all(places)
     finally:
         obj.close()
     return EXIT_OK
@@ -116,13 +109,11 @@ def _prog_load(shell: Shell, rest: Words, everything: bool = False) -> int:
 
 def _reuse(shell: Shell, maps: list[bpf_map], how: str, which: str, id: int) -> None:
     """Let the object use a map that exists, in place of one of its own."""
-    from prevail_py.libbpf.map_syscalls import spec_of
-
     found = [each for place, each in enumerate(maps) if which == (str(place) if how == "idx" else each.spec.name)]
     if not found:
         raise InputError(f"ebpf: the object has no map {how} {which}")
-    found[0].fd = shell.session.call("open_id", kind="map", id=id)
-    found[0].spec, found[0].reused = spec_of(shell.session, found[0].fd), True
+    with shell.open("map", id) as handle:
+        found[0].reuse(handle)
 
 
 def _prog_pin(shell: Shell, rest: Words) -> int:

@@ -1,4 +1,4 @@
-"""What the commands of netsh and of bpftool share where they load an object file."""
+"""What the commands of netsh and of bpftool, and ``run``, share where they load an object file."""
 
 from __future__ import annotations
 

@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
-from prevail_py.cli.support import EXIT_INPUT, EXIT_NOT_SAFE, InputError, bad_input
+from prevail_py.cli.ebpf.opening import open_programs
+from prevail_py.cli.support import EXIT_INPUT, EXIT_NOT_SAFE, InputError
 from prevail_py.host.context.model import Connection, HostError
 from prevail_py.host.hooks import windows_addresses
 from prevail_py.host.hooks.addresses import ATTACH_TYPES, Call
@@ -114,13 +115,9 @@ def _of_objects(session: Connection, paths: dict[Call, str | None], platform: st
 
     An object that is given for two calls is loaded once, so that its programs share their maps.  Raises OSError.
     """
-    from prevail_py.libbpf.objects import open_object
-
     found: dict[str, int] = {}
     for path in dict.fromkeys(path for path in paths.values() if path is not None):
-        with bad_input(path), open(path, "rb"):
-            pass
-        obj = open_object(path, path, session, platform)
+        obj = open_programs(path, session, platform)
         chosen: dict[str, bpf_program] = {}
         for call in (call for call, wanted in paths.items() if wanted == path):
             types = [name for name, (decided, _) in ATTACH_TYPES.items() if decided is call]
