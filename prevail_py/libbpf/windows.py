@@ -108,10 +108,7 @@ EBPF_EXECUTION_ANY, EBPF_EXECUTION_JIT, EBPF_EXECUTION_INTERPRET = 0, 1, 2
 def _result(function: Callable[P, int]) -> Callable[P, int]:
     """A function whose failures are an ``ebpf_result_t``, with ``errno`` set."""
 
-    @errors.number
-    @wraps(function)
-    def numbered(*arguments: P.args, **named: P.kwargs) -> int:
-        return function(*arguments, **named)
+    numbered = errors.number(function)
 
     @wraps(function)
     def wrapped(*arguments: P.args, **named: P.kwargs) -> int:
@@ -373,10 +370,10 @@ def ebpf_object_get(path: str) -> int:
     return bpf_obj_get(path)
 
 
+@_result
 def ebpf_object_get_info_by_fd(bpf_fd: int, info: bpf_prog_info | bpf_map_info | bpf_link_info) -> int:
     """Fill ``info``, which is of the kind that the object is."""
-    found = bpf_obj_get_info_by_fd(bpf_fd, info)
-    return EBPF_SUCCESS if found == 0 else _RESULTS.get(-found, EBPF_FAILED)
+    return bpf_obj_get_info_by_fd(bpf_fd, info)
 
 
 @_result
