@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from prevail_py.cli.support import EXIT_OK, InputError, bad_input, print_table
 
 if TYPE_CHECKING:
-    from prevail_py.platforms.extensions import Extension
+    from prevail_py.platforms.extension_document import Extension
 
 NAME = "extension"
 HELP = "add, list and remove program types, helpers and map types of other packages"
@@ -87,7 +87,8 @@ def _document(source: str) -> str:
 
 def _add(source: str) -> int:
     from prevail_py.platforms import platform
-    from prevail_py.platforms.extensions import ExtensionError, in_use, parse, store, use
+    from prevail_py.platforms.extension_document import parse
+    from prevail_py.platforms.extensions import ExtensionError, in_use, store, use
 
     text = _document(source)
     try:
@@ -129,7 +130,8 @@ def _summary(extension: Extension) -> str:
 def _list(*, json_wanted: bool) -> int:
     from prevail_py._render import Table
     from prevail_py.platforms import platform
-    from prevail_py.platforms.extensions import in_use, parse, store
+    from prevail_py.platforms.extension_document import parse
+    from prevail_py.platforms.extensions import in_use, store
 
     stored = {each.name: each for each in in_use()}
     for each in {extension.platform for extension in stored.values()}:

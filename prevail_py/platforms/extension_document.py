@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Final
 
+from prevail_py.platforms.extensions import FIRST_NUMBER, ExtensionError
 from prevail_py.platforms.model import (
     ArgKind,
     ContextAccess,
@@ -25,10 +26,9 @@ from prevail_py.platforms.model import (
     SectionRule,
 )
 
-__all__ = ["FIRST_NUMBER", "GENERAL_HELPERS", "MAX_DOCUMENT", "Extension", "ExtensionError", "parse"]
+__all__ = ["GENERAL_HELPERS", "MAX_DOCUMENT", "Extension", "parse"]
 
 SCHEMA: Final = 1
-FIRST_NUMBER: Final = 0x10000
 MAX_DOCUMENT: Final = 1 << 20
 _LAST_NUMBER: Final = 0x7FFFFFFF
 _MAX_CONTEXT: Final = 4096
@@ -59,10 +59,6 @@ _RETURNS: Final = {kind.name: kind for kind in (ReturnKind.INTEGER, ReturnKind.V
 _LIKE: Final = ("hash", "array")
 _NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,62}")
 _SECTION: Final = re.compile(r"[a-z][a-z0-9_./]{0,62}\+?")
-
-
-class ExtensionError(ValueError):
-    """A document, or the store, that cannot be used: the place and why, in one line."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,15 +18,22 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from prevail_py.platforms.extension_document import FIRST_NUMBER, MAX_DOCUMENT, Extension, ExtensionError, parse
 from prevail_py.platforms.model import HelperPrototype, Platform
 
-__all__ = ["FIRST_NUMBER", "GROUP", "Extension", "ExtensionError", "extended", "in_use", "parse", "store", "use"]
+if TYPE_CHECKING:  # what reads documents is imported where there is one
+    from prevail_py.platforms.extension_document import Extension
+
+__all__ = ["FIRST_NUMBER", "GROUP", "ExtensionError", "extended", "in_use", "store", "use"]
 
 GROUP: Final = "prevail_py.extensions"
 """Entry points of packages that offer a document: functions without arguments that return its text."""
+FIRST_NUMBER: Final = 0x10000
+
+
+class ExtensionError(ValueError):
+    """A document, or the store, that cannot be used: the place and why, in one line."""
 
 
 def store() -> Path:
@@ -47,6 +54,7 @@ def use(documents: Iterable[str] | None) -> None:
     Raises :class:`ExtensionError`.
     """
     from prevail_py.platforms import platform
+    from prevail_py.platforms.extension_document import parse
 
     global _given
     _given = None if documents is None else tuple(parse(each) for each in documents)
@@ -77,6 +85,8 @@ def _stored(directory: Path) -> tuple[Extension, ...]:
 
 def _read(path: Path) -> Extension:
     """Raises :class:`ExtensionError`."""
+    from prevail_py.platforms.extension_document import MAX_DOCUMENT, parse
+
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW)
         with open(descriptor, encoding="utf-8") as file:

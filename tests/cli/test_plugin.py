@@ -79,7 +79,7 @@ def test_exit_codes(
 NEEDED = """
     cli cli.plugin isa isa.decode isa.flow isa.instructions isa.opcodes isa.semantics objects objects.program
     platforms platforms.linux platforms.linux.availability platforms.linux.kernel_objects
-    platforms.contexts platforms.contracts platforms.extension_document platforms.extensions
+    platforms.contexts platforms.contracts platforms.extensions
     platforms.linux.map_types platforms.linux.program_types platforms.linux.sections platforms.model vm
     vm.context vm.effects vm.engines vm.environment vm.fault vm.interpreter vm.machine vm.maps vm.memory
     vm.outcome vm.packet words

@@ -14,8 +14,8 @@ import pytest
 
 from prevail_py.cli.main import main
 from prevail_py.platforms import extensions, platform
-from prevail_py.platforms.extension_document import MAX_DOCUMENT
-from prevail_py.platforms.extensions import ExtensionError, extended, parse
+from prevail_py.platforms.extension_document import MAX_DOCUMENT, parse
+from prevail_py.platforms.extensions import ExtensionError, extended
 from prevail_py.platforms.model import ArgKind, FieldKind
 
 DOCUMENT: dict[str, Any] = json.loads(
