@@ -132,10 +132,10 @@ def complete(words: Sequence[str]) -> list[str]:
     commands = _commands()
     last, before = words[-1].lower(), words[:-1]
     if not before:
-        verbs = dict.fromkeys([*(command.words[0] for command in commands), *_BPFTOOL, "run", "help"])
+        verbs = dict.fromkeys([*(command.words[0] for command in commands), *BPFTOOL, "run", "help"])
         return [verb for verb in verbs if verb.startswith(last)]
-    if before[0] in _BPFTOOL:
-        known = _BPFTOOL[before[0]] if len(before) == 1 else _AFTER_VERB.get((before[0], before[1]), _SELECTORS)
+    if before[0] in BPFTOOL:
+        known = BPFTOOL[before[0]] if len(before) == 1 else _AFTER_VERB.get((before[0], before[1]), _SELECTORS)
         return [word for word in known if word.startswith(last) and word not in before[2:]]
     try:
         if len(before) == 1:
@@ -154,7 +154,7 @@ def complete(words: Sequence[str]) -> list[str]:
     return [f"{tag.name}=" for tag in command.tags if tag.name.startswith(last) and tag.name not in given]
 
 
-_BPFTOOL: Final = {
+BPFTOOL: Final[Mapping[str, tuple[str, ...]]] = {
     "prog": ("show", "list", "load", "loadall", "pin", "run", "dump", "help"),
     "map": (
         "show",
@@ -176,6 +176,7 @@ _BPFTOOL: Final = {
     ),
     "link": ("show", "list", "detach", "pin", "help"),
 }
+"""The verbs of bpftool that there are, by noun."""
 _SELECTORS: Final = ("id", "pinned", "name")
 _AFTER_VERB: Final[Mapping[tuple[str, str], tuple[str, ...]]] = {
     ("prog", "load"): ("type", "map", "pinmaps"),
@@ -200,5 +201,3 @@ _AFTER_VERB: Final[Mapping[tuple[str, str], tuple[str, ...]]] = {
     ("map", "enqueue"): (*_SELECTORS, "value"),
 }
 """What may follow a verb of bpftool; of all others the words that name an object."""
-BPFTOOL: Final[Mapping[str, tuple[str, ...]]] = _BPFTOOL
-"""The verbs of bpftool that there are, by noun."""

@@ -6,6 +6,7 @@ import errno
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
+from prevail_py.cli.ebpf.bpftool_words import name_of
 from prevail_py.cli.ebpf.grammar import Command, Tag
 from prevail_py.cli.ebpf.netsh_files import (
     platform_of,
@@ -216,16 +217,15 @@ def _wanted(info: Mapping[str, Any], given: Arguments) -> bool:
 def pin(kind: str, shell: Shell, given: Arguments) -> int:
     """Under its own name unless told otherwise."""
     info = shell.info(kind, given["id"])
-    name = info["name"] if kind == "program" else info["spec"]["name"]
     with shell.open(kind, given["id"]) as handle:
-        shell.session.call("pin", handle=handle, path=given.get("pinpath") or name)
+        shell.session.call("pin", handle=handle, path=given.get("pinpath") or name_of(info))
     return EXIT_OK
 
 
 def unpin(kind: str, shell: Shell, given: Arguments) -> int:
     """From its own name unless told otherwise."""
     info = shell.info(kind, given["id"])
-    name = given.get("pinpath") or (info["name"] if kind == "program" else info["spec"]["name"])
+    name = given.get("pinpath") or name_of(info)
     if name not in info["pins"]:
         raise HostError(errno.ENOENT, f"{kind} {given['id']} is not pinned at {name}")
     shell.session.call("unpin", path=name)
