@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final, TypeAlias
 
-from prevail_py.domains.bounds import next_member, previous_member, smear
+from prevail_py.domains.bounds import common_prefix, next_member, previous_member, smear
 from prevail_py.words import Comparison, OpKind, WordOp
 
 __all__ = ["IMPOSSIBLE", "Bits", "apply", "backward", "meet_low", "restrict", "widen"]
@@ -129,8 +129,7 @@ def _udiv(av: int, am: int, bv: int, bm: int, width: int) -> Bits:
             return av >> shift, am >> shift
     least = (av // (bv | bm)) if bv else 0
     greatest = (av | am) // (bv if bv else 1)
-    mask = smear(least ^ greatest)
-    return least & ~mask, mask
+    return common_prefix(least, greatest)
 
 
 def _umod(av: int, am: int, bv: int, bm: int, width: int) -> Bits:
@@ -427,5 +426,5 @@ def _within(av: int, am: int, lo: int, hi: int, last: int) -> Bits:
     least, greatest = next_member(lo, av, am, last), previous_member(hi, av, am, last)
     if least > greatest:
         return IMPOSSIBLE
-    mask = smear(least ^ greatest) & am
+    mask = common_prefix(least, greatest)[1] & am
     return least & ~mask, mask

@@ -29,6 +29,7 @@ __all__ = [
     "Bounds",
     "Piece",
     "common_bits",
+    "common_prefix",
     "constant",
     "empty",
     "from_signed",
@@ -229,10 +230,15 @@ def smear(x: int) -> int:
     return (1 << x.bit_length()) - 1
 
 
+def common_prefix(lo: int, hi: int) -> tuple[int, int]:
+    """The bits on which all words of ``lo..hi`` agree, as ``(value, mask)`` with the unknown bits set in ``mask``."""
+    mask = smear(lo ^ hi)
+    return lo & ~mask, mask
+
+
 def common_bits(a: Bounds) -> tuple[int, int]:
-    """The bits on which all words of ``a`` agree, as ``(value, mask)`` with the unknown bits set in ``mask``."""
-    mask = smear(a[0] ^ a[1])  # with words of both signs these differ in the sign bit
-    return a[0] & ~mask, mask
+    """:func:`common_prefix` of all words of ``a``."""
+    return common_prefix(a[0], a[1])  # with words of both signs these differ in the sign bit
 
 
 def next_member(x: int, value: int, mask: int, last: int) -> int:

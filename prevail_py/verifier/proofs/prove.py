@@ -26,6 +26,7 @@ from prevail_py.domains.congruence import Congruence
 from prevail_py.domains.interval import Interval
 from prevail_py.domains.tnum import Tnum
 from prevail_py.verifier.proofs.beyond import beyond
+from prevail_py.verifier.proofs.bits_lemmas import bits_promises
 from prevail_py.verifier.proofs.exploring import Explorer, PathLimitError
 from prevail_py.verifier.proofs.integers import Encoding, UnsupportedError, condition
 from prevail_py.verifier.proofs.lemmas import bounds_promises, pair_promises
@@ -42,6 +43,7 @@ from prevail_py.verifier.proofs.search_lemmas import search_promises
 from prevail_py.verifier.proofs.shift_lemmas import known_shifts, moved_ends, moved_promises, shift_promises
 from prevail_py.verifier.proofs.vectors import Vectors
 from prevail_py.verifier.proofs.zone_rules import ZoneRules, zone_obligations
+from prevail_py.words import Comparison
 
 __all__ = [
     "COUNTEREXAMPLE",
@@ -148,6 +150,9 @@ def cells(name: str, width: int = 64, only: Iterable[str] | None = None) -> list
         return _picked(rules, only)
     domain: Any = {"tnum": Tnum, "interval": Interval, "congruence": Congruence}[name]
     found = list(cells_of(domain.at(width, width // 2), name))
+    if name == "tnum":  # what its comparisons rest on, beside what is among the bounds of intervals
+        for bits in (width, width // 2):
+            found += [Cell("bits", Functions.at(bits, bits // 2), lemma(promise)) for promise in bits_promises(bits)]
     if name == "congruence":  # what its proofs rest on
         for obligation, by_steps in progression_obligations(width):
             found.append(
@@ -241,6 +246,9 @@ class _Way:
     promises: tuple[Promise, ...] = ()
 
 
+_BY_ORDER: Final = frozenset(f"assume {c.value}" for c in Comparison if "<" in c.value or ">" in c.value)
+"""Comparisons of known bits that rest on promises."""
+
 _SMALL: Final = 16
 """Up to that width a proof by contracts that fails is followed by one without: it may find the counterexample."""
 
@@ -264,6 +272,10 @@ def _ways(domain: Any, obligation: Obligation) -> Iterator[_Way]:
             *pair_promises(*widths),
             *moved_promises(*widths),
         )
+    if issubclass(domain, Tnum) and obligation.operation in _BY_ORDER:
+        yield _Way(Vectors(), tuple(each for width in (domain.WIDTH, domain.LOW) for each in bits_promises(width)))
+        if domain.WIDTH > _SMALL:
+            return
     if promises:
         yield _Way(Linear(domain.LOW), promises)
         if issubclass(domain, Functions):

@@ -15,7 +15,7 @@ from prevail_py.verifier.proofs.promises import Promise, both, implies
 from prevail_py.verifier.proofs.sets import arbitrary_bounds, canonical, inside, not_empty
 from prevail_py.words import Comparison
 
-__all__ = ["search_promises"]
+__all__ = ["agrees", "next_member", "previous_member", "search_promises"]
 
 
 @cache
@@ -38,17 +38,19 @@ def _common_bits(half: int) -> Promise:
 # The nearest word with known bits ---------------------------------------------------------------------------------
 
 
-def _agrees(word: Any, value: Any, mask: Any) -> Any:
+def agrees(word: Any, value: Any, mask: Any) -> Any:
+    """Whether a word has the value where bits are known."""
     return word & ~mask == value
 
 
 @cache
-def _next_member(half: int) -> Promise:
+def next_member(half: int) -> Promise:
+    """What is promised of :func:`prevail_py.domains.bounds.next_member` for words with ``half`` as their sign."""
     last = half + half - 1
 
     def holds(args: tuple[Any, ...], result: Any, word: Any) -> Any:
         x, value, mask, _ = args
-        return implies(both(_agrees(word, value, mask), x <= word), result <= word)
+        return implies(both(agrees(word, value, mask), x <= word), result <= word)
 
     return Promise(
         "next member",
@@ -58,7 +60,9 @@ def _next_member(half: int) -> Promise:
         lambda draw: (draw("x", 0, last), draw("value", 0, last), draw("mask", 0, last), last),
         lambda draw, args: draw("y", 0, last + 1),
         lambda args: args[1] & args[2] == 0,
-        lambda args, result: both(args[0] <= result, result <= last + 1),
+        lambda args, result: both(
+            args[0] <= result, result <= last + 1, implies(result <= last, agrees(result, args[1], args[2]))
+        ),
         holds,
         lambda args: bool(args[3] == last),
         split=lambda args: ((args[0] ^ args[1]) & ~args[2] & last,),
@@ -66,12 +70,13 @@ def _next_member(half: int) -> Promise:
 
 
 @cache
-def _previous_member(half: int) -> Promise:
+def previous_member(half: int) -> Promise:
+    """What is promised of :func:`prevail_py.domains.bounds.previous_member`."""
     last = half + half - 1
 
     def holds(args: tuple[Any, ...], result: Any, word: Any) -> Any:
         x, value, mask, _ = args
-        return implies(both(_agrees(word, value, mask), word <= x), word <= result)
+        return implies(both(agrees(word, value, mask), word <= x), word <= result)
 
     return Promise(
         "previous member",
@@ -84,7 +89,7 @@ def _previous_member(half: int) -> Promise:
         lambda args, result: both(result >= -1, result <= args[0]),
         holds,
         lambda args: bool(args[3] == last),
-        rests_on=(_next_member(half),),
+        rests_on=(next_member(half),),
         integers=lambda args, word: (last - word,),
     )
 
@@ -102,12 +107,12 @@ def _restrict_bits(half: int) -> Promise:
         lambda args: both(not_empty(args[0], half), args[1] & args[2] == 0),
         lambda args, result: canonical(result, half),
         lambda args, result, word: both(
-            implies(both(inside(args[0], word, half), _agrees(word, args[1], args[2])), inside(result, word, half)),
+            implies(both(inside(args[0], word, half), agrees(word, args[1], args[2])), inside(result, word, half)),
             implies(inside(result, word, half), inside(args[0], word, half)),
         ),
         lambda args: bool(args[3] == half),
         (0,),
-        (_next_member(half), _previous_member(half)),
+        (next_member(half), previous_member(half)),
     )
 
 
@@ -220,6 +225,6 @@ def search_promises(width: int) -> tuple[Promise, ...]:
     below = (
         _common_bits(half),
         *(each for each in overlapping.rests_on if each not in basics(half)),
-        *(_next_member(half), _previous_member(half), _restrict_bits(half)),
+        *(next_member(half), previous_member(half), _restrict_bits(half)),
     )
     return (*below, overlapping, disjoint)

@@ -54,6 +54,10 @@ class TestProofs:
     def test_tnums_of_16_bits(self, operation: str) -> None:
         assert results(Tnum.at(16, 8), operation) == {PROVED}
 
+    @pytest.mark.parametrize("operation", ["within", "assume <", "assume s>="])
+    def test_orders_of_tnums_of_64_bits(self, operation: str) -> None:
+        assert {cell.prove().result for cell in cells("tnum", 64, [operation])} == {PROVED}
+
     @pytest.mark.parametrize("operation", ["mul", "udiv"])
     def test_intervals_of_64_bits_given_the_functions_below(self, operation: str) -> None:
         assert results(Interval, operation) == {PROVED}
@@ -211,6 +215,18 @@ def moved_beyond(size: Any, full: Bounds, low: Bounds, width: int, a: Bounds) ->
     return halves._hull(((halves._up(full[0], a, half), full[1]),), size.half), low
 
 
+def any_next(x: int, value: int, mask: int, last: int) -> int:
+    return x  # less than any that there is, but none itself
+
+
+def prefix_of_the_lower(lo: int, hi: int) -> tuple[int, int]:
+    return lo, 0
+
+
+def within_where_the_least_is(value: int, mask: int, lo: int, hi: int, last: int) -> tuple[int, int]:
+    return (value, mask) if lo <= value <= hi else bits.IMPOSSIBLE
+
+
 BROKEN_PROMISES: list[tuple[str, Any, Callable[..., Any]]] = [
     ("low bits", arithmetic._low_bits, without_the_wrap),
     ("before lsh by known amounts", halves._before_shift, before_shift_without_lost_bits),
@@ -219,7 +235,10 @@ BROKEN_PROMISES: list[tuple[str, Any, Callable[..., Any]]] = [
     ("moved ends", halves._moved, moved_beyond),
     ("common bits", bounds.common_bits, common_bits_of_ends),
     ("next member", bounds.next_member, next_without_carry),
+    ("next member", bounds.next_member, any_next),
     ("previous member", bounds.previous_member, previous_without_borrow),
+    ("common prefix", bounds.common_prefix, prefix_of_the_lower),
+    ("within", bits._within, within_where_the_least_is),
     ("restrict bits", bounds.restrict_bits, restricted_ends),
     ("next with a common one", halves._next_with, next_with_the_least_bit),
     ("previous with a common one", halves._previous_with, previous_with_a_shorter_borrow),
@@ -229,10 +248,16 @@ BROKEN_PROMISES: list[tuple[str, Any, Callable[..., Any]]] = [
 ]
 
 
-@pytest.mark.parametrize(("promise", "function", "planted"), BROKEN_PROMISES, ids=[each[0] for each in BROKEN_PROMISES])
+@pytest.mark.parametrize(
+    ("promise", "function", "planted"), BROKEN_PROMISES, ids=[each[2].__name__ for each in BROKEN_PROMISES]
+)
 def test_a_promise_that_is_broken_is_refuted(promise: str, function: Any, planted: Callable[..., Any]) -> None:
     """By a counterexample, which was run again on ints; and what is shipped keeps it."""
-    (cell,) = [each for each in cells("interval", 8, [promise]) if each.domain.WIDTH == 8]
+    (cell,) = [
+        each
+        for each in (*cells("interval", 8), *cells("tnum", 8))
+        if each.obligation.operation == promise and each.domain.WIDTH == 8
+    ]
     assert cell.prove().result == PROVED
     with replaced({function: planted}):
         assert cell.prove().result == COUNTEREXAMPLE
