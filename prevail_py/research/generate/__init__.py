@@ -45,7 +45,7 @@ from prevail_py.isa.rewrite import rewrite
 from prevail_py.objects.program import Program
 from prevail_py.platforms import platform
 from prevail_py.research.choices import Choices, Seeded
-from prevail_py.research.generate import functions, objects, statements
+from prevail_py.research.generate import chains, functions, objects, statements
 from prevail_py.research.generate.surface import PROGRAM_TYPES, Surface, surface
 from prevail_py.research.generate.writer import CTX, FP, MAPS, PKT, R0, R1, R2, R4, R5, R8, Known, Menu, Writer
 from prevail_py.words import Comparison
@@ -106,8 +106,8 @@ _MORE: Final[dict[str, tuple[_Statement, int]]] = {
     "context load": (statements.load_context, 6),
     "context store": (statements.store_context, 2),
     "helper by prototype": (statements.by_prototype, 8),
-    "chain": (statements.chain, 14),
-    "test": (statements.test, 5),
+    "chain": (chains.chain, 14),
+    "test": (chains.test, 5),
     "values": (objects.values, 4),
     "record": (objects.record, 2),
     "socket": (objects.socket, 3),

@@ -19,7 +19,6 @@ from prevail_py.isa.instructions import (
     LoadImmediate64,
     MoveSignExtend,
     Negate,
-    Operand,
     Pseudo,
     Register,
     Store,
@@ -49,10 +48,9 @@ from prevail_py.research.generate.writer import (
 )
 from prevail_py.words import Comparison
 
-_COMPARISONS: Final = tuple(c for c in Comparison if c is not Comparison.NOT_SET)
-_SHIFTS: Final = (AluOp.LSH, AluOp.RSH, AluOp.ARSH)
-_BINARY: Final = tuple(op for op in AluOp if op is not AluOp.MOV)
-_DIVISIONS: Final = (AluOp.DIV, AluOp.MOD, AluOp.SDIV, AluOp.SMOD)
+COMPARISONS: Final = tuple(c for c in Comparison if c is not Comparison.NOT_SET)
+SHIFTS: Final = (AluOp.LSH, AluOp.RSH, AluOp.ARSH)
+DIVISIONS: Final = (AluOp.DIV, AluOp.MOD, AluOp.SDIV, AluOp.SMOD)
 
 
 # Arithmetic ----------------------------------------------------------------------------------------------------------
@@ -62,51 +60,13 @@ def alu(w: Writer) -> None:
     """Any operation of the ALU, at either width."""
     op, width = w.random.choice(list(AluOp)), w.width()
     source = w.operand()
-    if isinstance(source, Immediate) and op in _SHIFTS:
+    if isinstance(source, Immediate) and op in SHIFTS:
         source = Immediate(w.random.randrange(width))
-    if source == Immediate(0) and op in _DIVISIONS:
+    if source == Immediate(0) and op in DIVISIONS:
         source = Immediate(3)
     dst = w.target() if op is AluOp.MOV else w.number()
     w.emit(Alu(op, width, dst, source))
     w.known.numbers.add(dst)
-
-
-def chain(w: Writer) -> None:
-    """A few operations in a row on a number of which few bits are unknown."""
-    dst = w.target()
-    w.move(dst, w.number())
-    w.known.numbers.add(dst)
-    few = w.random.choice((1, 3, 15, 255, 0xFFFF))
-    match w.random.randrange(5):
-        case 0:
-            w.emit(Alu(AluOp.OR, 64, dst, Immediate(-1 - few)))
-        case 1:
-            w.emit(Alu(AluOp.AND, 64, dst, Immediate(few)))
-            w.emit(Alu(AluOp.LSH, 64, dst, Immediate(w.random.choice((8, 16, 24, 31, 32, 56)))))
-        case 2:
-            w.emit(Alu(AluOp.AND, w.width(), dst, Immediate(few)))
-            w.emit(Alu(AluOp.ADD, 64, dst, Immediate(w.constant())))
-        case 3:
-            # A constant with an upper half, in the register of statements.
-            w.emit(LoadImmediate64(TMP, w.constant(), w.constant()), Alu(AluOp.AND, 64, dst, Immediate(few)))
-            w.emit(Alu(w.random.choice((AluOp.ADD, AluOp.OR, AluOp.XOR)), 64, dst, TMP))
-        case _:
-            w.emit(Alu(AluOp.AND, w.width(), dst, Immediate(few)))
-    for _ in range(w.random.randrange(1, 5)):
-        # Half of the words have an upper half by now: what 32-bit operations make of it is the question.
-        op, width = w.random.choice(_BINARY), w.random.choice((32, 32, 64))
-        source: Operand = Immediate(w.constant()) if w.chance(0.75) else w.number()
-        if isinstance(source, Immediate) and op in _SHIFTS:
-            source = Immediate(w.random.choice((1, 4, 8, w.random.randrange(width))))
-        if source == Immediate(0) and op in _DIVISIONS:
-            source = Immediate(3)
-        match w.random.randrange(10):
-            case 0:
-                w.emit(Alu(AluOp.MOV, 32, dst, dst))
-            case 1:
-                w.emit(MoveSignExtend(*w.random.choice(((32, dst, dst, 8), (32, dst, dst, 16), (64, dst, dst, 32)))))
-            case _:
-                w.emit(Alu(op, width, dst, source))
 
 
 def unary(w: Writer) -> None:
@@ -133,7 +93,7 @@ def wide(w: Writer) -> None:
 def conditional(w: Writer) -> None:
     """``if``, with or without ``else``."""
     other, end = Label(), Label()
-    w.branch(w.random.choice(_COMPARISONS), w.number(), w.operand(), other, w.width())
+    w.branch(w.random.choice(COMPARISONS), w.number(), w.operand(), other, w.width())
     before = w.known.copy()
     w.statements(w, w.random.randrange(1, 4))
     if w.chance(0.3):
@@ -146,25 +106,6 @@ def conditional(w: Writer) -> None:
         w.place(other)
         w.known.join(before)
     w.place(end)
-
-
-def test(w: Writer) -> None:
-    """A byte, or a few bits, tested for zero or for something small: what most branches of programs are."""
-    dst, offset, other = w.target(), w.initialised(1), Label()
-    if w.known.packet is not None and not w.subprogram and w.chance(0.5):
-        w.emit(Load(dst, PKT, w.random.randrange(w.known.packet), 1))
-    elif offset is not None and w.chance(0.5):
-        w.emit(Load(dst, FP, offset, 1))
-    else:
-        w.move(dst, w.number())
-        w.emit(Alu(AluOp.AND, w.width(), dst, Immediate(w.random.choice((1, 3, 15, 128, 255)))))
-    w.known.numbers.add(dst)
-    comparison = w.random.choice((Comparison.EQ, Comparison.NE, w.random.choice(_COMPARISONS)))
-    w.branch(comparison, dst, Immediate(w.random.choice((0, 0, 1, 3))), other, w.width())
-    before = w.known.copy()
-    w.statements(w, w.random.randrange(1, 3))
-    w.place(other)
-    w.known.join(before)
 
 
 def status(w: Writer) -> None:
@@ -535,9 +476,8 @@ def call_by_prototype(w: Writer, helper: HelperPrototype, memory: Memory | None 
                 size, memory = memory.size, None
             case kind:
                 # Each memory argument has the bytes of its own.
-                room = argument.size or w.random.choice((8, 4, 16, 1, 2))
-                size = room
-                room = max(-(-room // 8) * 8, 8)
+                size = argument.size or w.random.choice((8, 4, 16, 1, 2))
+                room = max(-(-size // 8) * 8, 8)
                 if written + room > 0:
                     written = -NUMBERS
                 if argument.reads or kind in (ArgKind.MEM_READ_WRITE, ArgKind.MEM_READ_WRITE_OR_NULL):
