@@ -21,6 +21,7 @@ from prevail_py.research.museum.hunt import Trophy, drawn, hunted, main, markdow
 from prevail_py.research.museum.oracles import ORACLES, missing
 from prevail_py.research.museum.switch import switched
 from prevail_py.research.museum.tour import Finding, catches, control, survivors, table, tour
+from prevail_py.research.oracle import examine
 from prevail_py.verifier import verify
 from prevail_py.verifier.verdict import VerdictKind
 from prevail_py.words import INT, IntAlgebra
@@ -130,6 +131,15 @@ def test_nothing_is_found_where_nothing_is_planted(monkeypatch: pytest.MonkeyPat
     exhibit = replace(EXHIBITS["JMP32"], plant=lambda switch: None)
     monkeypatch.setitem(EXHIBITS, "JMP32", exhibit)
     assert not hunted("JMP32", 1).is_found
+
+
+def test_known_bits_do_not_hide_a_mistake_in_bounds() -> None:
+    """The verifier's word has both: the mistake is in what ships, and not in bounds alone that nobody believes."""
+    code = "call 7\nr0 <<= 32\nr0 |= 5\nw0 &= 3\nr1 = r0\nr0 = 1\nexit"
+    program = replace(assemble(code), program_type="kprobe", section="kprobe")
+    assert not examine(program, verify(program, smt=False), 3).violations
+    with planted(EXHIBITS["CVE-2021-3490"]):
+        assert examine(program, verify(program, smt=False), 3).violations
 
 
 # Planting -------------------------------------------------------------------------------------------------------------
