@@ -21,8 +21,9 @@ from prevail_py.research.oracle_report import commit_text
 
 HERE: Final = Path(__file__).parent
 _ROW, _COLUMN, _LEFT, _TOP = 15, 74, 210, 46
-_SHADES: Final = ((0.1, "#0b5d1e"), (1.0, "#2e8b57"), (10.0, "#8fce9f"), (float("inf"), "#d9f2df"))
+_SHADES: Final = ((0.1, "#0b5d1e"), (1.0, "#2e8b57"), (10.0, "#8fce9f"), (float("inf"), "#c9ecd1"))
 """Up to so many CPU seconds."""
+_EDGE: Final = 'stroke="#0b5d1e" stroke-width="0.4"'
 
 
 def read(path: Path) -> tuple[list[Finding], dict[str, str]]:
@@ -90,13 +91,15 @@ def figure(findings: Sequence[Finding]) -> str:
             if finding.is_caught:
                 fill = next(shade for limit, shade in _SHADES if finding.seconds <= limit)
                 parts.append(
-                    f'<circle cx="{x}" cy="{y + 7}" r="5" fill="{fill}"><title>{finding.seconds:.2f} s</title></circle>'
+                    f'<circle cx="{x}" cy="{y + 7}" r="5" fill="{fill}" {_EDGE}><title>{finding.seconds:.2f} s</title></circle>'
                 )
             else:
                 parts.append(f'<circle cx="{x}" cy="{y + 7}" r="4" fill="none" stroke="#b35900"/>')
     x, y = _LEFT, _TOP + _ROW * len(exhibits) + 20
     for (_, fill), text in zip(_SHADES, ("up to 0.1 s", "1 s", "10 s", "longer"), strict=True):
-        parts.append(f'<circle cx="{x}" cy="{y}" r="5" fill="{fill}"/><text x="{x + 9}" y="{y + 4}">{text}</text>')
+        parts.append(
+            f'<circle cx="{x}" cy="{y}" r="5" fill="{fill}" {_EDGE}/><text x="{x + 9}" y="{y + 4}">{text}</text>'
+        )
         x += 18 + 6 * len(text)
     parts.append(
         f'<circle cx="{x}" cy="{y}" r="4" fill="none" stroke="#b35900"/>'
