@@ -91,7 +91,8 @@ def figure(findings: Sequence[Finding]) -> str:
             if finding.is_caught:
                 fill = next(shade for limit, shade in _SHADES if finding.seconds <= limit)
                 parts.append(
-                    f'<circle cx="{x}" cy="{y + 7}" r="5" fill="{fill}" {_EDGE}><title>{finding.seconds:.2f} s</title></circle>'
+                    f'<circle cx="{x}" cy="{y + 7}" r="5" fill="{fill}" {_EDGE}>'
+                    f"<title>{finding.seconds:.2f} s</title></circle>"
                 )
             else:
                 parts.append(f'<circle cx="{x}" cy="{y + 7}" r="4" fill="none" stroke="#b35900"/>')
