@@ -407,9 +407,7 @@ def backward(size: Size, op: WordOp, out: Halves, a: Halves, b: Halves) -> tuple
         case "mul" if x[0] == x[1]:
             new_x, new_y = x, _factors(y, x[0], result, half)
         case "udiv" if y[0] == y[1] and y[0] != 0:
-            least, most = result[0] * y[0], min(result[1] * y[0] + y[0] - 1, half + half - 1)
-            new_x = bounds.from_unsigned(least, most, half) if least <= most else bounds.empty(half)
-            new_y = y
+            new_x, new_y = _dividends(y[0], result, half), y
         case "lsh" | "rsh" | "arsh":
             s0, s1 = arithmetic.shift_amounts(y, half, width)
             if s0 != s1:
@@ -441,6 +439,12 @@ def _factors(x: Bounds, factor: int, result: Bounds, half: int) -> Bounds:
     if factor == 0 or x[1] * factor > half + half - 1:
         return x
     least, most = (result[0] + factor - 1) // factor, result[1] // factor
+    return bounds.from_unsigned(least, most, half) if least <= most else bounds.empty(half)
+
+
+def _dividends(divisor: int, result: Bounds, half: int) -> Bounds:
+    """The words that divided by ``divisor``, which is not 0, give one in ``result``."""
+    least, most = result[0] * divisor, min(result[1] * divisor + divisor - 1, half + half - 1)
     return bounds.from_unsigned(least, most, half) if least <= most else bounds.empty(half)
 
 

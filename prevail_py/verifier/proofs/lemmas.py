@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
-from typing import Any, Final
+from typing import Any
 
-from prevail_py.domains import arithmetic, bounds, halves
+from prevail_py.domains import bounds, halves
 from prevail_py.domains.halves import Size, size_of
 from prevail_py.verifier.proofs.promises import Promise, both, either, implies
 from prevail_py.verifier.proofs.sets import (
@@ -27,10 +27,10 @@ from prevail_py.verifier.proofs.sets import (
 )
 from prevail_py.words import WORD_BITS, OpKind
 
-__all__ = ["basics", "bounds_promises", "end", "pair_promises", "wrap_integers"]
+__all__ = ["at", "basics", "end", "pair_promises", "wrap_integers"]
 
 
-def _at(half: int) -> Callable[[tuple[Any, ...]], bool]:
+def at(half: int) -> Callable[[tuple[Any, ...]], bool]:
     """Calls whose last argument is this ``half``."""
     return lambda args: bool(args[-1] == half)
 
@@ -58,7 +58,7 @@ def _of_bounds(
         lambda args: both(*(canonical(a, half) for a in args[:count]), supposes(args)),
         lambda args, result: canonical(result, half),
         holds,
-        _at(half),
+        at(half),
         same,
     )
 
@@ -155,7 +155,7 @@ def _sync(half: int) -> Promise:
         ),
         lambda args, result: canonical(result, half),
         lambda args, result, word: inside(result, word, half) == inside(args[:4], word, half),
-        _at(half),
+        at(half),
     )  # fmt: skip
 
 
@@ -181,7 +181,7 @@ def _from_ends(name: str, function: Any, half: int, signed: bool) -> Promise:
         lambda args: both(least <= args[0], args[0] <= args[1], args[1] <= most),
         lambda args, result: both(canonical(result, half), result[0] <= result[1]),
         holds,
-        _at(half),
+        at(half),
     )
 
 
@@ -199,7 +199,7 @@ def _wrap(half: int, last: int) -> Promise:
         lambda args, result, word: implies(
             both(args[0] <= word, word <= args[1]), inside(result, low_of(word, half), half)
         ),
-        _at(half),
+        at(half),
     )
 
 
@@ -218,7 +218,7 @@ def wrap_integers(half: int) -> Promise:
         lambda args, result, number: implies(
             both(args[0] <= number, number <= args[1]), inside(result, low_of(number, half), half)
         ),
-        _at(half),
+        at(half),
         about_integers=True,
     )
 
@@ -244,7 +244,7 @@ def end(name: str, function: Any, half: int, last: int, up: bool) -> Promise:
         lambda args: both(args[0] >= 0, args[0] <= last, not_empty(args[1], half)),
         lambda args, result: (args[0] <= result) if up else (result <= args[0]),
         holds,
-        _at(half),
+        at(half),
         halves=(1 << (last.bit_length() // 2)) - 1,
     )
 
@@ -338,69 +338,7 @@ def _reduce(size: Size) -> Promise:
     )
 
 
-# Operations -------------------------------------------------------------------------------------------------------
-
-
-def _operation(kind: OpKind, half: int) -> Promise:
-    """A function of :mod:`prevail_py.domains.arithmetic` on two bounds."""
-    return Promise(
-        kind.value,
-        halves._BINARY[kind.value],
-        half.bit_length(),
-        half + half - 1,
-        lambda draw: (arbitrary_bounds(draw, half, "0."), arbitrary_bounds(draw, half, "1."), half),
-        lambda draw, args: arbitrary_bounds(draw, half),
-        lambda args: both(not_empty(args[0], half), not_empty(args[1], half)),
-        lambda args, result: both(canonical(result, half), result[0] <= result[1]),
-        matches=_at(half),
-        kinds=(kind,),
-        relates=lambda args, result, fact: implies(
-            both(inside(args[0], fact.first, half), inside(args[1], fact.second, half)),
-            inside(result, fact.result, half),
-        ),
-        rests_on=(_pieces(kind, half), *basics(half)) if kind in _PIECES else (),
-    )
-
-
-def _pieces(kind: OpKind, half: int) -> Promise:
-    """A bitwise operation on two intervals of one sign each.
-
-    Taken apart by the highest bit in which the ends of one or the other differ: above it all is known, and with that
-    bit the solver knows what is free below.
-    """
-    last = half + half - 1
-
-    def supposes(args: tuple[Any, ...]) -> Any:
-        ends = [both(lo >= 0, lo <= hi, hi <= last, either(hi < half, lo >= half)) for lo, hi in (args[:2], args[2:4])]
-        return both(*ends)
-
-    def relates(args: tuple[Any, ...], result: Any, fact: Any) -> Any:
-        a, b, c, d, _ = args
-        known = both(a <= fact.first, fact.first <= b, c <= fact.second, fact.second <= d)
-        return implies(known, inside(result, fact.result, half))
-
-    def split(args: tuple[Any, ...]) -> tuple[Any, ...]:
-        a, b, c, d, _ = args
-        return (a ^ b, c ^ d) if kind is OpKind.XOR else ((a ^ b) | (c ^ d),)
-
-    return Promise(
-        f"{kind.value} of pieces",
-        _PIECES[kind],
-        half.bit_length(),
-        last,
-        lambda draw: (*(draw(name, 0, last) for name in ("a", "b", "c", "d")), half),
-        lambda draw, args: arbitrary_bounds(draw, half),
-        supposes,
-        lambda args, result: both(canonical(result, half), result[0] <= result[1]),
-        matches=_at(half),
-        kinds=(kind,),
-        relates=relates,
-        split=split,
-        splits=2 if kind is OpKind.XOR else 1,
-    )
-
-
-_PIECES: Final = {OpKind.AND: arithmetic._and, OpKind.OR: arithmetic._or, OpKind.XOR: arithmetic._xor}
+# Words ------------------------------------------------------------------------------------------------------------
 
 
 def _byte_swap(bits: int) -> Promise:
@@ -416,17 +354,6 @@ def _byte_swap(bits: int) -> Promise:
         matches=lambda args: args[1] == bits,
         kinds=(OpKind.BSWAP,),
         relates=lambda args, result, fact: implies(args[0] == fact.first, result == fact.result),
-    )
-
-
-@cache
-def bounds_promises(width: int) -> tuple[Promise, ...]:
-    """What the functions on bounds of ``width`` bits promise."""
-    half = 1 << (width - 1)
-    return (
-        *basics(half),
-        *(_pieces(kind, half) for kind in _PIECES),
-        *(_operation(OpKind(kind), half) for kind in halves._BINARY),
     )
 
 

@@ -82,13 +82,22 @@ class LinearInt(Int):
 
     def __mul__(self, other: Value) -> Value:
         o = _lift(other)
+        for one, other in ((self, o), (o, self)):
+            if one.shifted is not None and other.lo != other.hi:
+                return (one.shifted[0] * other) << one.shifted[1]
         if self.lo != self.hi and o.lo != o.hi:
-            raise UnsupportedError("a product of two unknowns is not linear")
+            return _unknown("product", self, o, "a product of two unknowns is not linear")
         corners = [a * b for a in (self.lo, self.hi) for b in (o.lo, o.hi)]
         result = LinearInt(self.term * o.term, min(corners), max(corners))
         if o.lo == o.hi and o.lo > 1 and o.lo & (o.lo - 1) == 0:
             result.shifted = self, o.lo.bit_length() - 1
         return result
+
+    def __abs__(self) -> Value:
+        """Without a fork, and with its range."""
+        if self.lo >= 0:
+            return self
+        return LinearInt(z3.If(self.term >= 0, self.term, -self.term), 0, max(-self.lo, self.hi))
 
     def __lt__(self, other: Value) -> bool | Bool:
         o = _lift(other)
@@ -119,9 +128,10 @@ class LinearInt(Int):
     def divided(self, other: Value) -> tuple[Value, Value]:
         o = _lift(other)
         if o.lo != o.hi or o.lo <= 0:
-            raise UnsupportedError("a quotient by an unknown is not linear")
-        quotient = self._quotient(o.lo)
-        return quotient, self - quotient * o.lo
+            quotient = _unknown("quotient", self, o, "a quotient by an unknown is not linear")
+        else:
+            quotient = self._quotient(o.lo)
+        return quotient, self - quotient * o
 
     def _quotient(self, divisor: int) -> Any:
         """``self // divisor``, ``divisor > 0``."""
@@ -150,6 +160,9 @@ class LinearInt(Int):
             low = self if self.parts is None else self.parts[2]
             if low is not self:
                 return low & ((1 << k) - 1)
+            rest = _without_multiples(self.term, 1 << k)
+            if not rest.eq(self.term):
+                return LinearInt(rest % (1 << k), 0, (1 << k) - 1)
             rest = self - self._quotient(1 << k) * (1 << k)
             return LinearInt(rest.term, 0, (1 << k) - 1) if isinstance(rest, LinearInt) else rest
         at, high, low = self.parts
@@ -175,10 +188,10 @@ class LinearInt(Int):
         return _unknown("xor", self, _lift(other), "a bitwise exclusive or is not linear")
 
     def __lshift__(self, other: Value) -> Value:
-        return self * (1 << _constant(other))
+        return self * _power(other)
 
     def __rshift__(self, other: Value) -> Value:
-        quotient: Value = self._quotient(1 << _constant(other))
+        quotient: Value = self.divided(_power(other))[0]
         return quotient
 
     def bit_length(self) -> Value:
@@ -231,11 +244,30 @@ def _unknown(operation: str, a: LinearInt, b: LinearInt, why: str) -> Value:
     return _beyond(operation, a, b)
 
 
-def _constant(amount: Value) -> int:
+def _without_multiples(term: z3.ArithRef, size: int) -> z3.ArithRef:
+    """A term that is the same modulo ``size``, without such summands as are multiples: it may be that of other numbers.
+
+    Of ``x * y`` and ``(x - size) * (y - size)``, say.
+    """
+    simple = z3.simplify(term)
+    if not z3.is_add(simple):
+        return term
+    kept = [part for part in simple.children() if _factor(part) % size]
+    return z3.Sum([z3.IntVal(0), *kept]) if len(kept) < simple.num_args() else term
+
+
+def _factor(term: z3.ArithRef) -> int:
+    """The integer by which a summand is written."""
+    constant = term.arg(0) if z3.is_mul(term) else term
+    return int(constant.as_long()) if z3.is_int_value(constant) else 1
+
+
+def _power(amount: Value) -> Value:
+    """Two to an amount by which something is shifted."""
     o = _lift(amount)
-    if o.lo != o.hi:
-        raise UnsupportedError("a shift by an unknown amount is not linear")
-    return o.lo
+    if o.lo < 0 and o < 0:
+        raise ValueError("negative shift count")
+    return _unknown("power", o, o, "a shift by an unknown amount is not linear") if o.lo != o.hi else 1 << o.lo
 
 
 def _lift(value: Value) -> LinearInt:

@@ -53,8 +53,12 @@ class Setting(Protocol):
         """A :class:`~prevail_py.verifier.proofs.relations.Fact`: what ``kind`` of ``x`` and an unknown word is."""
         ...
 
-    def speak_of(self, *integers: Any) -> None:
+    def speak_of(self, integers: Callable[[], tuple[Any, ...]]) -> None:
         """Have promises that are about integers speak of these."""
+        ...
+
+    def know(self, *facts: Any) -> None:
+        """Have promises speak of these facts, too."""
         ...
 
     def read(self, word: Any, width: int, signed: bool) -> Any:
@@ -88,6 +92,7 @@ class Obligation:
     op: WordOp | None = None
     rests_on: tuple[Any, ...] = ()  # promises of functions that may stand for them
     fixed: Mapping[str, int] = field(default_factory=dict)  # words and numbers that are not arbitrary
+    least: Mapping[str, int] = field(default_factory=dict)  # those that are at least that
     parts: tuple[Obligation, ...] = ()  # what it consists of, in place of a claim of its own
     split: Callable[[Setting], tuple[Any, ...]] | None = None  # words by whose highest bit it is taken apart
     splits: int = 1  # how many these are

@@ -194,8 +194,11 @@ class Progressions:
         """Congruences rest on no facts."""
         raise NotImplementedError
 
-    def speak_of(self, *integers: Any) -> None:
+    def speak_of(self, integers: Callable[[], tuple[Any, ...]]) -> None:
         """Nothing here rests on promises about integers."""
+
+    def know(self, *facts: Any) -> None:
+        """Nor on more facts."""
 
     def read(self, word: Any, width: int, signed: bool) -> Any:
         low = self.low_bits_of(word, width)

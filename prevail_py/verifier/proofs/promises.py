@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar, Self
 
 import z3
@@ -41,7 +42,8 @@ class Promise:
     for (``is``).  ``matches(args)`` tells calls that the promise is about from others of the same function.
     ``rests_on`` are promises that its own proof uses.  They are asked about words, and about what ``integers(args,
     seen)`` makes of the word, and of each fact: such as a product before it is taken modulo the size of a word, of
-    which only promises speak that are ``about_integers``; others speak of its low bits.
+    which only promises speak that are ``about_integers``; others speak of its low bits.  ``derived`` has more facts for
+    them.
     """
 
     name: str
@@ -61,6 +63,7 @@ class Promise:
     relates: Callable[[tuple[Any, ...], Any, Any], Any] = lambda args, result, fact: True
     integers: Callable[[tuple[Any, ...], Any], tuple[Any, ...]] = lambda args, seen: ()
     about_integers: bool = False
+    derived: Callable[[Setting, tuple[Any, ...], Any], tuple[Any, ...]] = lambda s, args, fact: ()
     by_parts: bool = False  # whether it is proved for one argument after the other, not as a whole
     by_value: int | None = None  # of the argument of which it must be: an unknown one forks
     split: Callable[[tuple[Any, ...]], tuple[Any, ...]] | None = None  # see :class:`.obligations.Obligation`
@@ -122,7 +125,9 @@ def lemma(promise: Promise) -> Obligation:
         args = arguments(s)
         if promise.rests_on:  # what it rests on speaks of them
             for seen in (x, *(s.fact(kind, promise.bits, x) for kind in promise.kinds)):
-                s.speak_of(*promise.integers(args, seen))
+                s.speak_of(partial(promise.integers, args, seen))
+            for kind in promise.kinds:
+                s.know(*promise.derived(s, args, s.fact(kind, promise.bits, x)))
         return promise.supposes(args)
 
     def claims(s: Setting) -> list[Claim]:

@@ -25,14 +25,15 @@ import z3
 from prevail_py.domains.congruence import Congruence
 from prevail_py.domains.interval import Interval
 from prevail_py.domains.tnum import Tnum
-from prevail_py.verifier.proofs.beyond import beyond
+from prevail_py.verifier.proofs.beyond import Integers, beyond, beyond_obligations, nonlinear
 from prevail_py.verifier.proofs.bits_lemmas import bits_promises
 from prevail_py.verifier.proofs.exploring import Explorer, PathLimitError
 from prevail_py.verifier.proofs.integers import Encoding, UnsupportedError, condition
-from prevail_py.verifier.proofs.lemmas import bounds_promises, pair_promises
+from prevail_py.verifier.proofs.lemmas import pair_promises
 from prevail_py.verifier.proofs.linear import Linear
 from prevail_py.verifier.proofs.number_theory import number_theory
 from prevail_py.verifier.proofs.obligations import Claim, Obligation, by_highest_bit, obligations
+from prevail_py.verifier.proofs.operation_lemmas import bounds_promises
 from prevail_py.verifier.proofs.polynomials import Polynomials
 from prevail_py.verifier.proofs.progressions import Progressions, progression_obligations, promises_of, symbolic_names
 from prevail_py.verifier.proofs.promises import Functions, Promise, contracts, lemma
@@ -164,6 +165,7 @@ def cells(name: str, width: int = 64, only: Iterable[str] | None = None) -> list
             found += [Cell("bounds", part, lemma(promise)) for promise in _below(bits) if not promise.by_parts]
             found += [Cell("bounds", part, each) for each in known_shifts(bits)]
             found += [Cell("facts", part, obligation) for obligation in fact_obligations(bits)]
+        found += [Cell("facts", part.at(64, 32), obligation) for part, obligation in beyond_obligations()]
         pair = Functions.at(width, width // 2)
         found += [Cell("halves", pair, lemma(promise)) for promise in pair_promises(width, width // 2)]
         found += [Cell("halves", pair, each) for each in moved_ends(width, width // 2)]
@@ -240,10 +242,13 @@ def _split(domain: Any, obligation: Obligation, limits: Limits, asked: list[Quer
 
 @dataclass(frozen=True, slots=True)
 class _Way:
-    """How to go about an obligation: with contracts in place of the functions that these promises are about, if any."""
+    """How to go about an obligation: with contracts in place of the functions that these promises are about, if any,
+    and with the solver's own products or without them.
+    """
 
     encoding: Encoding
     promises: tuple[Promise, ...] = ()
+    nonlinear: bool = False
 
 
 _BY_ORDER: Final = frozenset(f"assume {c.value}" for c in Comparison if "<" in c.value or ">" in c.value)
@@ -261,6 +266,9 @@ def _below(width: int) -> tuple[Promise, ...]:
 def _ways(domain: Any, obligation: Obligation) -> Iterator[_Way]:
     """Linear arithmetic first, which the operator may turn out not to be in; contracts where there are promises."""
     promises = obligation.rests_on
+    if issubclass(domain, Integers):
+        yield _Way(Linear(), nonlinear=True)
+        return
     if issubclass(domain, Congruence):
         yield _Way(Polynomials((domain.WIDTH, domain.LOW)))
         if domain.WIDTH > _SMALL:
@@ -279,6 +287,7 @@ def _ways(domain: Any, obligation: Obligation) -> Iterator[_Way]:
     if promises:
         yield _Way(Linear(domain.LOW), promises)
         if issubclass(domain, Functions):
+            yield _Way(Linear(), promises)
             yield _Way(Vectors(), promises)
         if domain.WIDTH > _SMALL:
             return
@@ -286,7 +295,7 @@ def _ways(domain: Any, obligation: Obligation) -> Iterator[_Way]:
     if by_bits and obligation.fixed and not issubclass(domain, Functions):  # shifts by known amounts only move bits
         yield _Way(Vectors())
     yield _Way(Linear())
-    if by_bits and not obligation.fixed:
+    if by_bits and (issubclass(domain, Functions) or not obligation.fixed):
         yield _Way(Vectors())
 
 
@@ -297,7 +306,9 @@ def _explored(
         return _by_polynomials(domain, obligation, limits, way.encoding)
     solver = way.encoding.solver()
     explorer = Explorer(way.encoding, solver, rlimit=limits.feasibility, most=limits.paths)
-    setting = Symbolic(domain, explorer, obligation.op, obligation.fixed, bool(way.promises))
+    setting = Symbolic(
+        domain, explorer, obligation.op, obligation.fixed, obligation.least, contracts=bool(way.promises)
+    )
     patches = prepared() | contracts(way.promises, explorer, setting.words, setting.facts, lambda: setting.integers)
     paths = 0
     unsure = ""
@@ -331,7 +342,9 @@ def _explored(
 
 def _beyond(explorer: Explorer, way: _Way) -> AbstractContextManager[None]:
     """Where models are no counterexamples, more stands for terms than there is in the encoding."""
-    return beyond(explorer.assume) if way.promises else nullcontext()
+    if way.nonlinear:
+        return nonlinear()
+    return beyond(explorer.solver) if way.promises else nullcontext()
 
 
 def _by_polynomials(domain: Any, obligation: Obligation, limits: Limits, encoding: Polynomials) -> tuple[str, int, str]:

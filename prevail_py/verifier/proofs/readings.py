@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -45,8 +45,11 @@ class Concrete:
     def compare(self, comparison: Comparison, a: int, b: int, width: int) -> bool:
         return compare(INT, comparison, a, b, width, self.width)
 
-    def speak_of(self, *integers: int) -> None:
-        pass
+    def speak_of(self, integers: Callable[[], tuple[int, ...]]) -> None:
+        """There are no contracts here."""
+
+    def know(self, *facts: Fact) -> None:
+        """There are no contracts here."""
 
     def fact(self, kind: OpKind | Comparison, bits: int, x: int) -> Fact:
         y = self.number("y", 0, (1 << bits) - 1)
@@ -84,8 +87,9 @@ class Symbolic:
     explorer: Explorer
     op: WordOp | None = None  # the operation that the obligation is about
     fixed: Mapping[str, int] = field(default_factory=dict)  # numbers that are not arbitrary
+    least: Mapping[str, int] = field(default_factory=dict)  # numbers that are at least that
     contracts: bool = False  # whether promises stand for functions; then the operation is known by its facts only
-    names: dict[str, Int] = field(default_factory=dict)
+    names: dict[str, Any] = field(default_factory=dict)
     elements: dict[str, Any] = field(default_factory=dict)
     known: list[Fact] = field(default_factory=list)
     integers: list[Any] = field(default_factory=list)  # of which contracts may speak that are not about words
@@ -113,9 +117,11 @@ class Symbolic:
         if name in self.fixed:
             return self.fixed[name]
         if name not in self.names:
-            number, assumptions = self.explorer.encoding.number(name, lo, hi)
+            least = self.least.get(name, 0)  # it is that and an unknown, which the terms of powers can see
+            number: Any
+            number, assumptions = self.explorer.encoding.number(name, 0 if least else lo, hi - least)
             self.explorer.solver.add(*assumptions)
-            self.names[name] = number
+            self.names[name] = number + least if least else number
         return self.names[name]
 
     # What contracts speak of.
@@ -128,9 +134,13 @@ class Symbolic:
         """What is known of them together."""
         return self.known
 
-    def speak_of(self, *integers: Any) -> None:
+    def speak_of(self, integers: Callable[[], tuple[Any, ...]]) -> None:
         """Have contracts speak of these."""
-        self.integers += integers
+        self.integers += self.explorer.alone(integers)
+
+    def know(self, *facts: Fact) -> None:
+        """Have contracts speak of these facts, too."""
+        self.known += facts
 
     def fact(self, kind: OpKind | Comparison, bits: int, x: Any) -> Fact:
         """That an unknown word is ``kind`` of ``x`` and an unknown ``y``, or whether it holds of them."""
@@ -144,7 +154,10 @@ class Symbolic:
                 self.explorer.assume(condition(order(WordOp(kind, bits), x, y, r, self.low)))
             return self.known[0]
         y = self.number("y", 0, (1 << bits) - 1 if kind not in _SHIFTS else bits - 1)
-        return Fact(kind, bits, x, y, self.evaluate(WordOp(kind, bits), *(x, y)[: kind.arity]))
+        known = Fact(kind, bits, x, y, self.evaluate(WordOp(kind, bits), *(x, y)[: kind.arity]))
+        if self.contracts and not self.known:
+            self.known.append(known)
+        return known
 
     def prepare(self) -> None:
         """Have the words and facts at hand before the operator runs."""

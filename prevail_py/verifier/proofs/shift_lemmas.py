@@ -8,14 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from functools import cache, partial
+from functools import cache
 from typing import Any
 
 from prevail_py.domains import arithmetic, halves
 from prevail_py.domains.halves import size_of
 from prevail_py.verifier.proofs.lemmas import basics, end, wrap_integers
-from prevail_py.verifier.proofs.obligations import Obligation, by_known_amounts
+from prevail_py.verifier.proofs.obligations import Claim, Obligation, Setting, by_known_amounts
 from prevail_py.verifier.proofs.promises import Promise, both, implies, lemma
+from prevail_py.verifier.proofs.relations import Fact
 from prevail_py.verifier.proofs.sets import (
     arbitrary_bounds,
     arbitrary_pair,
@@ -26,7 +27,7 @@ from prevail_py.verifier.proofs.sets import (
     low_of,
     not_empty,
 )
-from prevail_py.words import OpKind
+from prevail_py.words import OpKind, WordOp
 
 __all__ = ["known_shifts", "moved_ends", "moved_promises", "shift_promises"]
 
@@ -35,8 +36,14 @@ __all__ = ["known_shifts", "moved_ends", "moved_promises", "shift_promises"]
 
 
 def _shift(kind: OpKind, half: int, known: bool) -> Promise:
-    """Likewise for a shift by ``s0..s1``, or by one known amount; the second operand of its facts is the amount."""
+    """A shift by ``s0..s1``, or by one known amount; the second operand of its facts is the amount."""
     bits = half.bit_length()
+
+    def derived(s: Setting, args: tuple[Any, ...], fact: Any) -> tuple[Fact, ...]:
+        more = fact.second - args[1]  # what is shifted by s0 after it was shifted by these
+        return (Fact(kind, bits, fact.first, more, s.evaluate(WordOp(kind, bits), fact.first, more)),)
+
+    low_bits = [_low_bits(half, half >> amount, known) for amount in range(bits)]
     return Promise(
         f"{kind.value} by known amounts" if known else kind.value,
         halves._SHIFT[kind.value],
@@ -47,8 +54,10 @@ def _shift(kind: OpKind, half: int, known: bool) -> Promise:
         lambda args: both(not_empty(args[0], half), args[1] >= 0, args[1] <= args[2], args[2] < bits),
         lambda args, result: both(canonical(result, half), result[0] <= result[1]),
         matches=lambda args: bool(args[3] == half) and known == _is_known(args[1], args[2]),
-        by_parts=known,
-        rests_on=tuple(_low_bits(half, half >> amount) for amount in range(bits)) if kind is OpKind.LSH else (),
+        by_parts=known or kind is OpKind.LSH,
+        rests_on=tuple(low_bits) if kind is OpKind.LSH else basics(half) if not known else (),
+        integers=lambda args, seen: (seen.result,) if isinstance(seen, Fact) else (),
+        derived=derived if kind is OpKind.LSH and not known else lambda s, args, fact: (),
         kinds=(kind,),
         relates=lambda args, result, fact: implies(
             both(inside(args[0], fact.first, half), args[1] <= fact.second, fact.second <= args[2]),
@@ -57,22 +66,37 @@ def _shift(kind: OpKind, half: int, known: bool) -> Promise:
     )
 
 
-def _low_bits(half: int, to_half: int) -> Promise:
-    """Of words that are not shifted."""
+def _low_bits(half: int, to_half: int, known: bool) -> Promise:
+    """Of words that are not shifted, or of those shifted by up to some amount."""
+    bits, size = half.bit_length(), half + half
+
+    def relates(args: tuple[Any, ...], result: Any, fact: Any) -> Any:
+        shifted = both(inside(args[0], fact.first, half), fact.second <= args[1])
+        return implies(shifted, inside(result, low_of(fact.result, to_half), to_half))
+
     return Promise(
-        "low bits",
+        "low bits" if known else "low bits of shifted words",
         arithmetic._low_bits,
-        half.bit_length(),
-        half + half - 1,
-        lambda draw: (arbitrary_bounds(draw, half), 0, half, to_half),
+        bits,
+        size - 1,
+        lambda draw: (arbitrary_bounds(draw, half), 0 if known else draw("more", 0, bits - 1), half, to_half),
         lambda draw, args: arbitrary_bounds(draw, to_half),
         lambda args: not_empty(args[0], half),
         lambda args, result: both(canonical(result, to_half), result[0] <= result[1]),
-        lambda args, result, word: implies(inside(args[0], word, half), inside(result, low_of(word, to_half), to_half)),
-        lambda args: args[1:] == (0, half, to_half),
-        (),
-        (wrap_integers(to_half),),
+        lambda args, result, word: (
+            implies(inside(args[0], word, half), inside(result, low_of(word, to_half), to_half)) if known else True
+        ),
+        lambda args: args[2:] == (half, to_half) and known == _is_known(args[1], 0),
+        rests_on=(wrap_integers(to_half),),
+        integers=lambda args, seen: _unbounded(seen, size) if isinstance(seen, Fact) else (),
+        kinds=() if known else (OpKind.LSH,),
+        relates=lambda args, result, fact: True if known else relates(args, result, fact),
     )
+
+
+def _unbounded(fact: Fact, size: int) -> tuple[Any, ...]:
+    """What a shift to the left is the remainder of, for both readings of the word."""
+    return fact.first << fact.second, (fact.first - size) << fact.second
 
 
 def _is_known(s0: Any, s1: Any) -> bool:
@@ -185,8 +209,32 @@ def known_shifts(width: int) -> Iterator[Obligation]:
         shift = replace(lemma(_shift(kind, half, True)), operation=kind.value)
         yield by_known_amounts(shift, "of.s0", "of.s1")
         yield by_known_amounts(lemma(_before(kind, half)), "of.amount")
-    for name, promise in (("wrap of integers", wrap_integers), ("low bits", partial(_low_bits, half))):
-        yield _together(name, [promise(half >> amount) for amount in range(width)])
+    yield _together("wrap of integers", [wrap_integers(half >> amount) for amount in range(width)])
+    for known in (True, False):
+        promises = [_low_bits(half, half >> amount, known) for amount in range(width)]
+        yield _together(promises[0].name, promises)
+    yield _unknown_lsh(half)
+
+
+def _unknown_lsh(half: int) -> Obligation:
+    """Shifts to the left by ``s0..s1``, for each ``s0``: by amounts that are at least that, and in vain by others."""
+    promise = _shift(OpKind.LSH, half, False)
+    whole = lemma(promise)
+
+    def suppose(s: Setting) -> Any:
+        return s.fact(OpKind.LSH, promise.bits, s.word("x")).second < s.number("of.s0", 0, promise.bits - 1)
+
+    def claims(s: Setting) -> list[Claim]:
+        args = promise.arguments(lambda name, lo, hi: s.number(f"of.{name}", lo, hi))
+        result = promise.result(lambda name, lo, hi: s.number(f"result.{name}", lo, hi), args)
+        fact = s.fact(OpKind.LSH, promise.bits, s.word("x"))
+        return [Claim("a smaller amount matters", promise.relates(args, result, fact))]
+
+    by_others = Obligation(whole.operation, whole.bits, suppose, claims, rests_on=whole.rests_on)
+    parts = (
+        replace(whole, fixed={"of.s0": amount}, least={"of.s1": amount, "y": amount}) for amount in range(promise.bits)
+    )
+    return replace(whole, parts=(by_others, *parts))
 
 
 @cache

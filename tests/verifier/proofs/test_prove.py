@@ -22,11 +22,13 @@ from prevail_py.domains.interval import Interval
 from prevail_py.domains.lattice import Range, Term
 from prevail_py.domains.tnum import Tnum
 from prevail_py.domains.zones import Zones
+from prevail_py.verifier.proofs import beyond
 from prevail_py.verifier.proofs.exploring import Explorer
-from prevail_py.verifier.proofs.lemmas import bounds_promises, pair_promises
+from prevail_py.verifier.proofs.lemmas import pair_promises
 from prevail_py.verifier.proofs.linear import Linear
 from prevail_py.verifier.proofs.obligations import Claim, Obligation
-from prevail_py.verifier.proofs.promises import Draw, Functions, Promise, lemma
+from prevail_py.verifier.proofs.operation_lemmas import bounds_promises
+from prevail_py.verifier.proofs.promises import Draw, Functions, Promise, implies, lemma
 from prevail_py.verifier.proofs.prove import COUNTEREXAMPLE, LIMITED, PROVED, Cell, Limits, Row, cells, prove
 from prevail_py.verifier.proofs.relations import LOW_OF_LOWS
 from prevail_py.verifier.proofs.replacing import current_version, replaced
@@ -227,12 +229,78 @@ def within_where_the_least_is(value: int, mask: int, lo: int, hi: int, last: int
     return (value, mask) if lo <= value <= hi else bits.IMPOSSIBLE
 
 
+def product_of_unsigned_ends(alo: int, ahi: int, blo: int, bhi: int, half: int) -> Bounds:
+    return bounds.wrap(alo * bhi, ahi * bhi, half) if alo >= half else bounds.wrap(alo * blo, ahi * bhi, half)
+
+
+def quotient_by_the_least_divisor(alo: int, ahi: int, blo: int, bhi: int, half: int) -> Bounds:
+    return from_unsigned(alo // max(blo, 1), ahi // max(blo, 1), half)
+
+
+def remainder_below_the_least_divisor(alo: int, ahi: int, blo: int, bhi: int, half: int) -> Bounds:
+    return from_unsigned(0, min(ahi, blo - 1) if blo else ahi, half)
+
+
+def signed_quotient_of_magnitudes(alo: int, ahi: int, blo: int, bhi: int, half: int) -> Bounds:
+    """The sign is forgotten."""
+    size = half + half
+    if alo >= half:
+        alo, ahi = size - ahi, size - alo
+    if blo >= half:
+        blo, bhi = size - bhi, size - blo
+    return from_unsigned(0, ahi, half)
+
+
+def signed_remainder_with_the_sign_of_the_divisor(alo: int, ahi: int, blo: int, bhi: int, half: int) -> Bounds:
+    return bounds.from_signed(-half, 0, half) if blo >= half else from_unsigned(0, max(ahi, bhi), half)
+
+
+def shift_of_the_ends(a: Bounds, s0: int, s1: int, half: int) -> Bounds:
+    """Both by the least amount."""
+    return from_unsigned(a[0] >> s0, a[1] >> s0, half)
+
+
+def shift_of_the_signed_ends(a: Bounds, s0: int, s1: int, half: int) -> Bounds:
+    """A negative one by the greatest amount."""
+    return bounds.from_signed(min(a[2] >> s1, a[3] >> s1), max(a[2] >> s1, a[3] >> s0), half)
+
+
+def shift_without_loss(a: Bounds, s0: int, s1: int, half: int) -> Bounds:
+    last = half + half - 1
+    return from_unsigned(min(a[0] << s0, last), min(a[1] << s1, last), half)
+
+
+def low_bits_of_the_least_shift(a: Bounds, more: int, half: int, to_half: int) -> Bounds:
+    return halves._project(a, half, to_half)
+
+
+def factors_rounded_down(x: Bounds, factor: int, result: Bounds, half: int) -> Bounds:
+    """Though a product may have overflowed."""
+    return x if factor == 0 else from_unsigned(result[0] // factor, result[1] // factor, half)
+
+
+def dividends_without_remainders(divisor: int, result: Bounds, half: int) -> Bounds:
+    least, most = result[0] * divisor, min(result[1] * divisor, half + half - 1)
+    return from_unsigned(least, most, half) if least <= most else bounds.empty(half)
+
+
 BROKEN_PROMISES: list[tuple[str, Any, Callable[..., Any]]] = [
     ("low bits", arithmetic._low_bits, without_the_wrap),
     ("before lsh by known amounts", halves._before_shift, before_shift_without_lost_bits),
     ("before rsh by known amounts", halves._before_shift, before_shift_without_lost_bits),
     ("before arsh by known amounts", halves._before_shift, before_shift_without_lost_bits),
     ("moved ends", halves._moved, moved_beyond),
+    ("mul of pieces", arithmetic._mul, product_of_unsigned_ends),
+    ("udiv of pieces", arithmetic._udiv, quotient_by_the_least_divisor),
+    ("umod of pieces", arithmetic._umod, remainder_below_the_least_divisor),
+    ("sdiv of pieces", arithmetic._sdiv, signed_quotient_of_magnitudes),
+    ("smod of pieces", arithmetic._smod, signed_remainder_with_the_sign_of_the_divisor),
+    ("rsh", arithmetic.rsh, shift_of_the_ends),
+    ("arsh", arithmetic.arsh, shift_of_the_signed_ends),
+    ("lsh", arithmetic.lsh, shift_without_loss),
+    ("low bits of shifted words", arithmetic._low_bits, low_bits_of_the_least_shift),
+    ("factors", halves._factors, factors_rounded_down),
+    ("dividends", halves._dividends, dividends_without_remainders),
     ("common bits", bounds.common_bits, common_bits_of_ends),
     ("next member", bounds.next_member, next_without_carry),
     ("next member", bounds.next_member, any_next),
@@ -256,7 +324,7 @@ def test_a_promise_that_is_broken_is_refuted(promise: str, function: Any, plante
     (cell,) = [
         each
         for each in (*cells("interval", 8), *cells("tnum", 8))
-        if each.obligation.operation == promise and each.domain.WIDTH == 8
+        if each.obligation.operation == promise and each.domain.WIDTH == 8 and each.name in ("bounds", "bits", "halves")
     ]
     assert cell.prove().result == PROVED
     with replaced({function: planted}):
@@ -270,6 +338,72 @@ def test_a_promise_that_is_broken_is_refuted(promise: str, function: Any, plante
 def test_promises_at_64_bits(promise: str) -> None:
     (cell,) = [each for each in cells("interval", 64, [promise]) if each.domain.WIDTH == 64]
     assert cell.prove().result == PROVED
+
+
+def in_order_whatever_the_other_factors(a: Any, b: Any, c: Any, d: Any, ab: Any, cd: Any) -> Any:
+    return implies(a <= c, ab <= cd)
+
+
+def twice_as_large(a: Any, b: Any, ab: Any) -> Any:
+    return implies(a >= 1, ab >= b + b)
+
+
+def without_the_product_of_the_constants(a: Any, b: Any, c: Any, d: Any, ab: Any) -> Any:
+    return ab + a * d + b * c
+
+
+def without_remainders(a: Any, b: Any, qb: Any) -> Any:
+    return implies(b >= 1, qb == a)
+
+
+def four_times_as_large(a: Any, b: Any, of_a: Any, of_b: Any) -> Any:
+    return implies(a < b, of_a + of_a + of_a <= of_b)
+
+
+def no_common_ones(a: Any, b: Any, ones: Any) -> Any:
+    return implies(a < b, ones < b - a)
+
+
+WRONG_FACTS: list[tuple[str, str, Callable[..., Any]]] = [
+    ("order of products", "ordered", in_order_whatever_the_other_factors),
+    ("small factors", "small_factors", twice_as_large),
+    ("sums of products", "expanded", without_the_product_of_the_constants),
+    ("quotients", "divided", without_remainders),
+    ("powers of two", "powers", four_times_as_large),
+    ("common ones", "common_ones", no_common_ones),
+]
+
+
+@pytest.mark.parametrize(("operation", "name", "wrong"), WRONG_FACTS, ids=[each[0] for each in WRONG_FACTS])
+def test_what_is_told_of_products_and_bits_is_proved(
+    operation: str, name: str, wrong: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (cell,) = cells("interval", 64, [operation])
+    assert cell.prove().result == PROVED
+    monkeypatch.setattr(beyond, name, wrong)
+    assert cell.prove().result == COUNTEREXAMPLE
+
+
+@pytest.mark.parametrize("promise", ["mul", "umod", "sdiv", "arsh", "factors"])
+def test_multiplication_and_division_of_bounds_of_64_bits(promise: str) -> None:
+    """A proof by the order of products does not depend on the width."""
+    found = [each for each in cells("interval", 64, [promise]) if each.domain.WIDTH == 64 and each.name == "bounds"]
+    assert [cell.prove().result for cell in found] == [PROVED]
+
+
+def test_numbers_that_are_at_least_something() -> None:
+    """In a part for the numbers from 3 on, all of these are; what is wrong of one of them is found."""
+
+    def cell(claim: Callable[[Any], Any]) -> Cell:
+        def claims(s: Any) -> list[Claim]:
+            return [Claim("no", claim(s.number("n", 0, 7)))]
+
+        return Cell("facts", Functions.at(8, 4), Obligation("least", 8, lambda s: s.all(), claims, least={"n": 3}))
+
+    assert cell(lambda n: n >= 3).prove().result == PROVED
+    assert cell(lambda n: n <= 7).prove().result == PROVED
+    assert cell(lambda n: n != 7).prove().result == COUNTEREXAMPLE
+    assert cell(lambda n: n != 3).prove().detail == "no: n = 0x3"
 
 
 def test_unknown_functions_stand_for_bits_only_where_models_are_no_counterexamples() -> None:
