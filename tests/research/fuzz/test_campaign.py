@@ -159,7 +159,7 @@ def test_planting_leaves_what_there_is_one_of() -> None:
     """Sizes and obligations stand for each other by identity; answers are forgotten."""
     from prevail_py.domains.halves import size_of
     from prevail_py.platforms import platform
-    from prevail_py.verifier.proofs.lemmas import bounds_promises
+    from prevail_py.verifier.proofs.operation_lemmas import bounds_promises
     from prevail_py.verifier.scalars import _folded
 
     before = bounds_promises(8), size_of(64, 32), platform()
