@@ -44,6 +44,7 @@ from prevail_py.verifier.proofs.search_lemmas import search_promises
 from prevail_py.verifier.proofs.shift_lemmas import known_shifts, moved_ends, moved_promises, shift_promises
 from prevail_py.verifier.proofs.vectors import Vectors
 from prevail_py.verifier.proofs.zone_rules import ZoneRules, zone_obligations
+from prevail_py.verifier.proofs.zone_states import merged_zones
 from prevail_py.words import Comparison
 
 __all__ = [
@@ -313,7 +314,7 @@ def _explored(
     paths = 0
     unsure = ""
     try:
-        with hooked(), number_theory(explorer), _beyond(explorer, way), replaced(patches):
+        with hooked(), number_theory(explorer), _beyond(explorer, way), replaced(patches), _states(domain):
             solver.add(condition(obligation.suppose(setting)))
             setting.prepare()
             possible = solver.check()
@@ -345,6 +346,11 @@ def _beyond(explorer: Explorer, way: _Way) -> AbstractContextManager[None]:
     if way.nonlinear:
         return nonlinear()
     return beyond(explorer.solver) if way.promises else nullcontext()
+
+
+def _states(domain: Any) -> AbstractContextManager[None]:
+    """Those of zones are merged."""
+    return merged_zones() if domain is ZoneRules else nullcontext()
 
 
 def _by_polynomials(domain: Any, obligation: Obligation, limits: Limits, encoding: Polynomials) -> tuple[str, int, str]:

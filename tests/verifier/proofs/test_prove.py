@@ -5,7 +5,7 @@ from __future__ import annotations
 import doctest
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
@@ -19,7 +19,7 @@ from prevail_py.domains import arithmetic, bits, bounds, halves
 from prevail_py.domains.bounds import Bounds, from_unsigned
 from prevail_py.domains.congruence import Congruence
 from prevail_py.domains.interval import Interval
-from prevail_py.domains.lattice import Range, Term
+from prevail_py.domains.lattice import Phi, Range, Term
 from prevail_py.domains.tnum import Tnum
 from prevail_py.domains.zones import Zones
 from prevail_py.verifier.proofs import beyond
@@ -637,7 +637,7 @@ class TestCommand:
 
 
 class TestZones:
-    @pytest.mark.parametrize("rule", ["assume s<=", "leq"])
+    @pytest.mark.parametrize("rule", ["assume s<=", "assume >=", "leq", "widen"])
     def test_a_rule(self, rule: str) -> None:
         (cell,) = cells("zones", 64, [rule])
         assert cell.prove().result == PROVED
@@ -653,6 +653,32 @@ class TestZones:
         row = cell.prove()
         assert row.result == COUNTEREXAMPLE
         assert row.detail.startswith("the words are lost")
+
+    def test_a_widening_that_keeps_what_grew_is_refuted(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Also where states are merged: the mistake that only the state on the left is asked for differences."""
+
+        def careless(self: Zones, other: Zones, phis: Sequence[Phi], widen: bool) -> Zones:
+            return Zones(self._edges, {})
+
+        monkeypatch.setattr(Zones, "_merge", careless)
+        (cell,) = cells("zones", 64, ["widen"])
+        assert cell.prove().result == COUNTEREXAMPLE
+
+    def test_a_state_merged_wrongly_is_refuted(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The mistake is in a merged method: the greatest value is dropped."""
+
+        def careless(self: Zones, symbol: int, lo: int, hi: int) -> Zones:
+            return Zones(self._edges, {**self._ranges, symbol: Range(lo, hi - 1)}, self._subtractions)
+
+        monkeypatch.setattr(Zones, "_with_range", careless)
+        (cell,) = cells("zones", 64, ["refine"])
+        assert cell.prove().result == COUNTEREXAMPLE
+
+    def test_methods_are_as_they_were_afterwards(self) -> None:
+        before = dict(vars(Zones))
+        (cell,) = cells("zones", 64, ["difference"])
+        assert cell.prove().result == PROVED
+        assert dict(vars(Zones)) == before
 
 
 class TestCongruences:
