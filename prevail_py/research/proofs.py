@@ -37,7 +37,7 @@ MEMORY: Final = 3000
 def limits_of(cell: Cell) -> Limits:
     """What a cell may use."""
     operation = cell.obligation.operation.removeprefix("backward ")
-    if cell.name == "bounds" and operation in ("and of pieces", "or of pieces", "xor of pieces"):
+    if cell.name == "bounds" and operation in ("and of pieces", "or of pieces"):
         return GENEROUS
     return GENEROUS if cell.name == "tnum" and operation in ("add", "sub", "neg") else LIMITS
 
@@ -62,8 +62,10 @@ def proved(tasks: Sequence[Task], jobs: int) -> Iterator[Row]:
     yield from Parallel(n_jobs=jobs, return_as="generator")(delayed(prove_one)(task) for task in tasks)
 
 
-def campaign(names: Sequence[str], widths: Sequence[int], jobs: int, file: Path | None) -> list[Row]:
-    """All rows at the first width, and those of limited cells at the following ones."""
+def campaign(
+    names: Sequence[str], widths: Sequence[int], jobs: int, file: Path | None, without: Sequence[str] = ()
+) -> list[Row]:
+    """All rows at the first width, and those of limited cells at the following ones; but for operations ``without``."""
     known = _read(file)
     rows = []
     wanted: set[tuple[str, str, str]] | None = None
@@ -71,7 +73,7 @@ def campaign(names: Sequence[str], widths: Sequence[int], jobs: int, file: Path 
         tasks = []
         for name in names:
             for index, cell in enumerate(cells(name, width)):
-                if (
+                if cell.obligation.operation not in without and (
                     wanted is None
                     or (cell.name, cell.obligation.operation, _part(cell.obligation.bits, width)) in wanted
                 ):
@@ -176,6 +178,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--jobs", type=int, default=1, help="processes (1); several need joblib")
     parser.add_argument("--width", type=int, default=64, help="bits of words (64)")
     parser.add_argument("--fallback", type=int, action="append", help="widths at which to try again what is limited")
+    parser.add_argument(
+        "--without", action="append", metavar="OPERATION", help="leave out: the table shows the command"
+    )
     parser.add_argument("--rows", type=Path, help="a file of rows to go on with")
     parser.add_argument("--out", type=Path, help="where the table goes")
     arguments = parser.parse_args(argv)
@@ -183,7 +188,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("joblib: not installed; several jobs need it (pip install 'prevail-py[research]')", file=sys.stderr)
         return 2
     widths = (arguments.width, *(arguments.fallback or ()))
-    rows = campaign(arguments.domain or provable(), widths, arguments.jobs, arguments.rows)
+    without = arguments.without or ()
+    rows = campaign(arguments.domain or provable(), widths, arguments.jobs, arguments.rows, without)
     command = " ".join(["python -m prevail_py.research.proofs", *(sys.argv[1:] if argv is None else argv)])
     text = table(rows, widths[0], command)
     if arguments.out is not None:

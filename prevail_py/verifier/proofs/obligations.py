@@ -96,6 +96,7 @@ class Obligation:
     parts: tuple[Obligation, ...] = ()  # what it consists of, in place of a claim of its own
     split: Callable[[Setting], tuple[Any, ...]] | None = None  # words by whose highest bit it is taken apart
     splits: int = 1  # how many these are
+    apart: bool = False  # whether paths are better left apart where they could be merged
 
     def __str__(self) -> str:
         return f"{self.operation}{self.bits or ''}"

@@ -314,7 +314,7 @@ def _explored(
     paths = 0
     unsure = ""
     try:
-        with hooked(), number_theory(explorer), _beyond(explorer, way), replaced(patches), _states(domain):
+        with hooked(), number_theory(explorer), _beyond(explorer, way), replaced(patches), _states(domain, obligation):
             solver.add(condition(obligation.suppose(setting)))
             setting.prepare()
             possible = solver.check()
@@ -348,9 +348,9 @@ def _beyond(explorer: Explorer, way: _Way) -> AbstractContextManager[None]:
     return beyond(explorer.solver) if way.promises else nullcontext()
 
 
-def _states(domain: Any) -> AbstractContextManager[None]:
+def _states(domain: Any, obligation: Obligation) -> AbstractContextManager[None]:
     """Those of zones are merged."""
-    return merged_zones() if domain is ZoneRules else nullcontext()
+    return merged_zones() if domain is ZoneRules and not obligation.apart else nullcontext()
 
 
 def _by_polynomials(domain: Any, obligation: Obligation, limits: Limits, encoding: Polynomials) -> tuple[str, int, str]:

@@ -57,7 +57,8 @@ def _allowed(s: Setting) -> Any:
 def zone_obligations() -> Iterator[Obligation]:
     """Every rule."""
     for kind in (OpKind.ADD, OpKind.SUB):
-        yield Obligation(f"define {kind.value}", 64, _allowed, _defined(kind))
+        # Four bounds are added in turn: merged, each would have to do with terms of all paths before it.
+        yield Obligation(f"define {kind.value}", 64, _allowed, _defined(kind), apart=True)
     for comparison in Comparison:
         if comparison not in (Comparison.SET, Comparison.NOT_SET):
             yield Obligation(f"assume {comparison.value}", 64, _compared(comparison), _assumed(comparison))
