@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from prevail_py.research import proofs
 from prevail_py.research.proofs import campaign, main, table
-from prevail_py.verifier.proofs.prove import COUNTEREXAMPLE, LIMITED, PROVED, Row
+from prevail_py.verifier.proofs.prove import COUNTEREXAMPLE, LIMITED, PROVED, Row, cells
 
 
 def test_the_table_says_how_far_a_limited_cell_is_proved() -> None:
@@ -32,6 +33,28 @@ def test_a_run_goes_on_where_a_file_ends(tmp_path: Path) -> None:
     file = tmp_path / "rows"
     first = campaign(["zones"], [8], 1, file)  # zones have one width: nothing to do
     assert first == []
+
+
+def test_no_cell_is_proved_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Functions on low halves, which have a width of their own, are no exception; some cells may be left out."""
+    asked: list[str] = []
+
+    def prove_one(task: tuple[str, int, int]) -> Row:
+        name, width, index = task
+        cell = cells(name, width)[index]
+        asked.append(cell.obligation.operation)
+        return Row(cell.name, cell.obligation.operation, cell.domain.WIDTH, cell.obligation.bits, PROVED, 1.0)
+
+    monkeypatch.setattr(proofs, "prove_one", prove_one)
+    file = tmp_path / "rows"
+    rows = campaign(["tnum"], [8], 1, file, ["mul"])
+    assert len(rows) == len(asked) == len(cells("tnum", 8)) - 2
+    assert "mul" not in asked
+    assert "within" in asked
+    assert f"| all | {len(rows)} | {len(rows)} | 0 | 0 | {len(rows)} |" in table(rows, 8, "x")
+    asked.clear()
+    assert campaign(["tnum"], [8], 1, file) != rows
+    assert asked == ["mul", "mul"]
 
 
 def test_several_jobs_need_joblib(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
