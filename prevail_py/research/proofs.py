@@ -37,7 +37,7 @@ MEMORY: Final = 3000
 def limits_of(cell: Cell) -> Limits:
     """What a cell may use."""
     operation = cell.obligation.operation.removeprefix("backward ")
-    if cell.name == "bounds" and operation in ("and of pieces", "or of pieces"):
+    if cell.name == "bounds" and operation in ("and of pieces", "or of pieces", "xor of pieces"):
         return GENEROUS
     if cell.name == "zones":
         return GENEROUS

@@ -31,7 +31,6 @@ def _common_prefix(half: int) -> Promise:
         lambda args, result, word: implies(
             both(args[0] <= word, word <= args[1]), word & ~result[1] == args[0] & ~result[1]
         ),
-        split=lambda args: (args[0] ^ args[1],),
     )
 
 

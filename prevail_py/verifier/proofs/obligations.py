@@ -18,7 +18,7 @@ from typing import Any, Final, Protocol
 
 from prevail_py.words import Comparison, OpKind, WordOp
 
-__all__ = ["SHIFTS", "Claim", "Obligation", "Setting", "by_highest_bit", "by_known_amounts", "obligations"]
+__all__ = ["SHIFTS", "Claim", "Obligation", "Setting", "by_known_amounts", "obligations"]
 
 SHIFTS: Final = (OpKind.LSH, OpKind.RSH, OpKind.ARSH)
 
@@ -94,8 +94,6 @@ class Obligation:
     fixed: Mapping[str, int] = field(default_factory=dict)  # words and numbers that are not arbitrary
     least: Mapping[str, int] = field(default_factory=dict)  # those that are at least that
     parts: tuple[Obligation, ...] = ()  # what it consists of, in place of a claim of its own
-    split: Callable[[Setting], tuple[Any, ...]] | None = None  # words by whose highest bit it is taken apart
-    splits: int = 1  # how many these are
     apart: bool = False  # whether paths are better left apart where they could be merged
 
     def __str__(self) -> str:
@@ -149,33 +147,6 @@ def by_known_amounts(shift: Obligation, *names: str) -> Obligation:
     """The same for each amount: for the word y, and the numbers ``names``, in place of unknown ones."""
     parts = [replace(shift, fixed=dict.fromkeys(("y", *names), amount)) for amount in range(shift.bits)]
     return replace(shift, operation=f"{shift.operation} by known amounts", parts=tuple(parts))
-
-
-def by_highest_bit(whole: Obligation) -> Iterator[Obligation]:
-    """The same for each highest bit in any of the words that it is split by, and each choice of those that have it.
-
-    One of these is the case, whatever the words.
-    """
-    split = whole.split
-    assert split is not None
-
-    def case(length: int, having: frozenset[int]) -> Callable[[Setting], Any]:
-        def suppose(s: Setting) -> Any:
-            conditions = [whole.suppose(s)]
-            for index, word in enumerate(split(s)):
-                if index in having:
-                    conditions.append(word >> (length - 1) == 1)
-                else:
-                    conditions.append(word >> max(length - 1, 0) == 0)
-            return s.all(*conditions)
-
-        return suppose
-
-    words = {1: ({0},), 2: ({0}, {1}, {0, 1})}
-    yield replace(whole, suppose=case(0, frozenset()), split=None)
-    for length in range(1, whole.bits + 1):
-        for having in words[whole.splits]:
-            yield replace(whole, suppose=case(length, frozenset(having)), split=None)
 
 
 # Operations -------------------------------------------------------------------------------------------------------

@@ -1,21 +1,23 @@
 """What the operations on bounds promise: of each, on two intervals of one sign, and on bounds by joining over these.
 
-Bitwise operations are proved bit by bit, taken apart by the highest bit in which the ends of one interval or the other
-differ: above it all is known, and with that bit the solver knows what is free below.  Multiplication, division and
-remainder are proved by the order of products (:mod:`prevail_py.verifier.proofs.beyond`), whatever the width.
+Bitwise operations are proved as bit vectors.  XOR asks for the least result of the words and of their complements, so
+it rests on a promise of the function that has it: the paths of the two calls do not multiply.  Multiplication, division
+and remainder are proved by the order of products (:mod:`prevail_py.verifier.proofs.beyond`), whatever the width.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 from typing import Any, Final
 
 from prevail_py.domains import arithmetic, halves
 from prevail_py.verifier.proofs.lemmas import at, basics, wrap_integers
+from prevail_py.verifier.proofs.obligations import Setting
 from prevail_py.verifier.proofs.promises import Promise, both, either, implies
 from prevail_py.verifier.proofs.relations import BITWISE, Fact
 from prevail_py.verifier.proofs.sets import arbitrary_bounds, canonical, inside, not_empty
-from prevail_py.words import OpKind, to_signed
+from prevail_py.words import OpKind, WordOp, to_signed
 
 __all__ = ["bounds_promises"]
 
@@ -52,6 +54,43 @@ def _operation(kind: OpKind, half: int) -> Promise:
     )
 
 
+def _least_xor(half: int) -> Promise:
+    """The least ``x ^ y`` of words ``a..b`` and ``c..d``."""
+    last = half + half - 1
+
+    def relates(args: tuple[Any, ...], result: Any, fact: Any) -> Any:
+        a, b, c, d = args
+        known = both(a <= fact.first, fact.first <= b, c <= fact.second, fact.second <= d)
+        return implies(known, result <= fact.result)
+
+    return Promise(
+        "least xor",
+        arithmetic._min_xor,
+        half.bit_length(),
+        last,
+        lambda draw: tuple(draw(name, 0, last) for name in ("a", "b", "c", "d")),
+        lambda draw, args: draw("least", 0, last),
+        lambda args: both(args[0] <= args[1], args[2] <= args[3]),
+        lambda args, result: both(result >= 0, result <= last),
+        kinds=(OpKind.XOR,),
+        relates=relates,
+    )
+
+
+def _complements(half: int) -> Callable[[Setting, tuple[Any, ...], Any], tuple[Fact, ...]]:
+    """What is asked of the least XOR: of two words, and of two ends, each with the complement of the second."""
+    bits, last = half.bit_length(), half + half - 1
+
+    def derived(s: Setting, args: tuple[Any, ...], fact: Any) -> tuple[Fact, ...]:
+        def xor(x: Any, y: Any) -> Fact:
+            return Fact(OpKind.XOR, bits, x, y, s.evaluate(WordOp(OpKind.XOR, bits), x, y))
+
+        a, c = args[0], args[2]
+        return xor(fact.first, last - fact.second), xor(a, c), xor(a, last - c)
+
+    return derived
+
+
 def _pieces(kind: OpKind, half: int) -> Promise:
     """The operation on two intervals of one sign each, ``a..b`` and ``c..d``."""
     last = half + half - 1
@@ -65,10 +104,6 @@ def _pieces(kind: OpKind, half: int) -> Promise:
         known = both(a <= fact.first, fact.first <= b, c <= fact.second, fact.second <= d)
         return implies(known, inside(result, fact.result, half))
 
-    def split(args: tuple[Any, ...]) -> tuple[Any, ...]:
-        a, b, c, d, _ = args
-        return (a ^ b, c ^ d) if kind is OpKind.XOR else ((a ^ b) | (c ^ d),)
-
     return Promise(
         f"{kind.value} of pieces",
         _PIECES[kind],
@@ -79,12 +114,11 @@ def _pieces(kind: OpKind, half: int) -> Promise:
         supposes,
         lambda args, result: both(canonical(result, half), result[0] <= result[1]),
         matches=at(half),
-        rests_on=() if kind in BITWISE else (wrap_integers(half),),
+        rests_on=(_least_xor(half),) if kind is OpKind.XOR else () if kind in BITWISE else (wrap_integers(half),),
         integers=lambda args, seen: _whole(kind, seen, half) if isinstance(seen, Fact) else (),
         kinds=(kind,),
         relates=relates,
-        split=split if kind in BITWISE else None,
-        splits=2 if kind is OpKind.XOR else 1,
+        derived=_complements(half) if kind is OpKind.XOR else lambda s, args, fact: (),
     )
 
 
@@ -167,6 +201,7 @@ def bounds_promises(width: int) -> tuple[Promise, ...]:
     half = 1 << (width - 1)
     return (
         *basics(half),
+        _least_xor(half),
         *(_pieces(kind, half) for kind in _PIECES),
         *(_operation(OpKind(kind), half) for kind in halves._BINARY),
         *(_factors(half), _dividends(half)),

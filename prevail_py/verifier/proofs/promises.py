@@ -66,8 +66,6 @@ class Promise:
     derived: Callable[[Setting, tuple[Any, ...], Any], tuple[Any, ...]] = lambda s, args, fact: ()
     by_parts: bool = False  # whether it is proved for one argument after the other, not as a whole
     by_value: int | None = None  # of the argument of which it must be: an unknown one forks
-    split: Callable[[tuple[Any, ...]], tuple[Any, ...]] | None = None  # see :class:`.obligations.Obligation`
-    splits: int = 1
 
 
 def negation(value: Any) -> Any:
@@ -143,14 +141,7 @@ def lemma(promise: Promise) -> Obligation:
             found.append(Claim(f"the promise is broken for {kind.value}", promise.relates(args, result, fact)))
         return found
 
-    def words(s: Setting) -> tuple[Any, ...]:
-        assert promise.split is not None
-        return promise.split(arguments(s))
-
-    split = None if promise.split is None else words
-    return Obligation(
-        promise.name, promise.bits, suppose, claims, rests_on=promise.rests_on, split=split, splits=promise.splits
-    )
+    return Obligation(promise.name, promise.bits, suppose, claims, rests_on=promise.rests_on)
 
 
 def contracts(

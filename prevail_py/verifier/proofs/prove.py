@@ -32,7 +32,7 @@ from prevail_py.verifier.proofs.integers import Encoding, UnsupportedError, cond
 from prevail_py.verifier.proofs.lemmas import pair_promises
 from prevail_py.verifier.proofs.linear import Linear
 from prevail_py.verifier.proofs.number_theory import number_theory
-from prevail_py.verifier.proofs.obligations import Claim, Obligation, by_highest_bit, obligations
+from prevail_py.verifier.proofs.obligations import Claim, Obligation, obligations
 from prevail_py.verifier.proofs.operation_lemmas import bounds_promises
 from prevail_py.verifier.proofs.polynomials import Polynomials
 from prevail_py.verifier.proofs.progressions import Progressions, progression_obligations, promises_of, symbolic_names
@@ -210,8 +210,6 @@ def _attempt(
             return outcome, paths, f"{why}: {dict(part.fixed)}" if outcome == LIMITED else why
     if obligation.parts:
         return PROVED, paths, ""
-    if obligation.split is not None:
-        return _split(domain, obligation, limits, asked)
     detail = ""
     for way in _ways(domain, obligation):
         try:
@@ -228,17 +226,6 @@ def _attempt(
             return result
         detail = result[2]
     return LIMITED, 0, detail
-
-
-def _split(domain: Any, obligation: Obligation, limits: Limits, asked: list[Query] | None) -> tuple[str, int, str]:
-    """Bit by bit; some of the cases may be impossible, not all."""
-    paths = 0
-    for case in by_highest_bit(obligation):
-        result, more, detail = _explored(domain, case, limits, _Way(Vectors()), asked)
-        paths += more
-        if result != PROVED and detail != _IMPOSSIBLE:
-            return result, paths, detail
-    return (PROVED, paths, "") if paths else (LIMITED, 0, _VACUOUS)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,6 @@
 """What the functions promise that look for words with given bits: the nearest one, and those between bounds.
 
-They are about bits, so they are proved as bit vectors.  The nearest word is taken apart by the bit at which it leaves
-the word that it was looked for from: above it the two agree, and below it all is as small, or as large, as can be.
+They are about bits, so they are proved as bit vectors.
 """
 
 from __future__ import annotations
@@ -31,7 +30,6 @@ def _common_bits(half: int) -> Promise:
         lambda args: not_empty(args[0], half),
         lambda args, result: result[0] & result[1] == 0,
         lambda args, result, word: implies(inside(args[0], word, half), word & ~result[1] == result[0]),
-        split=lambda args: (args[0][0] ^ args[0][1],),
     )
 
 
@@ -65,7 +63,6 @@ def next_member(half: int) -> Promise:
         ),
         holds,
         lambda args: bool(args[3] == last),
-        split=lambda args: ((args[0] ^ args[1]) & ~args[2] & last,),
     )
 
 
@@ -152,14 +149,6 @@ def _with(name: str, function: Any, half: int, up: bool) -> Promise:
             return implies(both(word & possible != 0, x <= word), result <= word)
         return implies(both(word & possible != 0, word <= x), word <= result)
 
-    def split(args: tuple[Any, ...]) -> tuple[Any, ...]:
-        x, possible = args
-        least = possible & -possible
-        if up:
-            return (least,)
-        higher = x & ~(least + least - 1)
-        return (higher & -higher,)
-
     return Promise(
         name,
         function,
@@ -170,7 +159,6 @@ def _with(name: str, function: Any, half: int, up: bool) -> Promise:
         lambda args: both(args[1] != 0, args[0] & args[1] == 0),
         lambda args, result: (args[0] < result) if up else (result < args[0]),
         holds,
-        split=split,
     )
 
 

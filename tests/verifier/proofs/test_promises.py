@@ -30,7 +30,8 @@ def lemma_row(operation: str, width: int) -> Row:
     return Cell("bounds", Functions.at(width, width // 2), lemma(promise)).prove()
 
 
-@pytest.mark.parametrize("operation", ["add", "sub", "sync", "meet", "from_signed", "hull of 2"])
+@pytest.mark.parametrize("operation", ["add", "sub", "sync", "meet", "from_signed", "hull of 2", "least xor",
+                                       "xor of pieces"])  # fmt: skip
 def test_bounds_of_64_bits(operation: str) -> None:
     """The functions that the proofs for intervals take for granted."""
     assert lemma_row(operation, 64).result == PROVED
@@ -50,6 +51,38 @@ def or_of_ends(a: Bounds, b: Bounds, half: int) -> Bounds:
 
 def add_that_forgets_to_wrap(a: Bounds, b: Bounds, half: int) -> Bounds:
     return from_unsigned((a[0] + b[0]) & (half + half - 1), half + half - 1, half)
+
+
+def least_xor_of_prefixes(a: int, b: int, c: int, d: int) -> int:
+    """Where both intervals have two words or more, no bit below is known."""
+    return (a ^ c) & ~bounds.smear((a ^ b) & (c ^ d))
+
+
+def least_xor_of_the_nearest_ends(a: int, b: int, c: int, d: int) -> int:
+    """The words may be equal further down than the bits in which these ends differ first."""
+    if bounds.smear(a ^ b) == bounds.smear(c ^ d):
+        return (a ^ c) & ~bounds.smear(a ^ b)
+    return min(a ^ d, b ^ c)
+
+
+def greatest_xor_of_the_greatest(alo: int, ahi: int, blo: int, bhi: int, half: int) -> Bounds:
+    lo = arithmetic._min_xor(alo, ahi, blo, bhi)
+    return from_unsigned(lo, max(lo, ahi ^ bhi), half)
+
+
+def complements_in_the_old_order(alo: int, ahi: int, blo: int, bhi: int, half: int) -> Bounds:
+    """Of the interval of complements, the ends are swapped."""
+    last = half + half - 1
+    lo = arithmetic._min_xor(alo, ahi, blo, bhi)
+    return from_unsigned(lo, max(lo, last - arithmetic._min_xor(alo, ahi, last - blo, last - bhi)), half)
+
+
+def and_of_the_ends(alo: int, ahi: int, blo: int, bhi: int, half: int) -> Bounds:
+    return from_unsigned(alo & blo, ahi & bhi, half)
+
+
+def or_of_the_greatest(alo: int, ahi: int, blo: int, bhi: int, half: int) -> Bounds:
+    return from_unsigned(arithmetic._min_or(alo, ahi, blo, bhi), ahi | bhi, half)
 
 
 def without_the_wrap(a: Bounds, more: int, half: int, to_half: int) -> Bounds:
@@ -190,6 +223,12 @@ BROKEN_PROMISES: list[tuple[str, Any, Callable[..., Any]]] = [
     ("before rsh by known amounts", halves._before_shift, before_shift_without_lost_bits),
     ("before arsh by known amounts", halves._before_shift, before_shift_without_lost_bits),
     ("moved ends", halves._moved, moved_beyond),
+    ("least xor", arithmetic._min_xor, least_xor_of_prefixes),
+    ("least xor", arithmetic._min_xor, least_xor_of_the_nearest_ends),
+    ("xor of pieces", arithmetic._xor, greatest_xor_of_the_greatest),
+    ("xor of pieces", arithmetic._xor, complements_in_the_old_order),
+    ("and of pieces", arithmetic._and, and_of_the_ends),
+    ("or of pieces", arithmetic._or, or_of_the_greatest),
     ("mul of pieces", arithmetic._mul, product_of_unsigned_ends),
     ("udiv of pieces", arithmetic._udiv, quotient_by_the_least_divisor),
     ("umod of pieces", arithmetic._umod, remainder_below_the_least_divisor),
@@ -238,6 +277,19 @@ def test_a_promise_that_is_broken_is_refuted(promise: str, function: Any, plante
 def test_promises_at_64_bits(promise: str) -> None:
     (cell,) = [each for each in cells("interval", 64, [promise]) if each.domain.WIDTH == 64]
     assert cell.prove().result == PROVED
+
+
+@pytest.mark.parametrize(
+    ("promise", "function", "planted"),
+    [each for each in BROKEN_PROMISES if each[0] in ("least xor", "xor of pieces", "or of pieces")],
+    ids=lambda each: getattr(each, "__name__", None),
+)
+def test_a_bitwise_operation_that_is_wrong_is_not_proved_at_64_bits(
+    promise: str, function: Any, planted: Callable[..., Any]
+) -> None:
+    (cell,) = [each for each in cells("interval", 64, [promise]) if each.domain.WIDTH == 64]
+    with replaced({function: planted}):
+        assert cell.prove().result != PROVED
 
 
 def in_order_whatever_the_other_factors(a: Any, b: Any, c: Any, d: Any, ab: Any, cd: Any) -> Any:
