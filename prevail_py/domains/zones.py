@@ -1,9 +1,7 @@
 """Zones: difference bounds ``x - y <= c`` between symbols that were really compared (Miné 2001, kept sparse).
 
-Symbols are read as *signed* 64-bit words and the bounds hold between mathematical integers.  Machine arithmetic is
-modulo 2**64, so a comparison of the terms ``x + a`` and ``y + b`` says something about ``x - y`` only where neither sum
-can wrap; that is decided from the ranges of the symbols, which reach this domain through ``refine`` (in a product) or
-its own comparisons with constants.  A bound that might rest on a wrapped sum is never stored.
+Symbols are read as *signed* 64-bit words and the bounds hold between mathematical integers; that none rests on a sum
+that may have wrapped is the business of :mod:`prevail_py.domains.integer_relations`.
 
 There is no closure: a query searches the few edges there are for a shortest path, with node 0 (the constant zero)
 linking the ranges in.  Ranges are passed on along the edges when either changes, so that they can be read off; only a
@@ -15,24 +13,19 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Final, Self, TypeAlias
+from typing import Self, TypeAlias
 
-from prevail_py.domains.lattice import NO_SYMBOL, Definition, Phi, Range, Symbol, Term
+from prevail_py.domains.integer_relations import FULL, MAX, MIN, IntegerRelations
+from prevail_py.domains.lattice import NO_SYMBOL, Phi, Range, Symbol, Term
 from prevail_py.domains.statements import Difference, InRange, Statement, Subtraction
-from prevail_py.words import Comparison, OpKind, WordOp, to_signed
+from prevail_py.words import OpKind, WordOp, to_signed
 
 __all__ = ["Zones"]
-
-_MIN: Final = -(1 << 63)
-_MAX: Final = (1 << 63) - 1
-_FULL: Final = Range(_MIN, _MAX)
-_ANY_DIFFERENCE: Final = Range(_MIN - _MAX, _MAX - _MIN)
-_EMPTY: Final = Range(1, 0)
 
 Edges: TypeAlias = dict[tuple[Symbol, Symbol], int]
 
 
-class Zones:
+class Zones(IntegerRelations):
     """Upper bounds on differences of symbols, and a signed range per symbol; never changed once it is handed out."""
 
     __slots__ = ("_adjacent", "_bottom", "_edges", "_ranges", "_related", "_subtractions")
@@ -63,19 +56,13 @@ class Zones:
     def is_bottom(self) -> bool:
         return self._bottom
 
+    def _contradiction(self) -> Self:
+        return type(self)(bottom=True)
+
     # Queries -----------------------------------------------------------------------------------------------------
 
     def _range(self, symbol: Symbol) -> Range:
-        return self._ranges.get(symbol, _FULL)
-
-    def _linear(self, term: Term) -> tuple[Symbol, int] | None:
-        """``(symbol, c)`` with the signed value of the term exactly ``symbol + c``; None where the sum may wrap."""
-        symbol, offset = term
-        shift = to_signed(offset, 64)
-        if symbol == NO_SYMBOL or shift == 0:
-            return symbol, shift
-        lo, hi = self._range(symbol)
-        return (symbol, shift) if lo + shift >= _MIN and hi + shift <= _MAX else None
+        return self._ranges.get(symbol, FULL)
 
     def _is_related(self, symbol: Symbol) -> bool:
         """Whether the symbol has an edge, so that more is known of it than its range."""
@@ -115,42 +102,17 @@ class Zones:
         candidates.append(high - low)
         return min(candidates)
 
-    def range(self, term: Term, width: int = 64, signed: bool = False) -> Range:
-        if self._bottom:
-            return _EMPTY
-        full = Range(-(1 << (width - 1)), (1 << (width - 1)) - 1) if signed else Range(0, (1 << width) - 1)
-        linear = self._linear(term)
-        if linear is None:
-            return full
-        symbol, shift = linear
-        if symbol == NO_SYMBOL:
-            lo = hi = shift
-        else:
-            lo, hi = self._range(symbol)
-            if self._edges and (lo == _MIN or hi == _MAX) and self._is_related(symbol):
-                lo, hi = self._lower(symbol), self._upper(symbol, NO_SYMBOL)
-            lo, hi = lo + shift, hi + shift
-        if lo >= full.lo and hi <= full.hi:
-            return Range(lo, hi)
-        if not signed and hi < 0 and width == 64:
-            return Range(lo + (1 << 64), hi + (1 << 64))
-        return full
+    def _bounds(self, symbol: Symbol) -> Range:
+        lo, hi = self._range(symbol)
+        if self._edges and (lo == MIN or hi == MAX) and self._is_related(symbol):
+            return Range(self._lower(symbol), self._upper(symbol, NO_SYMBOL))
+        return Range(lo, hi)
 
     def _lower(self, symbol: Symbol) -> int:
         return max(
             [self._range(symbol).lo]
             + [self._range(u).lo - c for (u, v), c in self._edges.items() if v == symbol and u != NO_SYMBOL]
         )
-
-    def difference(self, a: Term, b: Term) -> Range:
-        if self._bottom:
-            return _EMPTY
-        left, right = self._linear(a), self._linear(b)
-        if left is None or right is None:
-            return _ANY_DIFFERENCE
-        shift = left[1] - right[1]
-        upper, lower = self._upper(left[0], right[0]), self._upper(right[0], left[0])
-        return Range(-lower + shift, upper + shift)
 
     # Learning ----------------------------------------------------------------------------------------------------
 
@@ -162,7 +124,7 @@ class Zones:
                 break
             if u == v:
                 if c < 0:
-                    return type(self)(bottom=True)
+                    return self._contradiction()
             elif u == NO_SYMBOL:
                 lo, hi = result._range(v)
                 result = result._with_range(v, max(lo, -c), hi)
@@ -170,7 +132,7 @@ class Zones:
                 lo, hi = result._range(u)
                 result = result._with_range(u, lo, min(hi, c))
             elif result._upper(v, u) + c < 0:
-                return type(self)(bottom=True)
+                return self._contradiction()
             elif c < result._upper(u, v):
                 edges = dict(result._edges)
                 edges[u, v] = c
@@ -179,7 +141,7 @@ class Zones:
 
     def _with_range(self, symbol: Symbol, lo: int, hi: int) -> Self:
         if lo > hi:
-            return type(self)(bottom=True)
+            return self._contradiction()
         if (lo, hi) == self._range(symbol):
             return self
         ranges = dict(self._ranges)
@@ -203,21 +165,21 @@ class Zones:
         while waiting and fuel:
             fuel -= 1
             symbol = waiting.pop()
-            here = ranges.get(symbol, _FULL)
+            here = ranges.get(symbol, FULL)
             for (u, v), c in self._edges.items():
                 if v == symbol:
-                    old = ranges.get(u, _FULL)
+                    old = ranges.get(u, FULL)
                     new = Range(old.lo, min(old.hi, here.hi + c))
                     other = u
                 elif u == symbol:
-                    old = ranges.get(v, _FULL)
+                    old = ranges.get(v, FULL)
                     new = Range(max(old.lo, here.lo - c), old.hi)
                     other = v
                 else:
                     continue
                 if new != old:
                     if new.lo > new.hi:
-                        return type(self)(bottom=True)
+                        return self._contradiction()
                     if ranges is self._ranges:
                         ranges = dict(ranges)
                     ranges[other] = new
@@ -229,109 +191,38 @@ class Zones:
         return result
 
     def define(self, symbol: Symbol, op: WordOp, args: tuple[Term, ...]) -> Self:
-        if self._bottom or op.width != 64:
-            return self._define_narrow(symbol, op, args) if not self._bottom else self
-        a = self._linear(args[0])
-        if a is None:
-            return self
-        first = self.range(args[0], signed=True)
-        match op.kind:
-            case OpKind.ADD | OpKind.SUB:
-                b = self._linear(args[1])
-                if b is None:
-                    return self
-                second = self.range(args[1], signed=True)
-                if op.kind is OpKind.SUB:
-                    lo, hi = first.lo - second.hi, first.hi - second.lo
-                    exact = self.difference(args[0], args[1])
-                    if lo < _MIN or hi > _MAX:
-                        lo, hi = exact.lo, exact.hi  # a path may bound the difference where the ranges do not
-                    lo, hi = max(lo, exact.lo), min(hi, exact.hi)
-                else:
-                    lo, hi = first.lo + second.lo, first.hi + second.hi
-                if lo < _MIN or hi > _MAX:
-                    return self
-                result = self._with_range(symbol, lo, hi)
-                bounds: list[tuple[Symbol, Symbol, int]] = []
-                if a[0] != NO_SYMBOL:
-                    # z - x = (±b) + shift of a, as integers, since nothing wraps.
-                    low, high = (second.lo, second.hi) if op.kind is OpKind.ADD else (-second.hi, -second.lo)
-                    bounds += [(symbol, a[0], high + a[1]), (a[0], symbol, -(low + a[1]))]
-                if b[0] != NO_SYMBOL and op.kind is OpKind.ADD:
-                    bounds += [(symbol, b[0], first.hi + b[1]), (b[0], symbol, -(first.lo + b[1]))]
-                result = result._add(bounds)
-                if op.kind is OpKind.SUB and a[0] != NO_SYMBOL and b[0] != NO_SYMBOL and not result._bottom:
-                    subtractions = dict(result._subtractions)
-                    subtractions[symbol] = (a[0], b[0], a[1] - b[1])
-                    result = type(self)(result._edges, result._ranges, subtractions)
-                return result
-            case OpKind.AND | OpKind.UDIV | OpKind.UMOD | OpKind.RSH:
-                # Each gives at most its first argument where that is not negative.
-                if first.lo >= 0 and a[0] != NO_SYMBOL:
-                    return self._with_range(symbol, 0, first.hi)._add([(symbol, a[0], a[1])])
-                return self
-            case _:
-                return self
-
-    def _define_narrow(self, symbol: Symbol, op: WordOp, args: tuple[Term, ...]) -> Self:
-        if op.kind in (OpKind.ZEXT, OpKind.AND, OpKind.UDIV, OpKind.UMOD, OpKind.RSH):
-            a = self._linear(args[0])
-            first = self.range(args[0], signed=True)
-            # Truncation of a non-negative word does not exceed it, and none of these exceeds its first argument.
-            if a is not None and a[0] != NO_SYMBOL and first.lo >= 0:
-                return self._with_range(symbol, 0, first.hi)._add([(symbol, a[0], a[1])])
-        return self
-
-    def define_between(self, symbol: Symbol, lo: int, hi: int) -> Self:
         if self._bottom:
             return self
-        return self._with_range(symbol, lo, hi) if lo >= _MIN and hi <= _MAX else self
-
-    def assume(self, comparison: Comparison, a: Term, b: Term, width: int = 64) -> Self:
-        if self._bottom or width != 64:
+        if op.width != 64 or op.kind not in (OpKind.ADD, OpKind.SUB):
+            return self._define_below(symbol, op, args)
+        a, b = self._linear(args[0]), self._linear(args[1])
+        if a is None or b is None:
             return self
-        left, right = self._linear(a), self._linear(b)
-        if left is None or right is None:
+        first, second = self.range(args[0], signed=True), self.range(args[1], signed=True)
+        if op.kind is OpKind.SUB:
+            lo, hi = first.lo - second.hi, first.hi - second.lo
+            exact = self.difference(args[0], args[1])
+            if lo < MIN or hi > MAX:
+                lo, hi = exact.lo, exact.hi  # a path may bound the difference where the ranges do not
+            lo, hi = max(lo, exact.lo), min(hi, exact.hi)
+        else:
+            lo, hi = first.lo + second.lo, first.hi + second.hi
+        if lo < MIN or hi > MAX:
             return self
-        if comparison in _UNSIGNED:
-            # Signed and unsigned order agree on non-negative words only.
-            if self.range(a, signed=True).lo < 0 or self.range(b, signed=True).lo < 0:
-                return self
-            comparison = _UNSIGNED[comparison]
-        (x, p), (y, q) = left, right
-        match comparison:
-            case Comparison.EQ:
-                return self._add([(x, y, q - p), (y, x, p - q)])
-            case Comparison.SLE:
-                return self._add([(x, y, q - p)])
-            case Comparison.SLT:
-                return self._add([(x, y, q - p - 1)])
-            case Comparison.SGE:
-                return self._add([(y, x, p - q)])
-            case Comparison.SGT:
-                return self._add([(y, x, p - q - 1)])
-            case Comparison.NE:
-                between = self.difference(a, b)
-                if between.lo == between.hi == 0:
-                    return type(self)(bottom=True)
-                if between.hi == 0:
-                    return self._add([(x, y, q - p - 1)])
-                if between.lo == 0:
-                    return self._add([(y, x, p - q - 1)])
-                return self
-            case _:
-                return self
-
-    def refine(self, symbol: Symbol, lo: int, hi: int, signed: bool = False) -> Self:
-        if self._bottom:
-            return self
-        if not signed:
-            if lo > _MAX:
-                lo, hi = lo - (1 << 64), hi - (1 << 64)
-            elif hi > _MAX:
-                return self
-        old = self._range(symbol)
-        return self._with_range(symbol, max(old.lo, lo), min(old.hi, hi))
+        result = self._with_range(symbol, lo, hi)
+        bounds: list[tuple[Symbol, Symbol, int]] = []
+        if a[0] != NO_SYMBOL:
+            # z - x = (±b) + shift of a, as integers, since nothing wraps.
+            low, high = (second.lo, second.hi) if op.kind is OpKind.ADD else (-second.hi, -second.lo)
+            bounds += [(symbol, a[0], high + a[1]), (a[0], symbol, -(low + a[1]))]
+        if b[0] != NO_SYMBOL and op.kind is OpKind.ADD:
+            bounds += [(symbol, b[0], first.hi + b[1]), (b[0], symbol, -(first.lo + b[1]))]
+        result = result._add(bounds)
+        if op.kind is OpKind.SUB and a[0] != NO_SYMBOL and b[0] != NO_SYMBOL and not result._bottom:
+            subtractions = dict(result._subtractions)
+            subtractions[symbol] = (a[0], b[0], a[1] - b[1])
+            result = type(self)(result._edges, result._ranges, subtractions)
+        return result
 
     def forget(self, dead: Iterable[Symbol]) -> Self:
         """Drop symbols, first passing on what they imply between their neighbours."""
@@ -400,8 +291,8 @@ class Zones:
             left, right = self.range(phi.left, signed=True), other.range(phi.right, signed=True)
             lo, hi = min(left.lo, right.lo), max(left.hi, right.hi)
             if widen:
-                lo, hi = left.lo if lo == left.lo else _MIN, left.hi if hi == left.hi else _MAX
-            if (lo, hi) != _FULL:
+                lo, hi = left.lo if lo == left.lo else MIN, left.hi if hi == left.hi else MAX
+            if (lo, hi) != FULL:
                 ranges[phi.symbol] = Range(lo, hi)
         candidates = self._candidates(phis, right=False)
         if not widen:
@@ -414,7 +305,7 @@ class Zones:
             if widen and right_bound > left_bound:
                 continue
             bound = max(left_bound, right_bound)
-            implied = ranges.get(p, _FULL).hi - ranges.get(q, _FULL).lo
+            implied = ranges.get(p, FULL).hi - ranges.get(q, FULL).lo
             if bound < implied:
                 edges[p, q] = bound
         return type(self)(edges, ranges)
@@ -476,10 +367,6 @@ class Zones:
             )
         )
 
-    def definition(self, symbol: Symbol) -> Definition | None:
-        """Nothing: how symbols were computed is kept elsewhere."""
-        return None
-
     def symbols(self) -> frozenset[Symbol]:
         """The symbols about which anything is stored."""
         return frozenset(self._ranges) | {s for pair in self._edges for s in pair} | frozenset(self._subtractions)
@@ -496,11 +383,3 @@ class Zones:
     def describe(self, symbol: Symbol) -> str:
         """The differences known of one symbol, for people."""
         return ", ".join(f"s{u} - s{v} <= {c}" for (u, v), c in sorted(self._edges.items()) if symbol in (u, v))
-
-
-_UNSIGNED: Final[dict[Comparison, Comparison]] = {
-    Comparison.ULT: Comparison.SLT,
-    Comparison.ULE: Comparison.SLE,
-    Comparison.UGT: Comparison.SGT,
-    Comparison.UGE: Comparison.SGE,
-}

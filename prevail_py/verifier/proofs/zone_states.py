@@ -8,16 +8,27 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from inspect import getattr_static
 from typing import Any, Final, NamedTuple
 
-from prevail_py.domains import zones
+from prevail_py.domains import integer_relations, zones
 from prevail_py.domains.zones import Zones
 from prevail_py.verifier.proofs.exploring import current
 from prevail_py.verifier.proofs.rewriting import HOOKS, rewritten
 
 __all__ = ["MERGED_METHODS", "merged_zones"]
 
-MERGED_METHODS: Final = ("_linear", "_upper", "_lower", "range", "difference", "_with_range", "_passed_on", "_add")
+MERGED_METHODS: Final = (
+    "_linear",
+    "_upper",
+    "_lower",
+    "_bounds",
+    "range",
+    "difference",
+    "_with_range",
+    "_passed_on",
+    "_add",
+)
 """Those of which the paths would multiply otherwise."""
 
 
@@ -78,15 +89,23 @@ def _merging(method: Callable[..., Any], known: dict[Any, _Keys]) -> Callable[..
 def merged_zones() -> Iterator[None]:
     """Have the shipped methods compiled for symbolic integers, and merged, for a while."""
     known: dict[Any, _Keys] = {}  # by value; the objects live as long as their ids are compared
-    before = {name: vars(Zones)[name] for name in MERGED_METHODS}
-    vars(zones).update(HOOKS)
+    before = {name: getattr_static(Zones, name) for name in MERGED_METHODS}
+    inherited = [name for name in MERGED_METHODS if name not in vars(Zones)]
+    shipped = vars(integer_relations), vars(zones)
+    for names in shipped:
+        names.update(HOOKS)
     for name, method in before.items():
-        ours = method.__globals__ is vars(zones)  # where the hooks are: a method put there by others runs as it is
+        # Where the hooks are: a method put there by others runs as it is.
+        ours = any(method.__globals__ is names for names in shipped)
         setattr(Zones, name, _merging(rewritten(method) if ours else method, known))
     try:
         yield
     finally:
         for name, method in before.items():
-            setattr(Zones, name, method)
-        for hook in HOOKS:
-            del vars(zones)[hook]
+            if name in inherited:
+                delattr(Zones, name)
+            else:
+                setattr(Zones, name, method)
+        for names in shipped:
+            for hook in HOOKS:
+                del names[hook]
