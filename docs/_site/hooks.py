@@ -25,7 +25,7 @@ REFERENCE = {
     "Programs and platforms": ["objects.program", "objects.elf", "objects.text", "platforms.model"],
     "Control flow": ["cfg.builder", "cfg.graph", "cfg.wto", "cfg.dominators", "cfg.liveness"],
     "Domains": ["domains", "domains.lattice", "domains.interval", "domains.tnum", "domains.congruence", "domains.zones",
-                "domains.equalities", "domains.product"],
+                "domains.octagons", "domains.equalities", "domains.product"],
     "The verifier": ["verifier.analysis", "verifier.verdict", "verifier.assertions", "verifier.policy",
                      "verifier.explain", "verifier.witness", "verifier.termination", "verifier.recording",
                      "verifier.proofs.prove"],

@@ -18,6 +18,7 @@ from prevail_py.domains.facts_product import FactsProduct
 from prevail_py.domains.interval import Interval
 from prevail_py.domains.lattice import Facts
 from prevail_py.domains.nonrelational import NonRelational
+from prevail_py.domains.octagons import Octagons
 from prevail_py.domains.product import word_product
 from prevail_py.domains.scalar import Scalar
 from prevail_py.domains.scalar_zones import ScalarZones
@@ -31,7 +32,11 @@ DEFAULT: Final = "interval*tnum*zones"
 WORDS: Final[dict[str, type[Any]]] = {"interval": Interval, "tnum": Tnum, "congruence": Congruence}
 """Abstractions of one word, by name."""
 
-FACTS: Final[dict[str, Callable[[], Facts]]] = {"zones": Zones.top, "equalities": Equalities.top}
+FACTS: Final[dict[str, Callable[[], Facts]]] = {
+    "zones": Zones.top,
+    "octagons": Octagons.top,
+    "equalities": Equalities.top,
+}
 """Abstractions of all symbols together, by name."""
 
 BUILT_IN: Final = frozenset({*WORDS, *FACTS})

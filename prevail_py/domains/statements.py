@@ -21,6 +21,7 @@ __all__ = [
     "InRange",
     "Statement",
     "Subtraction",
+    "Sum",
     "of_word",
 ]
 
@@ -85,6 +86,18 @@ class Subtraction(NamedTuple):
         return (self.result, self.left, self.right)
 
 
+class Sum(NamedTuple):
+    """``left + right <= most`` between integers, read as signed; ``-(left + right) <= most`` where ``negated``."""
+
+    left: Symbol
+    right: Symbol
+    most: int
+    negated: bool = False
+
+    def symbols(self) -> tuple[Symbol, ...]:
+        return (self.left, self.right)
+
+
 class Equation(NamedTuple):
     """The sum of multiples of symbols, and a constant, is 0 modulo 2**64."""
 
@@ -106,7 +119,7 @@ class Defined(NamedTuple):
         return (self.symbol, *(arg.symbol for arg in self.args if arg.symbol != NO_SYMBOL))
 
 
-Statement: TypeAlias = InRange | Bits | Congruent | Difference | Subtraction | Equation | Defined
+Statement: TypeAlias = InRange | Bits | Congruent | Difference | Subtraction | Sum | Equation | Defined
 
 
 def of_word(symbol: Symbol, word: Any) -> Iterator[Statement]:

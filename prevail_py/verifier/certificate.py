@@ -24,6 +24,7 @@ from prevail_py.domains.statements import (
     InRange,
     Statement,
     Subtraction,
+    Sum,
 )
 from prevail_py.isa.instructions import Call, CallLocal
 from prevail_py.verifier.blocks import CallString
@@ -284,6 +285,9 @@ class _Writer:
                 return [["==", 64, [0, rest], self.operation(_UMOD, self.word(symbol), [0, divisor])]]
             case Difference(left, right, most):
                 return [["sum", [self.word(left)], [self.word(right)], most]]
+            case Sum(left, right, most, negated):
+                both: list[Any] = [self.word(left), self.word(right)]
+                return [["sum", [], both, most] if negated else ["sum", both, [], most]]
             case Subtraction(result, left, right, constant):
                 one, other = [self.word(result), self.word(right)], [self.word(left)]
                 return [["sum", one, other, constant], ["sum", other, one, -constant]]

@@ -12,7 +12,7 @@ from html import escape
 
 from prevail_py._render import Table
 from prevail_py.domains.lattice import NO_SYMBOL, Facts, Symbol, Term
-from prevail_py.domains.statements import Difference
+from prevail_py.domains.statements import Difference, Sum
 from prevail_py.verifier.definitions import Definitions
 from prevail_py.verifier.values import (
     NEVER_NULL,
@@ -314,10 +314,13 @@ class State:
     def relations(self) -> list[str]:
         """What is known of two symbols at a time, one fact a line: ``s3 - s2 in [0, 14]``."""
         most: dict[tuple[Symbol, Symbol], int] = {}
+        sums: dict[tuple[Symbol, Symbol], dict[bool, int]] = {}
         for statement in self.facts.statements():
             if isinstance(statement, Difference):
                 pair = statement.left, statement.right
                 most[pair] = min(most.get(pair, statement.most), statement.most)
+            elif isinstance(statement, Sum):
+                sums.setdefault((statement.left, statement.right), {})[statement.negated] = statement.most
         out = []
         for (left, right), bound in sorted(most.items()):
             back = most.get((right, left))
@@ -325,6 +328,12 @@ class State:
                 out.append(f"s{left} - s{right} <= {bound}")
             elif left > right:
                 out.append(f"s{left} - s{right} " + (f"= {bound}" if bound == -back else f"in [{-back}, {bound}]"))
+        for (left, right), ends in sorted(sums.items()):
+            hi, back = ends.get(False), ends.get(True)
+            if hi is None or back is None:
+                out.append(f"s{left} + s{right} " + (f"<= {hi}" if back is None else f">= {-back}"))
+            else:
+                out.append(f"s{left} + s{right} " + (f"= {hi}" if hi == -back else f"in [{-back}, {hi}]"))
         return out
 
     def __str__(self) -> str:

@@ -17,6 +17,7 @@ from prevail_py.domains import facts
 from prevail_py.domains.interval import Interval
 from prevail_py.domains.lattice import Phi, Range, Symbol, Term, constant
 from prevail_py.domains.nonrelational import NonRelational
+from prevail_py.domains.octagons import Octagons
 from prevail_py.domains.scalar_zones import ScalarZones
 from prevail_py.domains.zones import Zones
 from prevail_py.research.histories import PROPERTIES, History, inclusion_is_sound, read
@@ -24,10 +25,12 @@ from prevail_py.words import Comparison, OpKind, WordOp, to_signed
 
 MASK = (1 << 64) - 1
 NAMES = ("interval", "tnum", "interval*tnum", "interval*zones", "tnum*zones", "zones*interval", "interval*tnum*zones",
-         "congruence", "interval*congruence*zones", "interval*tnum*zones*equalities")  # fmt: skip
+         "congruence", "interval*congruence*zones", "interval*tnum*zones*equalities",
+         "interval*tnum*octagons")  # fmt: skip
 DOMAINS: dict[str, Callable[[], Any]] = {name: facts(name) for name in NAMES} | {
     "interval*tnum*zones, not fused": facts("interval*tnum*zones", fused=False),
     "zones alone": Zones.top,
+    "octagons alone": Octagons.top,
 }
 
 # By seed: a run is a few hundred choices, more than Hypothesis would shrink in reasonable time.

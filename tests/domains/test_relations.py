@@ -1,7 +1,7 @@
 """What facts about several symbols know after each operation, exactly: losing some of it is a mistake, too.
 
-Each claim is made of the composition of words and zones, and of the record that the verifier has instead.  What random
-valuations find out (``test_facts.py``) is that nothing false is said; this is about what has to be said.
+Each claim is made of the composition of words and zones, of the record that the verifier has instead, and of octagons.
+What random valuations find out (``test_facts.py``) is that nothing false is said; this is about what has to be said.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from prevail_py.words import Comparison, OpKind, WordOp
 ADD, SUB, AND = WordOp(OpKind.ADD), WordOp(OpKind.SUB), WordOp(OpKind.AND)
 X, Y, Z, P, Q, R = (Term(symbol, 0) for symbol in (1, 2, 3, 11, 12, 13))
 TOP = {name: facts(DEFAULT, fused=name == "fused") for name in ("product", "fused")}
+TOP["octagons"] = facts("interval*tnum*octagons")  # which know whatever zones do
 MIN, MAX = -(1 << 63), (1 << 63) - 1
 
 
@@ -119,12 +120,13 @@ class TestAssume:
 
 class TestDefine:
     def test_sums(self, top: Facts) -> None:
-        total = small(top).define(3, ADD, (X, Y))
+        bytes_ = known(top, (X, 0, 255), (Y, 0, 255))
+        total = bytes_.define(3, ADD, (X, Y))
         assert total.range(Z) == (0, 510)
         assert total.difference(Z, X) == (0, 255)
         assert total.difference(Z, Y) == (0, 255)
         assert total.assume(Comparison.ULE, Z, constant(20)).range(X) == (0, 20)
-        more = small(top).define(3, ADD, (plus(X, 5), plus(Y, 2)))
+        more = bytes_.define(3, ADD, (plus(X, 5), plus(Y, 2)))
         assert (more.difference(Z, X), more.difference(Z, Y)) == ((7, 262), (7, 262))
 
     def test_differences(self, top: Facts) -> None:

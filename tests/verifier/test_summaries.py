@@ -279,7 +279,9 @@ def test_generated_programs_have_the_same_verdicts(loops: bool) -> None:
     assert compared > 15
 
 
-@pytest.mark.parametrize("domain", ["interval*zones", "interval*tnum*zones*equalities", "tnum*interval*congruence"])
+@pytest.mark.parametrize(
+    "domain", ["interval*zones", "interval*octagons", "interval*tnum*zones*equalities", "tnum*interval*congruence"]
+)
 def test_other_domains(domain: str) -> None:
     for name, case in CASES.items():
         made = program(case.text)
