@@ -45,7 +45,18 @@ from prevail_py.libbpf.pythonic import MapElements, Object, open_map, open_progr
 from prevail_py.libbpf.refused import *
 from prevail_py.libbpf.syscalls import *
 from prevail_py.libbpf.syscalls import close as close
-from prevail_py.libbpf.windows import *
+from prevail_py.libbpf.windows_files import *
+from prevail_py.libbpf.windows_objects import *
+from prevail_py.libbpf.windows_results import (
+    EBPF_ACCESS_DENIED,
+    EBPF_FAILED,
+    EBPF_INSUFFICIENT_BUFFER,
+    EBPF_INVALID_ARGUMENT,
+    EBPF_NO_MORE_KEYS,
+    EBPF_OBJECT_NOT_FOUND,
+    EBPF_SUCCESS,
+    EBPF_VERIFICATION_FAILED,
+)
 
 # Neither close nor errno nor current: a star must not hide what others call so.
 __all__ = [

@@ -36,7 +36,8 @@ from prevail_py.libbpf import (
     programs,
     refused,
     syscalls,
-    windows,
+    windows_files,
+    windows_objects,
 )
 from prevail_py.libbpf.backend import current
 from prevail_py.objects.program import MapSpec
@@ -584,7 +585,8 @@ MODULES = (
     programs,
     refused,
     syscalls,
-    windows,
+    windows_files,
+    windows_objects,
 )
 
 
