@@ -36,6 +36,7 @@ from prevail_py.host.service.programs import from_map, from_program
 from prevail_py.objects.elf import load_object
 from prevail_py.objects.program import Program
 from prevail_py.objects.text import assemble
+from prevail_py.research.host_process import hosting
 from prevail_py.research.namespaces import missing, three_in_line
 from prevail_py.vm.jit.engine import JitEngine
 
@@ -90,15 +91,8 @@ def _lines(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> list[str
 def _host() -> Iterator[Path]:
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / "host.sock"
-        command = [sys.executable, "-m", "prevail_py", "hostd", "--socket", os.fspath(path), "--store", "none"]
-        process = subprocess.Popen([*command, "--btf", "none"], stdout=subprocess.PIPE, text=True)
-        try:
-            assert process.stdout is not None
-            process.stdout.readline()
+        with hosting(path, "--store", "none", "--btf", "none"):
             yield path
-        finally:
-            process.terminate()
-            process.communicate()
 
 
 def _calls(seconds: float) -> list[str]:

@@ -15,13 +15,11 @@ import argparse
 import errno
 import os
 import random
-import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -35,6 +33,7 @@ from prevail_py.host.service.programs import MessageError, from_map, from_progra
 from prevail_py.objects.elf import load_object
 from prevail_py.objects.errors import ObjectError
 from prevail_py.objects.program import Program
+from prevail_py.research.host_process import hosting
 from prevail_py.research.mutate import mutations
 
 __all__ = ["PIN", "Report", "attack", "campaign", "main", "mangled", "prepare"]
@@ -290,35 +289,17 @@ def _other(value: Any, source: random.Random) -> Any:
 # The process. ----------
 
 
-@contextmanager
-def _hostd(directory: Path) -> Iterator[tuple[subprocess.Popen[str], Path]]:
-    path = directory / "host.sock"
-    command = [sys.executable, "-m", "prevail_py", "hostd", "--socket", os.fspath(path), "--btf", "none"]
-    store = ["--store", os.fspath(directory / "store.sqlite")]
-    process = subprocess.Popen([*command, *store], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    try:
-        assert process.stdout is not None
-        process.stdout.readline()
-        yield process, path
-    finally:
-        process.terminate()
-        with suppress(subprocess.TimeoutExpired):
-            process.communicate(timeout=30)
-        process.kill()
-        process.wait()
-
-
 def campaign(count: int, seed: int = 0) -> Report:
     """Against a process of its own, which is restarted in the end."""
     with tempfile.TemporaryDirectory() as name:
-        directory = Path(name)
-        with _hostd(directory) as (process, path):
+        path, store = Path(name) / "host.sock", os.fspath(Path(name) / "store.sqlite")
+        with hosting(path, "--btf", "none", "--store", store) as process:
             with connect(path) as session:
                 prepare(session)
             report = attack(lambda: connect(path), count, seed)
             if process.poll() is not None:
                 report.failures.append(f"the host died: {process.returncode}")
-        with _hostd(directory) as (_, path), connect(path) as session:
+        with hosting(path, "--btf", "none", "--store", store), connect(path) as session:
             try:
                 session.call("open_pin", path=PIN)
                 found = _counted(session, session.call("open_pin", path=f"{PIN}.map"))

@@ -30,6 +30,7 @@ from prevail_py.libbpf import Object
 from prevail_py.objects.elf import load_object
 from prevail_py.objects.program import Program
 from prevail_py.platforms import extensions
+from prevail_py.research.host_process import start_host
 from prevail_py.verifier import verify
 from prevail_py.vm.engines import engine
 from prevail_py.vm.maps import create_maps
@@ -39,7 +40,6 @@ from prevail_py.vm.maps.model import MapError
 from prevail_py.vm.outcome import Returned, Trapped
 from prevail_py.vm.packages import of_packages
 from tests.host.context.conftest import HonestVerifier, honest
-from tests.host.context.test_server import start_host
 
 PACKAGE = Path(__file__).with_name("door_bell")
 
@@ -260,7 +260,7 @@ def test_a_host_with_the_package(
     os.mkfifo(pipe)
     monkeypatch.setenv("PYTHONPATH", os.fspath(package))
     monkeypatch.setenv("PREVAIL_PY_HOST", os.fspath(path))
-    process = start_host(path, tmp_path / "store.sqlite", "--btf", "none")
+    process = start_host(path, "--store", os.fspath(tmp_path / "store.sqlite"), "--btf", "none")
     try:
         command("ebpf", "add", "program", str(bell), "pinpath=/bell")
         assert "doorbell" in command("ebpf", "show", "programs")

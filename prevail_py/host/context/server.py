@@ -83,6 +83,10 @@ class Server:
             if users or readers:  # the kernel lets everybody in, and we do not
                 os.chmod(self.path, 0o666)
             self._listener.listen(MAX_CLIENTS)
+        except OSError as error:  # which does not say where, and has no number where the path is too long
+            self._listener.close()
+            number = error.errno or errno.ENAMETOOLONG
+            raise OSError(number, os.strerror(number), os.fspath(self.path)) from error
         except BaseException:
             self._listener.close()
             raise

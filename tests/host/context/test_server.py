@@ -34,6 +34,7 @@ from prevail_py.host.service import Limits, Verifier
 from prevail_py.host.service.channel import Channel
 from prevail_py.objects.elf import load_object
 from prevail_py.objects.text import assemble
+from prevail_py.research.host_process import start_host
 from tests.host.context.conftest import HonestVerifier, honest
 from tests.host.context.tools import COUNTER, DROP, PASS, UNSAFE, info, load, new_map, refused
 
@@ -435,19 +436,10 @@ def test_others_work_while_one_verifies(path: Path) -> None:
 # The process. ----------
 
 
-def start_host(path: Path, store: Path, *more: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "prevail_py", "hostd", "--socket", os.fspath(path), "--store", os.fspath(store)]
-    process = subprocess.Popen([*command, *more], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    line = process.stdout.readline()
-    assert line == f"listening at {path}\n", process.communicate()
-    return process
-
-
 def test_a_host_restarted_and_a_host_killed(lockdown: None, path: Path, tmp_path: Path) -> None:
     store = tmp_path / "store.sqlite"
     firewall = load_object(examples.path("xdp_counter")).programs["xdp_counter"]
-    process = start_host(path, store, "--btf", "none")
+    process = start_host(path, "--store", os.fspath(store), "--btf", "none")
     with connect(path) as session:
         program = load(session, firewall)
         session.call("program_run", handle=program, packet=bytes(60), repeat=4)
@@ -456,14 +448,14 @@ def test_a_host_restarted_and_a_host_killed(lockdown: None, path: Path, tmp_path
         assert process.wait(timeout=20) == 0
         refused(errno.ECONNRESET, session.call, "pins")
     process.communicate()
-    process = start_host(path, store, "--btf", "none")
+    process = start_host(path, "--store", os.fspath(store), "--btf", "none")
     with connect(path) as session:
         program = session.call("open_pin", path="/fw")
         assert session.call("program_run", handle=program, packet=bytes(60), repeat=1)["value"] == 2
         process.kill()
         process.wait(timeout=20)
     process.communicate()
-    process = start_host(path, store, "--btf", "none")
+    process = start_host(path, "--store", os.fspath(store), "--btf", "none")
     with connect(path) as session:
         assert info(session, session.call("open_pin", path="/fw"))["run_count"] >= 4
     process.terminate()
