@@ -176,14 +176,15 @@ class _Draft(_Bounds):
         """Add ``a + b <= c``, of two symbols (or one, where the sum is 0); False where there is no solution then.
 
         What follows goes through the new bound once, ``i + j`` by ``i - a`` and ``j - b``, or comes from new bounds of
-        single literals (Chawdhary, Robbins, King 2019: incremental closure).
+        single literals (Chawdhary, Robbins, King 2019: incremental closure).  Where ``i + b`` learns nothing that way
+        no ``i + j`` does, since what was known of ``i + b`` has been passed on before; and the same for ``a + j``.
         """
         if c >= self.upper(a, b):
             return True
         if c + self.upper(-a, -b) < 0:
             return False
-        lefts = [(a, 0), *self.sums.get(-a, {}).items()]
-        rights = [(b, 0), *self.sums.get(-b, {}).items()]
+        lefts = [(a, 0), *[(i, v) for i, v in self.sums.get(-a, {}).items() if v + c < self.upper(i, b)]]
+        rights = [(b, 0), *[(j, w) for j, w in self.sums.get(-b, {}).items() if w + c < self.upper(a, j)]]
         halves: list[tuple[Literal, int]] = []
         for i, v in lefts:
             for j, w in rights:

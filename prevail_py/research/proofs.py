@@ -39,7 +39,7 @@ def limits_of(cell: Cell) -> Limits:
     operation = cell.obligation.operation.removeprefix("backward ")
     if cell.name == "bounds" and operation in ("and of pieces", "or of pieces", "xor of pieces"):
         return GENEROUS
-    if cell.name == "zones":
+    if cell.name in ("zones", "octagons"):
         return GENEROUS
     return GENEROUS if cell.name == "tnum" and operation in ("add", "sub", "neg") else LIMITS
 

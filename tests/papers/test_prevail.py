@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from prevail_py import verify
 from prevail_py.research.corpora.columns import complete
 from prevail_py.research.corpora.frames import frame
 from prevail_py.research.corpora.runs import Run
@@ -55,7 +56,28 @@ def test_the_numbers(experiment: ModuleType) -> None:
     assert lines["intervals, zones"][1] == "2 of 3"
     assert dict(line[:2] for line in experiment.reasons(rows).rows)["intervals"] == "6"
     assert experiment.slope(rows)[0] == pytest.approx(2)
-    assert len(experiment.scaling(rows).figure.axes[0].collections) == 2
+    assert len(experiment.scaling(rows).figure.axes[0].collections) == len(experiment.LIKE)
+
+
+def test_what_one_domain_proves_and_another_does_not(experiment: ModuleType) -> None:
+    rows = _rows(experiment)
+    assert experiment.only_in(rows, "interval*zones", "interval") == ["suite: p1"]
+    assert experiment.only_in(rows, "interval", "interval*zones") == []
+
+
+def test_numbers_that_are_related_at_once(experiment: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The programs are what they say: each number is known to be at most every later one."""
+    monkeypatch.setattr(experiment, "NUMBERS", (2, 4))
+    monkeypatch.setattr(experiment, "REPEATS", 1)
+    times = experiment.growth()
+    assert list(times.index) == [2, 4]
+    assert (times > 0).all(axis=None)
+    assert len(experiment.growth_table(times).rows) == 2
+    assert len(experiment.growth_picture(times).figure.axes[0].lines) == len(experiment.LIKE)
+    program = experiment.related(4)
+    invariants = verify(program, "interval*octagons", 1, smt=False).invariants
+    relations = [len(state.relations()) for pc in range(len(program.code)) for state in invariants.states(pc)]
+    assert max(relations) >= 4 * 3 // 2
 
 
 def test_an_unsafe_program_that_is_proved_is_named(experiment: ModuleType) -> None:
@@ -67,5 +89,5 @@ def test_the_table_of_the_folder(experiment: ModuleType, root: Path) -> None:
     text = (root / "papers" / "prevail" / "results.md").read_text(encoding="utf-8")
     assert all(f"| {about} |" in text for about in experiment.DOMAINS.values())
     assert "that a domain proves: none." in text
-    for name in ("cactus", "precision", "scaling"):
+    for name in ("cactus", "precision", "scaling", "growth"):
         assert (root / "papers" / "prevail" / f"{name}.png").stat().st_size < 100_000

@@ -15,7 +15,7 @@ how far it was proved, nothing more.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from typing import Any, Final
@@ -33,6 +33,7 @@ from prevail_py.verifier.proofs.lemmas import pair_promises
 from prevail_py.verifier.proofs.linear import Linear
 from prevail_py.verifier.proofs.number_theory import number_theory
 from prevail_py.verifier.proofs.obligations import Claim, Obligation, obligations
+from prevail_py.verifier.proofs.octagon_rules import OctagonRules, octagon_obligations
 from prevail_py.verifier.proofs.operation_lemmas import bounds_promises
 from prevail_py.verifier.proofs.polynomials import Polynomials
 from prevail_py.verifier.proofs.progressions import Progressions, progression_obligations, promises_of, symbolic_names
@@ -136,9 +137,16 @@ class Cell:
         return asked
 
 
+_RULES: Final[dict[str, tuple[Any, Callable[[], Iterator[Obligation]]]]] = {
+    "zones": (ZoneRules, zone_obligations),
+    "octagons": (OctagonRules, octagon_obligations),
+}
+"""Relations: what stands for the domain, and its rules."""
+
+
 def provable() -> tuple[str, ...]:
     """The names that :func:`cells` knows."""
-    return ("tnum", "interval", "congruence", "zones")
+    return ("tnum", "interval", "congruence", "zones", "octagons")
 
 
 def cells(name: str, width: int = 64, only: Iterable[str] | None = None) -> list[Cell]:
@@ -147,9 +155,9 @@ def cells(name: str, width: int = 64, only: Iterable[str] | None = None) -> list
     ``only`` picks operations by name (``add``, ``backward add``, ``assume <``, ``join``).  Raises ValueError for a name
     that is no operation, KeyError for one that is no domain.
     """
-    if name == "zones":  # of one width: there is nothing at others
-        rules = [Cell(name, ZoneRules, obligation) for obligation in zone_obligations()] if width == 64 else []
-        return _picked(rules, only)
+    if name in _RULES:  # of one width: there is nothing at others
+        part, rules = _RULES[name]
+        return _picked([Cell(name, part, obligation) for obligation in rules()] if width == 64 else [], only)
     domain: Any = {"tnum": Tnum, "interval": Interval, "congruence": Congruence}[name]
     found = list(cells_of(domain.at(width, width // 2), name))
     if name == "tnum":  # what its comparisons rest on, beside what is among the bounds of intervals
@@ -279,7 +287,7 @@ def _ways(domain: Any, obligation: Obligation) -> Iterator[_Way]:
             yield _Way(Vectors(), promises)
         if domain.WIDTH > _SMALL:
             return
-    by_bits = domain is not ZoneRules
+    by_bits = domain not in (ZoneRules, OctagonRules)
     if by_bits and obligation.fixed and not issubclass(domain, Functions):  # shifts by known amounts only move bits
         yield _Way(Vectors())
     yield _Way(Linear())
