@@ -1,8 +1,9 @@
 """What there is to prove of octagons: each rule that derives bounds of sums, on up to three symbols.
 
-A state has a range for each of the symbols x and y, and one bound ``x + y <= c``, which is closed before anything else
-happens, so that the closure is proved along with each rule.  Terms are symbols plus any offset, so sums may wrap.  The
-claim is always that the state which the shipped method returns allows the same words (and the new one).
+A state has a range for each of the symbols x and y, and one bound ``x + y <= c``; that these are closed is not
+supposed, since no rule needs it to be sound.  How bounds are closed has obligations of its own, with three sums of
+three symbols.  Terms are symbols plus any offset, so sums may wrap.  The claim is always that the state which the
+shipped method returns allows the same words (and the new one).
 """
 
 from __future__ import annotations
@@ -32,18 +33,20 @@ class OctagonRules:
     LOW: ClassVar[int] = 32
 
 
-def _raw(highs: dict[int, Any], bounds: dict[tuple[int, int], Any]) -> Any:
+def _sums(bounds: dict[tuple[int, int], Any]) -> dict[int, dict[int, Any]]:
     sums: dict[int, dict[int, Any]] = {}
     for (a, b), c in bounds.items():
         sums.setdefault(a, {})[b] = c
         sums.setdefault(b, {})[a] = c
-    return Octagons(Octagon.raw(highs, sums))
+    return sums
 
 
-def _state(s: Setting, name: str = "a", pair: tuple[int, int] = (X, Y)) -> Any:
-    """Bounds of two symbols on either side, and one of the sum of these literals."""
-    highs = {a: s.number(f"of.{name}.{a}", MIN, -MIN) for symbol in (X, Y) for a in (symbol, -symbol)}
-    return _raw(highs, {pair: s.number(f"of.{name}.c", _LEAST, _MOST)})
+def _state(
+    s: Setting, name: str = "a", pair: tuple[int, int] = (X, Y), literals: tuple[int, ...] = (X, -X, Y, -Y)
+) -> Any:
+    """Bounds of these literals, and one of the sum of two."""
+    highs = {a: s.number(f"of.{name}.{a}", MIN, -MIN) for a in literals}
+    return Octagons(Octagon(highs, _sums({pair: s.number(f"of.{name}.c", _LEAST, _MOST)})))
 
 
 def _valuation(s: Setting, symbols: tuple[int, ...] = (X, Y)) -> dict[int, Any]:
@@ -84,7 +87,8 @@ def octagon_obligations() -> Iterator[Obligation]:
 def _three(s: Setting, sign: int) -> Any:
     """``x + y``, ``z - y`` and ``±x - z`` are bounded: so is ``x + x``, or 0 by what these add up to."""
     bounds = {(X, Y): "c", (-Y, Z): "d", (sign * X, -Z): "e"}
-    return _raw({}, {pair: s.number(f"of.{name}", _LEAST, _MOST) for pair, name in bounds.items()})
+    numbers = {pair: s.number(f"of.{name}", _LEAST, _MOST) for pair, name in bounds.items()}
+    return Octagons(Octagon.raw({}, _sums(numbers)))
 
 
 def _allowed_by_three(sign: int) -> Callable[[Setting], Any]:
@@ -160,16 +164,21 @@ def _refined(s: Setting) -> list[Claim]:
     return [Claim("the words are lost", s.contains(result, _valuation(s)))]
 
 
+def _sides(s: Setting) -> tuple[Any, Any]:
+    """Two states that bound x and y from above only, and a sum each: lower bounds merge alike."""
+    return _state(s, "a", (X, Y), (X, Y)), _state(s, "b", (X, -Y), (X, Y))
+
+
 def _either(s: Setting) -> Any:
     words = _valuation(s)
-    return s.any(s.contains(_state(s), words), s.contains(_state(s, "b", (X, -Y)), words))
+    return s.any(*(s.contains(side, words) for side in _sides(s)))
 
 
 def _merged(name: str) -> Callable[[Setting], list[Claim]]:
     phis = [Phi(symbol, Term(symbol, 0), Term(symbol, 0)) for symbol in (X, Y)]
 
     def claims(s: Setting) -> list[Claim]:
-        a, b = _state(s), _state(s, "b", (X, -Y))
+        a, b = _sides(s)
         result = a.join(b, phis) if name == "join" else a.widen(b, phis)
         return [Claim("the words are lost", s.contains(result, _valuation(s)))]
 

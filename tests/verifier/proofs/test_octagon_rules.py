@@ -19,7 +19,7 @@ def proved(rule: str) -> Row:
     return cell.prove()
 
 
-@pytest.mark.parametrize("rule", ["close to a half", "refine", "range", "leq"])
+@pytest.mark.parametrize("rule", ["close to a half", "refine", "range", "leq", "assume s<="])
 def test_a_rule(rule: str) -> None:
     assert proved(rule).result == PROVED
 
